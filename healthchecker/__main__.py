@@ -1,0 +1,28 @@
+"""`python -m healthchecker`, and the entry of every executable."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+from healthchecker._cli import main
+
+
+def run() -> NoReturn:
+    """Run the command line and end the process with its exit code.
+
+    Ends without the interpreter's own clean-up, whose complaint about a standard output that has
+    been closed would come with exit code 120.
+    """
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            continue
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,291 @@
+"""The asyncio form of `watch()`, made for thousands of targets in one process.
+
+Probers are synchronous. A thread and two wake-ups of the event loop for each probe would cost more
+than the probe, so probes that are due at about the same time form a batch: one thread makes them
+one after the other, and their results come back together. What a batch has not done after a short
+while gets threads of its own, so that a target that hangs delays nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import Self, Unpack
+from weakref import WeakKeyDictionary
+
+from healthchecker._deadline import Cancelled
+from healthchecker._options import OptionValues
+from healthchecker._prober import Prober
+from healthchecker._result import CheckResult
+from healthchecker._watch import (
+    Stop,
+    Threshold,
+    Ticks,
+    WatchOptions,
+    make_watch_options,
+    make_watched_prober,
+    probe,
+)
+
+MAX_THREADS = 512
+"""How many probes of all watches can hang at the same time before others have to wait."""
+
+_LONGEST_SLOT = 0.1
+_SLOTS_PER_INTERVAL = 20
+_BATCH_SIZE = 20
+_BATCH_SECONDS = 0.05
+
+
+class _Job:
+    """One probe: waiting in a batch, on a thread, or done."""
+
+    def __init__(self, prober: Prober, timeout: float, done: asyncio.Future[None]) -> None:
+        self.stop = Stop()
+        self.done = done
+        self.is_done = False  # also where nobody waits for `done` any more
+        self.result: CheckResult | BaseException | None = None
+        self._prober = prober
+        self._timeout = timeout
+
+    def run(self) -> None:
+        """Probe, on a thread of the pool."""
+        if self.stop.is_set:
+            return
+        try:
+            self.result = probe(self._prober, self._timeout, self.stop)
+        except Cancelled:
+            return
+        except BaseException as error:  # noqa: BLE001 - raised again where the watch is iterated
+            self.result = error
+
+    def finish(self) -> None:
+        """Tell that it is over, on the event loop."""
+        self.is_done = True
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+class _Batch:
+    """Jobs that are due at the same time."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[_Job] = deque()
+        self._over: deque[_Job] = deque()
+        self._unfinished = 0
+        self._late = False
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._unfinished = len(self.waiting)
+        self._loop = loop
+        self._timer = loop.call_later(_BATCH_SECONDS, self._spread)
+        self._take_thread()
+
+    def remove(self, job: _Job) -> bool:
+        """Take a job out; tell whether it was still waiting."""
+        try:
+            self.waiting.remove(job)
+        except (ValueError, IndexError):  # IndexError: a thread took one at the same moment
+            return False
+        self._unfinished -= 1
+        return True
+
+    def _take_thread(self) -> bool:
+        try:
+            _pool().submit(self._work)
+        except RuntimeError:  # no more threads to be had; those there are do what they can
+            return False
+        return True
+
+    def _work(self) -> None:
+        while self.waiting:
+            try:
+                job = self.waiting.popleft()
+            except IndexError:
+                break
+            job.run()
+            self._over.append(job)
+            if self._late:
+                self._announce()
+        self._announce()
+
+    def _announce(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._finish)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return
+
+    def _finish(self) -> None:
+        while self._over:
+            self._over.popleft().finish()
+            self._unfinished -= 1
+        if self._unfinished <= 0:
+            self._timer.cancel()
+
+    def _spread(self) -> None:
+        """Give each job that has not been begun in time a thread."""
+        self._late = True
+        self._finish()
+        if not all(self._take_thread() for _ in range(len(self.waiting))):
+            self._timer = self._loop.call_later(_BATCH_SECONDS, self._spread)
+
+
+_batches: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[float, _Batch]] = WeakKeyDictionary()
+
+
+def _place(job: _Job, due: float, interval: float, *, first: bool) -> tuple[_Batch, float]:
+    """Put a job into the batch of its time slot; return the batch and when it starts.
+
+    The first job of a watch may come to a later slot, up to one interval, so that watches that
+    are started together do not probe together for ever. Later ones keep their times.
+    """
+    loop = asyncio.get_running_loop()
+    batches = _batches.setdefault(loop, {})
+    slots = max(_SLOTS_PER_INTERVAL, math.ceil(interval / _LONGEST_SLOT))
+    slot = interval / slots
+
+    def load(index: int) -> int:
+        batch = batches.get(index * slot)
+        return len(batch.waiting) if batch else 0
+
+    index = math.ceil(due / slot - 1e-6)
+    if first and load(index) >= _BATCH_SIZE:
+        candidates = range(index, index + slots)
+        free = (one for one in candidates if load(one) < _BATCH_SIZE)
+        index = next(free, None) or min(candidates, key=load)
+    when = index * slot
+    batch = batches.get(when)
+    if batch is None:
+        batch = batches[when] = _Batch()
+        loop.call_at(when, partial(_start, loop, when))
+    batch.waiting.append(job)
+    return batch, when
+
+
+def _start(loop: asyncio.AbstractEventLoop, when: float) -> None:
+    batch = _batches[loop].pop(when)
+    if batch.waiting:
+        batch.start(loop)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="healthchecker-watch")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # the threads stay behind
+
+
+class AsyncWatch:
+    """Reports on one target until closed: what `awatch()` returns. Iterate it in one task."""
+
+    def __init__(self, prober: Prober, options: WatchOptions) -> None:
+        self._prober = prober
+        self._options = options
+        self._threshold = Threshold(options.failure_threshold)
+        self._ticks: Ticks | None = None
+        self._closed = False
+        self._job: _Job | None = None
+        self._batch: _Batch | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bool:
+        if self._job is not None:
+            if not self._job.stop.is_set:
+                raise RuntimeError("the watch is iterated already")
+            await asyncio.wait([self._job.done])  # its reader was cancelled; it ends at once
+            self._job = None
+        while not self._closed:
+            result = await self._probe()
+            if result is None:
+                break
+            report = self._threshold.feed(result.healthy)
+            if report is not None:
+                return report
+        raise StopAsyncIteration
+
+    async def _probe(self) -> CheckResult | None:
+        """Wait for the next tick and probe; return None when closed meanwhile."""
+        loop = asyncio.get_running_loop()
+        job = _Job(self._prober, self._options.request_timeout, loop.create_future())
+        now = loop.time()
+        ticks = self._ticks or Ticks(now, self._options.initial_delay, self._options.interval)
+        due = now + ticks.wait(now)
+        batch, when = _place(job, due, self._options.interval, first=self._ticks is None)
+        if self._ticks is None:
+            ticks.due = when
+            self._ticks = ticks
+        self._job, self._batch = job, batch
+        try:
+            await job.done
+        except asyncio.CancelledError:
+            job.stop.set()
+            if not batch.remove(job):
+                ticks.fired(when)
+                if not job.is_done:
+                    job.done = loop.create_future()  # for when its thread has left it
+                    raise
+            self._job = None
+            raise
+        self._job = None
+        ticks.fired(when)
+        if isinstance(job.result, BaseException):
+            raise job.result
+        return job.result
+
+    def close(self) -> None:
+        """End the watch at once, also in the middle of a wait or of a probe; from any thread."""
+        self._closed = True
+        job, batch = self._job, self._batch
+        if job is None or batch is None:
+            return
+        job.stop.set()
+
+        def wake() -> None:
+            if batch.remove(job):
+                job.finish()
+
+        try:
+            job.done.get_loop().call_soon_threadsafe(wake)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return
+
+    async def aclose(self) -> None:
+        """Close, and return when nothing of the watch is left."""
+        self.close()
+        if self._job is not None:
+            await asyncio.wait([self._job.done])
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self.aclose()
+
+
+def awatch(
+    target: str,
+    *,
+    initial_delay: float = 1.0,
+    interval: float = 5.0,
+    failure_threshold: int = 2,
+    request_timeout: float = 2.0,
+    success_status: int | str = 200,
+    **options: Unpack[OptionValues],
+) -> AsyncWatch:
+    """Watch `target` as `watch()` does, in `async for`.
+
+    The clock is that of the event loop, and times count from the first iteration.
+
+    Made for many: probes that are due within a tenth of a second (a twentieth of an interval
+    shorter than 2 s) are made together, and of watches that start together only the first twenty
+    keep their initial delay; the others' first probes follow, twenty to each such slot, inside one
+    interval. Up to `MAX_THREADS` targets can hang without delaying any other.
+    """
+    settings = make_watch_options(initial_delay, interval, failure_threshold, request_timeout)
+    return AsyncWatch(make_watched_prober(target, success_status, options), settings)

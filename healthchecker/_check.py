@@ -1,0 +1,116 @@
+"""Checks: one target on the calling thread, several at the same time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Unpack
+
+from healthchecker._deadline import Cancel, Cancelled
+from healthchecker._grpc import GrpcProber
+from healthchecker._http import HttpProber
+from healthchecker._options import (
+    CheckOptions,
+    OptionValues,
+    check_seconds,
+    make_options,
+    options_for,
+)
+from healthchecker._prober import Prober
+from healthchecker._result import CheckResult
+from healthchecker._target import Target, parse_target
+from healthchecker._tcp import TcpProber
+
+_PROBERS: dict[str, type[HttpProber | TcpProber | GrpcProber]] = {
+    "http": HttpProber,
+    "https": HttpProber,
+    "tcp": TcpProber,
+    "grpc": GrpcProber,
+    "grpcs": GrpcProber,
+}
+
+
+def make_probers(targets: Sequence[Target], options: CheckOptions) -> list[Prober]:
+    """Return the probers for targets that are checked together.
+
+    Options that none of them can use are a `BadArgumentError`.
+    """
+    schemes = {target.scheme for target in targets}
+    return [
+        _PROBERS[target.scheme](target, options_for(target.scheme, options, schemes))
+        for target in targets
+    ]
+
+
+def make_prober(target: Target, options: CheckOptions) -> Prober:
+    """Return the prober for one target, as `make_probers`."""
+    return make_probers([target], options)[0]
+
+
+def check(target: str, *, timeout: float = 2.0, **options: Unpack[OptionValues]) -> CheckResult:
+    """Ask once whether `target` is healthy, and know it after `timeout` seconds at the latest.
+
+    `target` is `http://…`, `https://…`, `tcp://host:port`, `grpc://host:port[/service]` or
+    `grpcs://…`. An unhealthy or unreachable target is a result like any other. A bad argument
+    is a `BadArgumentError` (a ValueError). Works on any thread; starts none.
+    """
+    made = make_options(**options)
+    prober = make_prober(parse_target(target, made.unix_socket), made)
+    return prober.probe(check_seconds("timeout", timeout))
+
+
+def check_all(
+    probers: Sequence[Prober], timeout: float, *, any_is_enough: bool = False
+) -> list[CheckResult]:
+    """Probe all at the same time; return the results in the order of `probers`.
+
+    With `any_is_enough`, the first healthy one ends the others, which are then not in the list.
+    Where no thread can be started (a container's limit of processes), the rest is probed on the
+    calling thread, one after the other, inside the same `timeout` seconds.
+    """
+    if len(probers) == 1:
+        return [probers[0].probe(timeout)]
+    start = time.monotonic()
+    results: dict[int, CheckResult] = {}
+    errors: list[BaseException] = []
+
+    def run(index: int) -> None:
+        try:
+            result = probers[index].probe(timeout, cancel, start)
+        except Cancelled:
+            return
+        except BaseException as error:  # noqa: BLE001 - raised again on the calling thread
+            errors.append(error)
+            return
+        results[index] = result
+        if result.healthy and any_is_enough:
+            cancel.set()
+
+    with Cancel() as cancel:
+        threads: list[threading.Thread] = []
+        try:
+            for index in range(1, len(probers)):
+                _start(threads, partial(run, index))
+            run(0)
+        except BaseException:
+            cancel.set()
+            raise
+        finally:
+            for thread in threads:
+                thread.join()
+    if errors:
+        raise errors[0]
+    return [results[index] for index in sorted(results)]
+
+
+def _start(threads: list[threading.Thread], run: Callable[[], None]) -> None:
+    """Run on a thread of its own, which is added to `threads`; here, where none can be had."""
+    thread = threading.Thread(target=run)
+    try:
+        thread.start()
+    except RuntimeError:
+        run()
+    else:
+        threads.append(thread)

@@ -1,0 +1,95 @@
+"""The one total time limit of a check, and the way to end a check early.
+
+Every wait of a probe is a `Deadline.wait` on non-blocking sockets, so the limit holds for the
+whole of look-up, connect, TLS, request and response, on any thread and without a helper thread.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import time
+from collections.abc import Iterable
+from typing import Self
+
+from healthchecker._result import Phase, ProbeFailure, Reason
+
+
+class Cancelled(Exception):  # noqa: N818 - asked for by the caller
+    """The probe was ended by its `Cancel`."""
+
+
+class Cancel:
+    """Ends the probes that wait with it, from any thread, at once and for good."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+
+    def fileno(self) -> int:
+        return self._read
+
+    def set(self) -> None:
+        os.write(self._write, b"x")
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self._write)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+
+class Deadline:
+    """The moment at which a check is over, and the phase that it is in."""
+
+    def __init__(
+        self, timeout: float, cancel: Cancel | None = None, start: float | None = None
+    ) -> None:
+        self.phase = Phase.CONNECT
+        self._timeout = timeout
+        self._end = (time.monotonic() if start is None else start) + timeout
+        self._cancel = cancel
+
+    def tightened(self, timeout: float) -> Deadline:
+        """Return a deadline `timeout` seconds from now, or this one where it comes first."""
+        if time.monotonic() + timeout >= self._end:
+            return self
+        tighter = Deadline(timeout, self._cancel)
+        tighter.phase = self.phase
+        return tighter
+
+    def remaining(self) -> float:
+        """Return the seconds left, never zero: a passed deadline is a `ProbeFailure`."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise ProbeFailure(
+                Reason.TIMEOUT, self.phase, f"not done within {self._timeout * 1000:.0f} ms"
+            )
+        return left
+
+    def wait_any(self, waits: Iterable[tuple[int, int]], limit: float | None = None) -> set[int]:
+        """Wait until one of (file descriptor, poll events) is ready; return those that are.
+
+        With `limit` (seconds) the wait may also end empty-handed after that time.
+        """
+        left = self.remaining()
+        if limit is not None:
+            left = min(left, max(limit, 0.0))
+        poll = select.poll()
+        for fd, events in waits:
+            poll.register(fd, events)
+        if self._cancel is not None:
+            poll.register(self._cancel.fileno(), select.POLLIN)
+        ready = {fd for fd, _ in poll.poll(math.ceil(left * 1000))}
+        if self._cancel is not None and self._cancel.fileno() in ready:
+            raise Cancelled
+        return ready
+
+    def wait(self, fd: int, events: int) -> None:
+        """Wait until `fd` is ready for `events` (of select.poll)."""
+        while not self.wait_any([(fd, events)]):
+            pass

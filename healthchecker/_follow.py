@@ -1,0 +1,73 @@
+"""Follow a gRPC service: the server tells of changes (RPC `Watch`) instead of being asked."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from healthchecker._check import make_prober
+from healthchecker._grpc import watch_service
+from healthchecker._grpc_codec import SERVING_STATUSES
+from healthchecker._options import CheckOptions
+from healthchecker._prober import Prober
+from healthchecker._result import CheckResult, Reason
+from healthchecker._target import Target
+from healthchecker._watch import Observation, Threshold, Watch, WatchOptions
+
+# In the manner of gRPC's "Connection Backoff Protocol", with a shorter maximum: seconds.
+_FIRST_BACKOFF = 1.0
+_LONGEST_BACKOFF = 30.0
+_BACKOFF_FACTOR = 2.0
+_JITTER = 0.2
+
+
+def follow(
+    target: Target,
+    options: CheckOptions,
+    settings: WatchOptions,
+    *,
+    sleep: Callable[[float], object] = time.sleep,
+) -> Iterator[Observation]:
+    """Return an observation for each message and each failed call, for ever.
+
+    What the server says of itself is reported at once. Failed calls are made again, after pauses
+    that double from 1 to 30 s, and go through the threshold like failed probes. A server without
+    `Watch` is polled from then on (health.proto: the call must not be tried again).
+
+    Raises `BadArgumentError` at once.
+    """
+    prober = make_prober(target, options)
+    return _follow(prober, target, options, settings, sleep)
+
+
+def _follow(
+    prober: Prober,
+    target: Target,
+    options: CheckOptions,
+    settings: WatchOptions,
+    sleep: Callable[[float], object],
+) -> Iterator[Observation]:
+    threshold = Threshold(settings.failure_threshold)
+    backoff = _FIRST_BACKOFF
+    sleep(settings.initial_delay)
+    while True:
+        for result in watch_service(target, options, settings.request_timeout):
+            if result.reason is Reason.UNIMPLEMENTED:
+                yield from Watch(prober, replace(settings, initial_delay=0.0)).observations()
+            elif _said_by_server(result):
+                backoff = _FIRST_BACKOFF
+                threshold.feed(result.healthy)
+                yield Observation(result, result.healthy)
+            else:
+                yield Observation(result, threshold.feed(False))
+        sleep(backoff * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - no secret
+        backoff = min(backoff * _BACKOFF_FACTOR, _LONGEST_BACKOFF)
+
+
+def _said_by_server(result: CheckResult) -> bool:
+    """Tell a serving status from a failed call: a call may also fail with a code UNKNOWN."""
+    return result.status in SERVING_STATUSES and (
+        result.healthy or result.reason in (Reason.NOT_SERVING, Reason.UNKNOWN_SERVICE)
+    )

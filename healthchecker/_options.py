@@ -1,0 +1,251 @@
+"""How to check: the options of a check, from text or plain values to what probers use."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TypedDict
+
+from healthchecker._result import BadArgumentError
+
+MAX_SECONDS = 24 * 3600.0
+
+_HTTP_ONLY = (
+    "method",
+    "status",
+    "expect_json",
+    "expect_body",
+    "expect_header",
+    "follow_redirects",
+)
+_REQUEST_ONLY = (*_HTTP_ONLY, "headers", "basic_auth")
+_MEANINGLESS = {"tcp": _REQUEST_ONLY, "grpc": _HTTP_ONLY, "grpcs": _HTTP_ONLY}
+
+_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h)?", re.ASCII)
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]*")
+_STATUS_RANGE = re.compile(r"([1-9]\d\d)(?:-([1-9]\d\d))?|([1-9])xx", re.ASCII | re.IGNORECASE)
+_FRAMING = ("content-length", "transfer-encoding")
+_MAX_UNIX_PATH = 107  # sun_path in unix(7), less the final NUL
+
+
+class OptionValues(TypedDict, total=False):
+    """The options as `check()` and `watch()` take them."""
+
+    connect_timeout: float | None
+    method: str
+    headers: Mapping[str, str] | Iterable[tuple[str, str]]
+    basic_auth: tuple[str, str] | None
+    status: str | int
+    expect_json: Mapping[str, str] | Iterable[tuple[str, str]]
+    expect_body: str | Iterable[str]
+    expect_header: Mapping[str, str] | Iterable[tuple[str, str]]
+    follow_redirects: bool
+    cacert: str | None
+    cert: str | None
+    key: str | None
+    server_name: str | None
+    insecure: bool
+    loopback_only: bool
+    unix_socket: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusSet:
+    """The HTTP status codes that count as healthy."""
+
+    ranges: tuple[tuple[int, int], ...]
+    text: str
+
+    def __contains__(self, status: int) -> bool:
+        return any(low <= status <= high for low, high in self.ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsOptions:
+    """How https and grpcs targets are verified, and by what we are known to them."""
+
+    cacert: str | None = None
+    """A PEM file of the authorities to trust, in place of the system's."""
+    cert: str | None = None
+    key: str | None = None
+    server_name: str | None = None
+    """The name to ask for and to verify, in place of the target's host."""
+    insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOptions:
+    """Everything about a check but its target and its time limit; all values are verified."""
+
+    connect_timeout: float | None = None
+    """Seconds for look-up, connect and TLS together."""
+    method: str = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+    basic_auth: tuple[str, str] | None = None
+    status: StatusSet = StatusSet(((200, 200),), "200")
+    expect_json: tuple[tuple[str, str], ...] = ()
+    expect_body: tuple[str, ...] = ()
+    expect_header: tuple[tuple[str, str], ...] = ()
+    follow_redirects: bool = False
+    tls: TlsOptions = TlsOptions()
+    loopback_only: bool = False
+    unix_socket: str | None = None
+
+
+def options_for(scheme: str, options: CheckOptions, schemes: Iterable[str]) -> CheckOptions:
+    """Return the options that mean something to targets of a scheme.
+
+    One that means nothing to any of the `schemes` that are checked together is refused: it would
+    be taken for a check that is made.
+    """
+    default = CheckOptions()
+    given = {
+        field.name
+        for field in fields(options)
+        if getattr(options, field.name) != getattr(default, field.name)
+    }
+    meaningless = given.intersection(_MEANINGLESS.get(scheme, ()))
+    for name in sorted(meaningless):
+        if all(name in _MEANINGLESS.get(other, ()) for other in schemes):
+            raise BadArgumentError(name, f"{scheme}://", "such a target has no use for it")
+    return replace(options, **{name: getattr(default, name) for name in meaningless})
+
+
+def make_options(**values: object) -> CheckOptions:
+    """Verify option values (see `OptionValues`); raise `BadArgumentError` naming the first bad one.
+
+    The parameters are not spelled out a second time: `check()` and the command line both come
+    here with what their callers gave.
+    """
+    return _make(OptionValues(**values))  # type: ignore[typeddict-item]
+
+
+def _make(given: OptionValues) -> CheckOptions:
+    unknown = set(given) - set(OptionValues.__annotations__)
+    if unknown:
+        raise TypeError(f"unknown option: {min(unknown)}")
+    method = given.get("method", "GET")
+    if not _TOKEN.fullmatch(method) or method.upper() == "CONNECT":
+        raise BadArgumentError("method", method, "not an HTTP method")
+    cert, key = given.get("cert"), given.get("key")
+    if key is not None and cert is None:
+        raise BadArgumentError("key", key, "needs a certificate beside it")
+    if given.get("insecure") and given.get("cacert") is not None:
+        raise BadArgumentError("cacert", given.get("cacert"), "contradicts insecure")
+    connect_timeout = given.get("connect_timeout")
+    if connect_timeout is not None:
+        connect_timeout = check_seconds("connect_timeout", connect_timeout)
+    expect_body = given.get("expect_body", ())
+    options = CheckOptions(
+        connect_timeout=connect_timeout,
+        method=method.upper(),
+        headers=_fields("header", given.get("headers", ())),
+        basic_auth=given.get("basic_auth"),
+        status=parse_status(str(given.get("status", "200"))),
+        expect_json=_pairs(given.get("expect_json", ())),
+        expect_body=(expect_body,) if isinstance(expect_body, str) else tuple(expect_body),
+        expect_header=_fields("expect_header", given.get("expect_header", ())),
+        follow_redirects=given.get("follow_redirects", False),
+        tls=TlsOptions(
+            cacert=given.get("cacert"),
+            cert=cert,
+            key=key,
+            server_name=given.get("server_name"),
+            insecure=given.get("insecure", False),
+        ),
+        loopback_only=given.get("loopback_only", False),
+        unix_socket=_unix_socket(given.get("unix_socket")),
+    )
+    if options.method == "HEAD" and (options.expect_body or options.expect_json):
+        raise BadArgumentError("method", method, "an answer to HEAD has no body to expect")
+    return options
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds that `500ms`, `2s`, `1m`, `1h` or a bare number of seconds stand for."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError("not a duration such as 500ms, 2s, 1m or a number of seconds")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def check_seconds(argument: str, value: float, *, zero: bool = False) -> float:
+    """Return a number of seconds that is more than zero (or zero, if allowed) and at most a day."""
+    if not (0 <= value <= MAX_SECONDS) or (value == 0 and not zero):
+        least = "from 0" if zero else "more than 0"
+        raise BadArgumentError(argument, value, f"must be {least} and at most 24 hours")
+    return float(value)
+
+
+def parse_status(text: str) -> StatusSet:
+    """Read `200`, `200,204`, `2xx` or `200-399`."""
+    ranges = []
+    for part in text.split(","):
+        match = _STATUS_RANGE.fullmatch(part.strip())
+        if match is None:
+            raise BadArgumentError("status", text, "not a list such as 200, 200,204, 2xx, 200-399")
+        low, high, hundreds = match.groups()
+        if hundreds:
+            ranges.append((int(hundreds) * 100, int(hundreds) * 100 + 99))
+        else:
+            ranges.append((int(low), int(high or low)))
+        if ranges[-1][0] > ranges[-1][1]:
+            raise BadArgumentError("status", text, "a range that ends before it begins")
+    return StatusSet(tuple(ranges), text)
+
+
+def matches_json(body: object, path: str, value: str) -> bool:
+    """Tell whether the value at the dotted `path` is exactly `value`.
+
+    A string is compared with the text itself, anything else with the text read as JSON.
+    """
+    found = body
+    for step in path.split("."):
+        if isinstance(found, dict) and step in found:
+            found = found[step]
+        elif isinstance(found, list) and step.isascii() and step.isdigit():
+            index = int(step)
+            if index >= len(found):
+                return False
+            found = found[index]
+        else:
+            return False
+    if isinstance(found, str):
+        return found == value
+    try:
+        return json.dumps(found, sort_keys=True) == json.dumps(json.loads(value), sort_keys=True)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _fields(
+    argument: str, fields: Mapping[str, str] | Iterable[tuple[str, str]]
+) -> tuple[tuple[str, str], ...]:
+    pairs = tuple(fields.items() if isinstance(fields, Mapping) else fields)
+    for name, value in pairs:
+        if not _TOKEN.fullmatch(name):
+            raise BadArgumentError(argument, name, "not a header name")
+        if not _FIELD_VALUE.fullmatch(value):
+            # The value may be a secret: it is not shown.
+            raise BadArgumentError(argument, name, "its value has a character that no header has")
+        if argument == "header" and name.lower() in _FRAMING:
+            raise BadArgumentError(argument, name, "is not for a request without a body")
+    return tuple((name, value.strip(" \t")) for name, value in pairs)
+
+
+def _pairs(pairs: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple(pairs.items() if isinstance(pairs, Mapping) else pairs)
+
+
+def _unix_socket(name: str | None) -> str | None:
+    if name is None:
+        return None
+    if name in ("", "@") or "\0" in name:
+        raise BadArgumentError("unix_socket", name, "not a path or @name")
+    if len(name.encode(errors="surrogateescape")) > _MAX_UNIX_PATH:
+        raise BadArgumentError("unix_socket", name, f"longer than {_MAX_UNIX_PATH} bytes")
+    return name

@@ -1,0 +1,137 @@
+"""Results as text: one line each, escaped, and never more than a health log keeps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+from healthchecker._result import CheckResult
+
+MAX_OUTPUT_BYTES = 4095
+"""Docker keeps 4,096 bytes of a check's output; all of ours stays below."""
+
+_MAX_PART = 400
+_MAX_PARTS_SHORT = (400, 120, 40)
+
+
+def failure_line(result: CheckResult, max_part: int = _MAX_PART) -> str:
+    """Return the line that says why a target is not healthy."""
+    return (
+        f"unhealthy: {escape(result.target, max_part)}: {result.reason}: "
+        f"{escape(result.detail, max_part)} ({_milliseconds(result)} ms)"
+    )
+
+
+def success_line(result: CheckResult, max_part: int = _MAX_PART) -> str:
+    """Return the line that `-v` prints for a healthy target."""
+    return (
+        f"healthy: {escape(result.target, max_part)}: "
+        f"{escape(result.detail, max_part)} ({_milliseconds(result)} ms)"
+    )
+
+
+def text_lines(results: Sequence[CheckResult], *, healthy: bool) -> str:
+    """Return the lines of all results that are `healthy` or not, cut to what may be printed."""
+    line = success_line if healthy else failure_line
+    return _lines([line(result) for result in results if result.healthy is healthy])
+
+
+def _lines(lines: Sequence[str]) -> str:
+    text = ""
+    for index, one in enumerate(lines):
+        more = f"and {len(lines) - index} more\n"
+        if len(text) + len(one) + 1 + len(more) > MAX_OUTPUT_BYTES // 2:
+            return text + more
+        text += one + "\n"
+    return text
+
+
+def json_line(healthy: bool, results: Sequence[CheckResult]) -> str:
+    """Return the one JSON object of `--output json`, as short as it has to be.
+
+    Where all results do not fit, texts are cut first; then healthy ones, then any are left out,
+    and `omitted` counts them.
+    """
+    checks = [to_json(result) for result in results]
+    for longest in _MAX_PARTS_SHORT:
+        text = json.dumps({"healthy": healthy, "checks": [cut(one, longest) for one in checks]})
+        if len(text) < MAX_OUTPUT_BYTES:
+            return text + "\n"
+    kept = sorted((cut(one, _MAX_PARTS_SHORT[-1]) for one in checks), key=_is_healthy)
+    return _as_many_as_fit(
+        len(kept),
+        lambda count: {"healthy": healthy, "checks": kept[:count], "omitted": len(kept) - count},
+    )
+
+
+def list_json_line(check: CheckResult, statuses: dict[str, str]) -> str:
+    """Return the object of `json_line` with `services`: serving status by name."""
+    shown = {"healthy": check.healthy, "checks": [cut(to_json(check), _MAX_PARTS_SHORT[0])]}
+    whole = json.dumps({**shown, "services": statuses})
+    if len(whole) < MAX_OUTPUT_BYTES:
+        return whole + "\n"
+    services = list(statuses.items())
+    return _as_many_as_fit(
+        len(services),
+        lambda count: {
+            **shown,
+            "services": dict(services[:count]),
+            "omitted": len(services) - count,
+        },
+    )
+
+
+def list_lines(statuses: dict[str, str]) -> str:
+    """Return a line for each service, status first; the nameless one is the whole server."""
+    return _lines(
+        [f"{status} {escape(name) or '(the server)'}" for name, status in statuses.items()]
+    )
+
+
+def to_json(result: CheckResult) -> dict[str, object]:
+    """Return a result as the object that stands for it in JSON."""
+    return {
+        "target": result.target,
+        "healthy": result.healthy,
+        "reason": str(result.reason),
+        "detail": result.detail,
+        "status": result.status,
+        "elapsed_ms": _milliseconds(result),
+    }
+
+
+def escape(text: str, max_length: int = _MAX_PART) -> str:
+    """Return printable ASCII-safe text: what a terminal would act upon is spelled out."""
+    shown = "".join(
+        char
+        if char.isprintable() and char.isascii()
+        else char.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for char in text[: max_length + 1]
+    )
+    return shown if len(shown) <= max_length else shown[: max_length - 3] + "..."
+
+
+def cut(check: dict[str, object], longest: int = _MAX_PART) -> dict[str, object]:
+    """Return the object with its texts cut to `longest` characters."""
+    return {
+        key: value[: longest - 3] + "..."
+        if isinstance(value, str) and len(value) > longest
+        else value
+        for key, value in check.items()
+    }
+
+
+def _as_many_as_fit(total: int, make: Callable[[int], dict[str, object]]) -> str:
+    for count in range(total - 1, -1, -1):
+        text = json.dumps(make(count))
+        if len(text) < MAX_OUTPUT_BYTES:
+            break
+    return text + "\n"
+
+
+def _is_healthy(check: dict[str, object]) -> bool:
+    return bool(check["healthy"])
+
+
+def _milliseconds(result: CheckResult) -> float:
+    return round(result.elapsed * 1000, 1)

@@ -1,0 +1,94 @@
+"""What to check: a TARGET as text, and what it comes to."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import httpx
+
+from healthchecker._result import BadArgumentError
+from healthchecker._stream import Endpoint
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_SCHEMES = ("http", "https", "tcp", "grpc", "grpcs")
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
+_MAX_PORT = 65535
+_SHAPES = "http://HOST, https://HOST, tcp://HOST:PORT or grpc[s]://HOST:PORT[/SERVICE]"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One thing to check."""
+
+    scheme: str
+    endpoint: Endpoint
+    url: httpx.URL
+    """Without credentials."""
+    basic_auth: tuple[str, str] | None
+    """The credentials that stood in the URL."""
+    shown_as: str
+
+    @property
+    def tls(self) -> bool:
+        return self.scheme in ("https", "grpcs")
+
+    @property
+    def service(self) -> str:
+        """The gRPC service; the empty name is the whole server (grpc.health.v1)."""
+        return self.url.path.removeprefix("/")
+
+
+def parse_target(text: str, unix_socket: str | None = None) -> Target:
+    """Read a TARGET; raise `BadArgumentError` when it is none."""
+    shown = _without_credentials(text)
+    if not text.isprintable():
+        raise BadArgumentError("TARGET", shown, "has a character that no URL has")
+    try:
+        url = httpx.URL(text)
+    except (httpx.InvalidURL, ValueError) as error:
+        problem = "not a URL" if "@" in text else f"not a URL ({error})"
+        raise BadArgumentError("TARGET", shown, problem) from error
+    if url.scheme not in _SCHEMES:
+        raise BadArgumentError("TARGET", shown, f"not {_SHAPES}")
+    host = url.raw_host.decode("ascii").replace("%25", "%", 1)  # a zone, by RFC 6874
+    if not _HOST.fullmatch(host):
+        raise BadArgumentError("TARGET", shown, "has no usable host")
+    port = _DEFAULT_PORTS.get(url.scheme) if url.port is None else url.port
+    if unix_socket is not None:
+        if url.scheme == "tcp":
+            raise BadArgumentError("TARGET", shown, "tcp:// does not go over a Unix socket")
+        port = port or _DEFAULT_PORTS["http"]
+    if port is None:
+        raise BadArgumentError("TARGET", shown, "needs a port")
+    if not 0 < port <= _MAX_PORT:
+        raise BadArgumentError("TARGET", shown, f"its port is not from 1 to {_MAX_PORT}")
+    if url.scheme == "tcp" and (url.path not in ("", "/") or url.query):
+        raise BadArgumentError("TARGET", shown, "tcp:// takes a host and a port only")
+    basic_auth = (url.username, url.password) if url.userinfo else None
+    url = url.copy_with(userinfo=b"", fragment=None)
+    return Target(
+        scheme=url.scheme,
+        endpoint=Endpoint(host, port, unix_socket),
+        url=url,
+        basic_auth=basic_auth,
+        shown_as=str(url) if unix_socket is None else f"{url} over {unix_socket}",
+    )
+
+
+def local_url(host: str, port: int, path: str) -> str:
+    """Return the URL of the plain form of a check: `--host`, `--port` and `--path`."""
+    bare = host.removeprefix("[").removesuffix("]")
+    if not _HOST.fullmatch(bare):
+        raise BadArgumentError("host", host, "not a host name or an IP address")
+    if not path.startswith("/"):
+        raise BadArgumentError("path", path, "must begin with a slash")
+    if not path.isprintable():
+        raise BadArgumentError("path", path, "has a character that no path has")
+    return f"http://{f'[{bare}]' if ':' in bare else bare}:{port}{path}"
+
+
+def _without_credentials(text: str) -> str:
+    """Leave out whatever may be a user and password, also where the text is no proper URL."""
+    scheme = re.match(r"[A-Za-z]*://", text)
+    return (scheme[0] if scheme else "") + text[scheme.end() if scheme else 0 :].rpartition("@")[2]

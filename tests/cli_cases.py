@@ -1,0 +1,448 @@
+"""The table of what the command line does: the same for every form of the program.
+
+`{port}` stands for a healthy HTTP service, `{closed}` for a port where nothing listens, `{socket}`
+for a Unix socket that leads to the service. Expected texts are regular expressions for the whole
+of an output; `LINE` is one line's end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+MS = r" \(\d+(\.\d)? ms\)\n"
+HEALTH = r"http://127\.0\.0\.1:\d+/health"
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    args: str | list[str | bytes]
+    code: int
+    stdout: str = ""
+    stderr: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+
+
+def usage(problem: str) -> str:
+    return f"healthchecker: usage_error: {problem}\n"
+
+
+def unhealthy(reason: str, detail: str, target: str = r"\S+") -> str:
+    return f"unhealthy: {target}: {reason}: {detail}{MS}"
+
+
+def healthy(detail: str = "HTTP status 200", target: str = HEALTH) -> str:
+    return f"healthy: {target}: {detail}{MS}"
+
+
+REFUSED = unhealthy("connection_refused", r"connect: 127\.0\.0\.1:\d+: Connection refused")
+
+CASES = [
+    # The main job.
+    Case("port", "--port {port}", 0),
+    Case("port with equals sign", "--port={port}", 0),
+    Case("port in the Go spelling", "-port={port}", 0),
+    Case("port in the Go spelling, apart", "-port {port}", 0),
+    Case("port in short", "-p {port}", 0),
+    Case("port in short, together", "-p{port}", 0),
+    Case("path", "--port {port} --path /health", 0),
+    Case("path with a query", "--port {port} --path /health?deep=1", 0),
+    Case(
+        "path with a space",
+        ["--port", "{port}", "--path", "/health?a b", "-v"],
+        0,
+        healthy(target=r"http://127\.0\.0\.1:\d+/health\?a%20b"),
+    ),
+    Case("named command", "check --port {port}", 0),
+    Case("nothing listens", "--port {closed}", 1, stderr=REFUSED),
+    Case(
+        "another path",
+        "--port {port} --path /nothing",
+        1,
+        stderr=unhealthy("unexpected_status", "assertion: HTTP status 404, expected 200"),
+    ),
+    Case(
+        "unhealthy",
+        "--port {port} --path /status/503",
+        1,
+        stderr=unhealthy("unexpected_status", "assertion: HTTP status 503, expected 200"),
+    ),
+    Case(
+        "204 is not 200",
+        "--port {port} --path /status/204",
+        1,
+        stderr=unhealthy("unexpected_status", "assertion: HTTP status 204, expected 200"),
+    ),
+    # Where.
+    Case("host", "--host localhost --port {port}", 0),
+    Case(
+        "host by IPv6 literal",
+        "--host ::1 --port {closed}",
+        1,
+        stderr=unhealthy("connection_[a-z]+", r"connect: \[::1\]:\d+: .+"),
+    ),
+    Case("URL", "http://127.0.0.1:{port}/health", 0),
+    Case("URL with credentials", "-v http://me:secret@127.0.0.1:{port}/health", 0, healthy()),
+    Case(
+        "unknown name",
+        "http://no-such-host.invalid/",
+        1,
+        stderr=unhealthy("dns_failure", "look-up: .*no-such-host.invalid.*"),
+    ),
+    Case("tcp", "-v tcp://127.0.0.1:{port}", 0, healthy("connected", r"tcp://127\.0\.0\.1:\d+")),
+    Case("tcp to nothing", "tcp://127.0.0.1:{closed}", 1, stderr=REFUSED),
+    Case("loopback only", "--loopback-only http://localhost:{port}/health", 0),
+    Case("Unix socket", ["--unix-socket", "{socket}"], 0),
+    Case(
+        "Unix socket with a target",
+        ["-v", "--unix-socket", "{socket}", "http://app/health"],
+        0,
+        healthy(target=r"http://app/health over \S+"),
+    ),
+    Case(
+        "Unix socket that is not there",
+        ["--unix-socket", "/nonexistent"],
+        1,
+        stderr=unhealthy(
+            "connection_failed",
+            "connect: /nonexistent: No such file or directory",
+            "http://localhost/health over /nonexistent",
+        ),
+    ),
+    # How.
+    Case("method", "--port {port} --method post", 0),
+    Case("HEAD", "--port {port} --method HEAD", 0),
+    Case("status list", "--port {port} --path /status/204 --status 200,204", 0),
+    Case("status class", "--port {port} --path /status/204 --status 2xx", 0),
+    Case("status range", "--port {port} --path /status/302 --status 200-399", 0),
+    Case(
+        "header",
+        [
+            "--port",
+            "{port}",
+            "--path",
+            "/echo",
+            "-H",
+            "X-Probe: yes: it is",
+            "--expect-json",
+            "headers.X-Probe=yes: it is",
+        ],
+        0,
+    ),
+    Case(
+        "Host header",
+        [
+            "--port",
+            "{port}",
+            "--path",
+            "/echo",
+            "-H",
+            "Host: app.example",
+            "--expect-json",
+            "headers.Host=app.example",
+        ],
+        0,
+    ),
+    Case(
+        "basic auth",
+        [
+            "--port",
+            "{port}",
+            "--path",
+            "/echo",
+            "--basic-auth",
+            "me:pass:word",
+            "--expect-json",
+            "headers.Authorization=Basic bWU6cGFzczp3b3Jk",
+        ],
+        0,
+    ),
+    Case(
+        "auth of the URL",
+        [
+            "http://me:pw@127.0.0.1:{port}/echo",
+            "--expect-json",
+            "headers.Authorization=Basic bWU6cHc=",
+        ],
+        0,
+    ),
+    Case(
+        "expected JSON", "--port {port} --expect-json status=UP --expect-json checks.0.ok=true", 0
+    ),
+    Case("expected JSON number", "--port {port} --expect-json checks.0.n=3", 0),
+    Case(
+        "other JSON",
+        "--port {port} --expect-json status=DOWN",
+        1,
+        stderr=unhealthy("unexpected_body", "assertion: status is not DOWN in the JSON body"),
+    ),
+    Case(
+        "JSON true is no text",
+        "--port {port} --expect-json checks.0.ok=1",
+        1,
+        stderr=unhealthy("unexpected_body", "assertion: .*"),
+    ),
+    Case(
+        "no JSON",
+        "--port {port} --path /delay --expect-json a=1",
+        1,
+        stderr=unhealthy("unexpected_body", "assertion: the body is not JSON"),
+    ),
+    Case("expected body", ["--port", "{port}", "--expect-body", '"UP"'], 0),
+    Case(
+        "other body",
+        ["--port", "{port}", "--expect-body", "DOWN"],
+        1,
+        stderr=unhealthy("unexpected_body", "assertion: no 'DOWN' in the body"),
+    ),
+    Case("expected header", ["--port", "{port}", "--expect-header", "x-state: fine"], 0),
+    Case(
+        "other header",
+        ["--port", "{port}", "--expect-header", "X-State: fin"],
+        1,
+        stderr=unhealthy("unexpected_header", "assertion: no header X-State .*"),
+    ),
+    Case(
+        "redirect",
+        "--port {port} --path /redirect/health",
+        1,
+        stderr=unhealthy("redirect", "response: HTTP status 302 to .*, .* not followed"),
+    ),
+    Case("redirect followed", "--port {port} --path /redirect/health --follow-redirects", 0),
+    Case(
+        "redirect elsewhere",
+        "--port {port} --path /elsewhere --follow-redirects",
+        1,
+        stderr=unhealthy("redirect", "response: HTTP status 302 to another host: .*"),
+    ),
+    Case(
+        "five redirects",
+        "--port {port} --path "
+        "/redirect/redirect/redirect/redirect/redirect/health --follow-redirects",
+        0,
+    ),
+    Case(
+        "six redirects",
+        "--port {port} --path "
+        "/redirect/redirect/redirect/redirect/redirect/redirect/health --follow-redirects",
+        1,
+        stderr=unhealthy("redirect", "response: more than 5 redirects"),
+    ),
+    Case(
+        "too late",
+        "--port {port} --path /delay --timeout 50ms",
+        1,
+        stderr=unhealthy("timeout", "response: not done within 50 ms"),
+    ),
+    # Several.
+    Case("two", "http://127.0.0.1:{port}/health tcp://127.0.0.1:{port}", 0),
+    Case(
+        "one of two fails",
+        "http://127.0.0.1:{port}/health tcp://127.0.0.1:{closed}",
+        1,
+        stderr=REFUSED,
+    ),
+    Case(
+        "one of two is enough", "--any http://127.0.0.1:{port}/health tcp://127.0.0.1:{closed}", 0
+    ),
+    Case(
+        "not one of two",
+        "--any tcp://127.0.0.1:{closed} tcp://localhost:{closed}",
+        1,
+        stderr=f"{REFUSED}unhealthy: tcp://localhost:.*{MS}",
+    ),
+    # What is said.
+    Case("verbose", "--port {port} -v", 0, healthy()),
+    Case("verbose and unhealthy", "--port {closed} -v", 1, stderr=REFUSED),
+    Case("quiet", "--port {closed} -q", 1),
+    Case(
+        "JSON",
+        "--port {port} --output json",
+        0,
+        r'\{"healthy": true, "checks": \[\{"target": "' + HEALTH + r'", "healthy": true, '
+        r'"reason": "ok", "detail": "HTTP status 200", "status": 200, "elapsed_ms": [\d.]+\}\]\}'
+        "\n",
+    ),
+    Case(
+        "JSON of a failure",
+        "--port {port} --path /status/500 --output json",
+        1,
+        r'\{"healthy": false, "checks": \[\{"target": "\S+", "healthy": false, '
+        r'"reason": "unexpected_status", "detail": "assertion: HTTP status 500, expected 200", '
+        r'"status": 500, "elapsed_ms": [\d.]+\}\]\}'
+        "\n",
+    ),
+    Case(
+        "JSON of a usage error",
+        "--port 0 --output json",
+        1,
+        r'\{"healthy": false, "checks": \[\{"target": "", "healthy": false, "reason": '
+        r'"usage_error", "detail": ".*--port.*", "status": null, "elapsed_ms": [\d.]+\}\]\}'
+        "\n",
+    ),
+    Case("version", "--version", 0, r"healthchecker, version \d+\.\d+\.\d+\n"),
+    Case("help", "--help", 0, r"(?s)Usage: healthchecker \[OPTIONS\] \[TARGET\]\.\.\..*"),
+    # The environment.
+    Case("port of the environment", "", 0, env={"HEALTHCHECKER_PORT": "{port}"}),
+    Case("the command line wins", "--port {port}", 0, env={"HEALTHCHECKER_PORT": "{closed}"}),
+    Case(
+        "a target wins", "http://127.0.0.1:{port}/health", 0, env={"HEALTHCHECKER_PORT": "{closed}"}
+    ),
+    Case(
+        "flags of the environment",
+        "--port {port}",
+        0,
+        healthy(),
+        env={"HEALTHCHECKER_VERBOSE": "1"},
+    ),
+    Case(
+        "quiet wins over the environment", "--port {port} -q", 0, env={"HEALTHCHECKER_VERBOSE": "1"}
+    ),
+    Case(
+        "headers of the environment",
+        "--port {port} --path /echo --expect-json headers.A=1 --expect-json headers.B=2",
+        0,
+        env={"HEALTHCHECKER_HEADER": "A: 1\nB: 2"},
+    ),
+    Case(
+        "a bad value in the environment",
+        "",
+        1,
+        stderr=usage(".*HEALTHCHECKER_PORT.*'x' is not a port from 1 to 65535"),
+        env={"HEALTHCHECKER_PORT": "x"},
+    ),
+    Case(
+        "proxies are not used",
+        "--port {port}",
+        0,
+        env={
+            "http_proxy": "http://127.0.0.1:{closed}",
+            "HTTP_PROXY": "http://127.0.0.1:{closed}",
+            "ALL_PROXY": "http://127.0.0.1:{closed}",
+            "all_proxy": "http://127.0.0.1:{closed}",
+        },
+    ),
+    Case(
+        "no other program by environment",
+        "--port {port} -v",
+        0,
+        healthy(),
+        env={"_HEALTHCHECKER_COMPLETE": "bash_source"},
+    ),
+    # Mistakes.
+    Case("no number", "--port abc", 1, stderr=usage(".*--port.*'abc' is not a port .*")),
+    Case("port 0", "--port 0", 1, stderr=usage(".*--port.*'0' is not a port .*")),
+    Case("port too large", "--port 65536", 1, stderr=usage(".*--port.*'65536' is not a port .*")),
+    Case("port far too large", f"--port {'9' * 5000}", 1, stderr=usage(".*--port.*")),
+    Case("negative port", "--port=-1", 1, stderr=usage(".*--port.*'-1' is not a port .*")),
+    Case("port missing", "--port", 1, stderr=usage(".*--port.* requires an argument.*")),
+    Case("path without a slash", "--path health", 1, stderr=usage("--path: 'health': must .*")),
+    Case("no duration", "--timeout soon", 1, stderr=usage(".*--timeout.*'soon' is not a .*")),
+    Case("no time", "--timeout 0", 1, stderr=usage(".*--timeout.*'0' is not more than 0 .*")),
+    Case("negative time", "--timeout=-1s", 1, stderr=usage(".*--timeout.*'-1s' is not .*")),
+    Case("infinite time", "--timeout inf", 1, stderr=usage(".*--timeout.*'inf' is not .*")),
+    Case("unknown option", "--prot 1", 1, stderr=usage("No such option '--prot'.*")),
+    Case("unknown output", "--output xml", 1, stderr=usage(".*--output.*'xml' is not one of .*")),
+    Case("status that is none", "--status ok", 1, stderr=usage("--status: 'ok': not .*")),
+    Case("status backwards", "--status 300-200", 1, stderr=usage("--status: '300-200': .*")),
+    Case("quiet and verbose", "-q -v", 1, stderr=usage("--quiet contradicts --verbose")),
+    Case(
+        "a target and a port",
+        "http://127.0.0.1/ --port 1",
+        1,
+        stderr=usage("a TARGET contradicts --port"),
+    ),
+    Case(
+        "insecure and an authority",
+        "--insecure --cacert /nonexistent",
+        1,
+        stderr=usage("--insecure contradicts --cacert"),
+    ),
+    Case(
+        "a key alone",
+        "--key /nonexistent https://127.0.0.1/",
+        1,
+        stderr=usage("--key: '/nonexistent': needs .*"),
+    ),
+    Case(
+        "no such authority",
+        "--cacert /nonexistent https://127.0.0.1/",
+        1,
+        stderr=usage("--cacert: '/nonexistent': No such file or directory"),
+    ),
+    Case(
+        "HEAD has no body", "--method HEAD --expect-body x", 1, stderr=usage("--method: 'HEAD'.*")
+    ),
+    Case(
+        "a status of tcp",
+        "tcp://127.0.0.1:1 --status 204",
+        1,
+        stderr=usage("--status: 'tcp://': such a target has no use for it"),
+    ),
+    Case(
+        "a header for tcp",
+        ["tcp://127.0.0.1:1", "-H", "A: b"],
+        1,
+        stderr=usage("--header: 'tcp://': such a target has no use for it"),
+    ),
+    Case(
+        "a status of one of two",
+        "--status 2xx tcp://127.0.0.1:{port} http://127.0.0.1:{port}/health",
+        0,
+    ),
+    Case("not a URL", "127.0.0.1:80", 1, stderr=usage("TARGET: '127.0.0.1:80': not .*")),
+    Case("no host", "http://", 1, stderr=usage("TARGET: 'http://': .*")),
+    Case("port in the URL too large", "http://127.0.0.1:99999/", 1, stderr=usage("TARGET: .*")),
+    Case("port of the URL 0", "http://127.0.0.1:0/", 1, stderr=usage("TARGET: .*")),
+    Case("unknown scheme", "ftp://127.0.0.1/", 1, stderr=usage("TARGET: 'ftp://127.0.0.1/': .*")),
+    Case("tcp without a port", "tcp://127.0.0.1", 1, stderr=usage("TARGET: .*: needs a port")),
+    Case("a bad host", ["--host", "a b"], 1, stderr=usage("--host: 'a b': not .*")),
+    Case("an empty host", ["--host", ""], 1, stderr=usage("--host: '': not .*")),
+    Case("an empty argument", [""], 1, stderr=usage("TARGET: '': .*")),
+    Case(
+        "header without a colon",
+        ["-H", "Authorization s3cret"],
+        1,
+        stderr=usage("((?!s3cret).)*--header((?!s3cret).)*"),
+    ),
+    Case(
+        "header with a line feed",
+        ["-H", "A: s3cret\nB: 2"],
+        1,
+        stderr=usage("--header: 'A': ((?!s3cret).)*"),
+    ),
+    Case(
+        "a length of one's own",
+        ["-H", "Content-Length: 5"],
+        1,
+        stderr=usage("--header: 'Content-Length': .*"),
+    ),
+    Case(
+        "credentials without a colon",
+        "--basic-auth s3cret",
+        1,
+        stderr=usage("((?!s3cret).)*--basic-auth((?!s3cret).)*"),
+    ),
+    Case(
+        "bad URL with credentials",
+        "http://me:s3/cret@127.0.0.1:x/",
+        1,
+        stderr=usage("TARGET: ((?!s3|cret).)*"),
+    ),
+    Case(
+        "credentials without a scheme",
+        "me:s3cret@127.0.0.1",
+        1,
+        stderr=usage("TARGET: ((?!s3cret).)*"),
+    ),
+    Case("not UTF-8", [b"--path=/\xff\xfe"], 1, stderr=usage(r"--path: .*\\udcff.*")),
+    Case("not UTF-8 in a target", [b"http://127.0.0.1/\xff"], 1, stderr=usage(r"TARGET: .*")),
+    Case("not UTF-8 in a header", [b"-HA: \xff"], 1, stderr=usage(r"--header: 'A': .*")),
+    Case("control characters", ["http://127.0.0.1/\x1b[2J"], 1, stderr=usage(r"TARGET: .*\\x1b.*")),
+    Case(
+        "a very long argument",
+        ["http://" + "a" * 100_000],
+        1,
+        stderr=r"healthchecker: usage_error: .{1,2000}\n",
+    ),
+]

@@ -1,0 +1,112 @@
+"""The forms of the program, and the one way to run any of them and see all that it did."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support import ROOT, require
+
+_LAUNCHER = Path(__file__).with_name("launch.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One form of the program. All of them must behave the same."""
+
+    name: str
+    argv: tuple[str, ...]
+    max_rss_kib: int
+    """The memory that no check may exceed."""
+    starts_at_once: bool
+    """Whether the start of the process is so short that it counts against the time limit."""
+
+
+PYTHON = Form("python", (sys.executable, "-m", "healthchecker"), 60_000_000 // 1024, False)
+COLD = Form("cold", (str(ROOT / "dist/healthchecker-cold"),), 32 * 1024, False)
+SAVED = Form("saved", (str(ROOT / "dist/healthchecker"),), 32 * 1024, True)
+FORMS = (PYTHON, COLD, SAVED)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one run of the program came to."""
+
+    code: int
+    stdout: str
+    stderr: str
+    started: float
+    """When the process was started, on the clock of `time.monotonic()`, as `ended`."""
+    ended: float
+    max_rss_kib: int
+    cpu_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the whole process, the interpreter's start included."""
+        return self.ended - self.started
+
+    @property
+    def check(self) -> dict[str, Any]:
+        """The one check in the object that `--output json` printed."""
+        (check,) = json.loads(self.stdout)["checks"]
+        return dict(check)
+
+
+def require_form(form: Form) -> None:
+    """Skip (in CI: fail) where `form` is not built, or was built before the source changed."""
+    if form is PYTHON:
+        return
+    binary = Path(form.argv[0])
+    require(binary.exists(), f"{binary.relative_to(ROOT)} is not built: run scripts/build-binary")
+    newest = max(path.stat().st_mtime for path in (ROOT / "healthchecker").glob("*.py"))
+    require(
+        binary.stat().st_mtime >= newest,
+        f"{binary.relative_to(ROOT)} is older than the source: run scripts/build-binary",
+    )
+
+
+def run(
+    form: Form,
+    args: Sequence[str | bytes],
+    *,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 20.0,
+    stdin: int | None = subprocess.DEVNULL,
+    prefix: Sequence[str] = (),
+) -> Outcome:
+    """Run the program to its end, which must come within `timeout` seconds.
+
+    `env` is added to the environment, from which our own variables are taken first; `prefix` is
+    an absolute command that starts the program, such as one that puts it into a namespace.
+    """
+    require_form(form)
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("HEALTHCHECKER_")
+    }
+    launcher_argv = (sys.executable, "-IS", str(_LAUNCHER))
+    report, report_write = os.pipe()
+    try:
+        with subprocess.Popen(
+            [*launcher_argv, str(report_write), str(timeout), *prefix, *form.argv, *args],
+            env={**environment, **(env or {})},
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=(report_write,),
+        ) as launcher:
+            os.close(report_write)
+            stdout, stderr = launcher.communicate()
+        with os.fdopen(report, "rb", closefd=False) as file:
+            facts = json.load(file)
+    finally:
+        os.close(report)
+    out, err = (text.decode("utf-8", "backslashreplace") for text in (stdout, stderr))
+    assert facts.pop("in_time"), f"still running after {timeout} s; stdout: {out!r} stderr: {err!r}"
+    return Outcome(stdout=out, stderr=err, **facts)

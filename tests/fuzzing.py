@@ -1,0 +1,549 @@
+"""A mutating fuzzer: broken HTTP and gRPC responses for the probers, broken bytes for the parsers.
+
+Each case is made from the seed and its own number alone, so that it can be run again by itself.
+A case fails when anything but a result (for a parser: its own error) comes out, when a probe lasts
+longer than its limit, or when its output is not fit for a terminal. The run fails when memory,
+descriptors or threads are left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import faulthandler
+import gc
+import gzip
+import os
+import random
+import resource
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import RequestReceived
+
+from healthchecker import CheckResult, Reason, check
+from healthchecker._dns import DnsMessageError
+from healthchecker._dns import parse as parse_dns
+from healthchecker._grpc import list_services
+from healthchecker._grpc_codec import (
+    CodecError,
+    FrameReader,
+    MessageReader,
+    decode_check_response,
+    decode_list_response,
+    encode_check_request,
+    encode_message,
+)
+from healthchecker._options import make_options, matches_json
+from healthchecker._render import MAX_OUTPUT_BYTES, json_line, text_lines
+from healthchecker._resolver import parse_resolv_conf
+from healthchecker._target import parse_target
+from tests import dns_server
+from tests.support import open_files
+
+TIMEOUT = 0.5
+GRACE = 0.5
+"""Seconds; more than the program's own, since the peer is a thread of the same interpreter."""
+MAX_GROWTH_KIB = 8 * 1024
+HANG = 20.0
+
+_FRAME_HEADER = 9
+_WARM_UP = 0.2
+_MAX_FAILURES = 5
+
+
+# What is broken
+
+JSON_BODY = b'{"status":"UP","checks":[{"name":"db","ok":true,"n":3}]}'
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def _sized(body: bytes, *headers: bytes) -> bytes:
+    fields = (b"Content-Length: %d" % len(body), b"Content-Type: application/json", *headers)
+    return OK + b"\r\n".join(fields) + b"\r\n\r\n" + body
+
+
+HTTP = (
+    _sized(JSON_BODY, b"X-State: fine"),
+    _sized(gzip.compress(JSON_BODY), b"Content-Encoding: gzip"),
+    _sized(b"", b"Connection: close"),
+    OK
+    + b"Transfer-Encoding: chunked\r\n\r\n10\r\n"
+    + JSON_BODY[:16]
+    + b"\r\n0\r\nX-End: y\r\n\r\n",
+    OK + b"\r\n" + JSON_BODY,
+    b"HTTP/1.0 200 OK\r\n\r\n" + JSON_BODY,
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + _sized(b"body"),
+    b"HTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: /login?next=%2F#top\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:8080/\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\ndown",
+)
+
+HTTP_WORDS = (
+    *(b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"\0", b"\x1b[2J", b"\xff", b" ", b":", b",", b"\t"),
+    *(b"Content-Length: 5\r\n", b"Content-Length: -1\r\n", b"Content-Length: 99999999999\r\n"),
+    *(
+        b"Transfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: gzip\r\n",
+        b"Content-Encoding: gzip\r\n",
+    ),
+    *(
+        b"Content-Encoding: deflate\r\n",
+        b"Location: //[::1\r\n",
+        b"Location: http://\xe2\x80\xae/\r\n",
+    ),
+    *(
+        b"Location: \r\n",
+        b"Set-Cookie: a=b\r\n",
+        b"HTTP/1.1 ",
+        b"HTTP/9.9 ",
+        b"HTTP/1.1 101 X\r\n\r\n",
+    ),
+    *(
+        b"0\r\n",
+        b"-1\r\n",
+        b"ffffffffffffffff\r\n",
+        b"1;a=b\r\n",
+        b"{",
+        b"[[[[[[[[",
+        b"1e999",
+        b"\\ud800",
+    ),
+)
+
+
+def _grpc_answer(
+    *messages: bytes, trailers: Sequence[tuple[str, str]] = (("grpc-status", "0"),)
+) -> bytes:
+    """Return all that an HTTP/2 server says to a call."""
+    client = H2Connection(H2Configuration(client_side=True))
+    client.initiate_connection()
+    client.send_headers(
+        1, [(":method", "POST"), (":path", "/"), (":scheme", "http"), (":authority", "a")]
+    )
+    client.send_data(1, encode_message(b""), end_stream=True)
+    server = H2Connection(H2Configuration(client_side=False))
+    server.initiate_connection()
+    said = server.data_to_send()
+    for event in server.receive_data(client.data_to_send()):
+        if isinstance(event, RequestReceived):
+            headers = [(":status", "200"), ("content-type", "application/grpc")]
+            if not messages:
+                server.send_headers(1, [*headers, *trailers], end_stream=True)
+                continue
+            server.send_headers(1, headers)
+            for message in messages:
+                server.send_data(1, encode_message(message))
+            server.send_headers(1, list(trailers), end_stream=True)
+    return said + server.data_to_send()
+
+
+SERVING = b"\x08\x01"
+LISTED = b"\x0a\x06\x0a\x00\x12\x02\x08\x01\x0a\x08\x0a\x02db\x12\x02\x08\x02"
+
+GRPC = (
+    _grpc_answer(SERVING),
+    _grpc_answer(b"\x08\x02"),
+    _grpc_answer(SERVING, SERVING),
+    _grpc_answer(LISTED),
+    _grpc_answer(trailers=[("grpc-status", "5"), ("grpc-message", "no%20such%0Aservice")]),
+    _grpc_answer(trailers=[("grpc-status", "12")]),
+    HTTP[0],  # the last one: not HTTP/2
+)
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
+
+
+GRPC_WORDS = (
+    _frame(0, 1, 1, b""),
+    _frame(0, 8, 1, b"\xff\x00"),
+    _frame(1, 5, 1, b"\x88"),
+    _frame(1, 4, 3, b"\x88\x40\x01a\x01b"),
+    _frame(1, 1, 1, b"\x88"),
+    _frame(2, 0, 1, bytes(5)),
+    _frame(3, 0, 1, bytes(4)),
+    _frame(3, 0, 0, b"\0\0\0\x07"),
+    _frame(4, 0, 0, b"\0\x03\0\0\0\0\0\x04\xff\xff\xff\xff"),
+    _frame(4, 1, 0, b""),
+    _frame(4, 0, 0, b"\0"),
+    _frame(5, 4, 1, b"\0\0\0\x02\x88"),
+    _frame(6, 0, 0, bytes(8)),
+    _frame(6, 0, 1, bytes(3)),
+    _frame(7, 0, 0, bytes(8) + b"\x1b[2J"),
+    _frame(7, 0, 0, b"\0\0\0\x01\0\0\0\x0bslow"),
+    _frame(8, 0, 1, b"\x7f\xff\xff\xff"),
+    _frame(8, 0, 0, bytes(4)),
+    _frame(9, 4, 1, b"\x88"),
+    _frame(0xEE, 0xFF, 0x7FFFFFFF, b"?"),
+    b"\xff\xff\xff",
+    encode_message(SERVING),
+    b"\x01\0\0\0\x02\x08\x01",
+)
+
+DNS = tuple(
+    dns_server.message(
+        dns_server.Question(7, "", kind, b"\x01a\x07example\0\0" + bytes([kind, 0, 1]), False),
+        ["192.0.2.1", "2001:db8::1"],
+        alias=True,
+    )
+    for kind in (dns_server.A, dns_server.AAAA)
+)  # fmt: skip
+
+
+# How it is broken
+
+Mutation = Callable[[random.Random, bytearray, Sequence[bytes]], None]
+
+
+def _flip(chance: random.Random, data: bytearray, _words: Sequence[bytes]) -> None:
+    if data:
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+
+
+def _replace(chance: random.Random, data: bytearray, _words: Sequence[bytes]) -> None:
+    if data:
+        data[chance.randrange(len(data))] = chance.choice((0, 0x0A, 0x0D, 0x20, 0x7F, 0x80, 0xFF))
+
+
+def _delete(chance: random.Random, data: bytearray, _words: Sequence[bytes]) -> None:
+    start, end = _slice(chance, data)
+    del data[start:end]
+
+
+def _repeat(chance: random.Random, data: bytearray, _words: Sequence[bytes]) -> None:
+    start, end = _slice(chance, data)
+    data[end:end] = data[start:end] * chance.choice((1, 1, 2, 50))
+
+
+def _move(chance: random.Random, data: bytearray, _words: Sequence[bytes]) -> None:
+    start, end = _slice(chance, data)
+    part = data[start:end]
+    del data[start:end]
+    place = chance.randrange(len(data) + 1)
+    data[place:place] = part
+
+
+def _insert(chance: random.Random, data: bytearray, words: Sequence[bytes]) -> None:
+    place = chance.randrange(len(data) + 1)
+    data[place:place] = chance.choice(words) * chance.choice((1, 1, 1, 3, 200))
+
+
+def _blow_up(chance: random.Random, data: bytearray, _words: Sequence[bytes]) -> None:
+    place = chance.randrange(len(data) + 1)
+    data[place:place] = chance.randbytes(1) * chance.choice((100, 5000, 70_000, 300_000))
+
+
+def _cut_off(chance: random.Random, data: bytearray, _words: Sequence[bytes]) -> None:
+    del data[chance.randrange(len(data) + 1) :]
+
+
+def _slice(chance: random.Random, data: bytearray) -> tuple[int, int]:
+    start = chance.randrange(len(data) + 1)
+    return start, min(len(data), start + chance.choice((1, 2, 4, 9, 30, 200)))
+
+
+_MUTATIONS: tuple[Mutation, ...] = (
+    *(_flip, _flip, _replace, _replace, _delete, _repeat, _move, _insert, _insert, _insert),
+    *(_cut_off,),
+)
+
+
+def broken(chance: random.Random, originals: Sequence[bytes], words: Sequence[bytes]) -> bytes:
+    """Return one of the originals after a few changes."""
+    data = bytearray(chance.choice(originals))
+    for _ in range(chance.choice((1, 1, 1, 2, 2, 3, 6))):
+        chance.choice(_MUTATIONS)(chance, data, words)
+    if chance.random() < 0.02:
+        _blow_up(chance, data, words)
+    return bytes(data)
+
+
+def broken_frames(chance: random.Random) -> bytes:
+    """Return HTTP/2 frames of which some are missing, doubled, moved or broken inside."""
+    whole = chance.choice(GRPC[:-1])
+    frames = []
+    while whole:
+        end = _FRAME_HEADER + int.from_bytes(whole[:3])
+        frames.append(bytearray(whole[:end]))
+        whole = whole[end:]
+    for _ in range(chance.randint(1, 4)):
+        index = chance.randrange(len(frames))
+        match chance.randrange(6):
+            case 0:
+                frames.insert(
+                    index, bytearray(chance.choice(GRPC_WORDS)) * chance.choice((1, 2, 1500))
+                )
+            case 1:
+                frames.insert(chance.randrange(len(frames) + 1), frames[index])
+            case 2 if len(frames) > 1:
+                del frames[index]
+            case 3 if len(frames[index]) > _FRAME_HEADER:
+                place = chance.randrange(_FRAME_HEADER, len(frames[index]))
+                frames[index][place] = chance.randrange(256)
+            case 4 if len(frames[index]) >= _FRAME_HEADER:
+                frames[index][chance.randrange(3, _FRAME_HEADER)] ^= 1 << chance.randrange(8)
+            case _:
+                chance.shuffle(frames)
+    return b"".join(frames)
+
+
+# What is fed with it
+
+
+class _Peer:
+    """Answers every connection to an abstract Unix socket with the bytes it was given last."""
+
+    def __init__(self) -> None:
+        self.response = b""
+        self.hold = False
+        """Whether to leave the connection open afterwards."""
+        self.name = f"@healthchecker-fuzz-{os.getpid()}"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind("\0" + self.name[1:])
+        self._listener.listen()
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(self.response)
+                if not self.hold:
+                    connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):
+                    pass
+
+
+class CaseError(Exception):
+    """What a case did that it must not do."""
+
+
+@dataclass
+class Run:
+    """All that the cases of one run share."""
+
+    seed: int
+    peer: _Peer
+    reasons: Counter[str]
+
+    def case(self, number: int) -> None:
+        """Run one case; raise whatever is wrong."""
+        chance = random.Random(f"{self.seed}/{number}")
+        self.peer.hold = chance.random() < 0.004
+        probe = chance.choices((self._http, self._grpc, self._parsers), (4, 4, 2))[0]
+        probe(chance)
+
+    def _http(self, chance: random.Random) -> None:
+        data = broken(chance, HTTP, HTTP_WORDS)
+        self._probe(
+            data,
+            lambda: check(
+                "http://localhost/health",
+                timeout=TIMEOUT,
+                unix_socket=self.peer.name,
+                **chance.choice(_HTTP_OPTIONS),  # type: ignore[arg-type]
+            ),
+        )
+
+    def _grpc(self, chance: random.Random) -> None:
+        frames = chance.random() < 0.5
+        data = broken_frames(chance) if frames else broken(chance, GRPC, GRPC_WORDS)
+        if chance.randrange(5):
+            target = chance.choice(("grpc://localhost:1", "grpc://localhost:1/db"))
+            self._probe(data, lambda: check(target, timeout=TIMEOUT, unix_socket=self.peer.name))
+        else:
+            listed = parse_target("grpc://localhost:1", self.peer.name)
+            options = make_options(unix_socket=self.peer.name)
+            self._probe(data, lambda: list_services(listed, options, TIMEOUT).check)
+
+    def _probe(self, response: bytes, ask: Callable[[], CheckResult]) -> None:
+        self.peer.response = response
+        start = time.monotonic()
+        result = ask()
+        seconds = time.monotonic() - start
+        if not isinstance(result, CheckResult):
+            raise CaseError(f"not a result: {result!r}")
+        if result.reason in (Reason.USAGE_ERROR, Reason.INTERNAL_ERROR):
+            raise CaseError(f"not a reason for a peer: {result}")
+        if result.healthy != (result.reason is Reason.OK):
+            raise CaseError(f"healthy and the reason contradict each other: {result}")
+        if seconds > TIMEOUT + GRACE:
+            raise CaseError(f"lasted {seconds:.3f} s: {result}")
+        for text in (
+            json_line(result.healthy, [result]),
+            text_lines([result], healthy=result.healthy),
+        ):
+            line = text.removesuffix("\n")
+            if not (line.isascii() and line.isprintable() and len(text) <= MAX_OUTPUT_BYTES):
+                raise CaseError(f"not fit for a terminal: {text!r}")
+        self.reasons[result.reason] += 1
+
+    def _parsers(self, chance: random.Random) -> None:
+        name, parse, error, originals, words = chance.choice(_PARSERS)
+        data = broken(chance, originals, words)
+        try:
+            parse(data)
+        except error:
+            self.reasons[f"{name} refused"] += 1
+        else:
+            self.reasons[f"{name} read"] += 1
+
+
+_HTTP_OPTIONS: tuple[dict[str, object], ...] = (
+    {},
+    {"follow_redirects": True},
+    {"follow_redirects": True, "loopback_only": True, "status": "200-399"},
+    {"expect_json": {"status": "UP", "checks.0.ok": "true"}},
+    {"expect_body": "UP"},
+    {"expect_header": {"X-State": "fine"}},
+    {"method": "HEAD"},
+    {"method": "POST", "status": "2xx"},
+    {"status": "100-999", "basic_auth": ("user", "secret")},
+)
+
+
+def _read_frames(data: bytes) -> None:
+    for _ in FrameReader().feed(data):
+        pass
+
+
+def _read_messages(data: bytes) -> None:
+    reader = MessageReader(1000)
+    for start in range(0, len(data), 7):
+        for message in reader.feed(data[start : start + 7]):
+            decode_check_response(message)
+    reader.finish()
+
+
+def _read_resolv_conf(data: bytes) -> None:
+    parse_resolv_conf(data.decode("latin-1")).candidates("a.example")
+
+
+def _read_json(data: bytes) -> None:
+    matches_json({"a": [1, {"b": None}]}, *data.decode("latin-1").partition("=")[::2])
+
+
+_PARSERS: tuple[
+    tuple[
+        str,
+        Callable[[bytes], object],
+        type[Exception] | tuple[()],  # what it may raise
+        Sequence[bytes],
+        Sequence[bytes],
+    ],
+    ...,
+] = (
+    ("frames", _read_frames, CodecError, GRPC, GRPC_WORDS),
+    ("messages", _read_messages, CodecError, [encode_message(SERVING) * 3], GRPC_WORDS),
+    ("check response", decode_check_response, CodecError, [SERVING, LISTED], [b"\x80", b"\xff"]),
+    ("list response", decode_list_response, CodecError, [LISTED * 3], [b"\x80", SERVING, LISTED]),
+    ("check request", decode_check_response, CodecError, [encode_check_request("db")], [b"\x0a"]),
+    ("DNS message", parse_dns, DnsMessageError, DNS, [b"\xc0\x0c", b"\xff", b"\0\0"]),
+    (
+        "resolv.conf",
+        _read_resolv_conf,
+        (),
+        [b"nameserver ::1\nsearch a b.\noptions ndots:3 timeout:1\n"],
+        [b"\n", b":", b"9" * 9, b"\0"],
+    ),
+    ("JSON path", _read_json, (), [b"a.1.b=null", b"a.0=1"], [b".", b"=", b"[", b"-"]),
+)
+
+
+# The run
+
+
+def fuzz(cases: int, seed: int, say: Callable[[str], object], only: int | None = None) -> bool:
+    """Run the cases; say what went wrong and a summary, and return whether all is well."""
+    failures = 0
+    reasons: Counter[str] = Counter()
+    files, threads = open_files(), threading.active_count()
+    warm_kib = 0
+    start = time.monotonic()
+    numbers = range(cases) if only is None else (only,)
+    with _Peer() as peer:
+        run = Run(seed, peer, reasons)
+        for number in numbers:
+            faulthandler.dump_traceback_later(HANG, exit=True)
+            try:
+                run.case(number)
+            except Exception as error:  # noqa: BLE001 - that none comes is what is tested
+                failures += 1
+                say(f"case {number}: {type(error).__name__}: {error}")
+                say(f"  to run it again: --seed {seed} --only {number}")
+                if failures == _MAX_FAILURES:
+                    break
+            if number == int(cases * _WARM_UP):
+                warm_kib = _resident_kib()
+    faulthandler.cancel_dump_traceback_later()
+    growth = _resident_kib() - warm_kib if warm_kib else 0
+    left = len(open_files() - files)
+    for wrong, what in (
+        (growth > MAX_GROWTH_KIB, f"memory grew by {growth} KiB"),
+        (left > 0, f"{left} files are left open"),
+        (threading.active_count() > threads, "threads are left running"),
+    ):
+        if wrong:
+            failures += 1
+            say(what)
+    say(
+        f"seed {seed}: {sum(reasons.values())} cases in {time.monotonic() - start:.1f} s, "
+        f"{failures} failures, memory growth {growth} KiB, peak {_peak_kib()} KiB"
+    )
+    say(", ".join(f"{reason} {count}" for reason, count in reasons.most_common()))
+    return failures == 0
+
+
+def _resident_kib() -> int:
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() // 1024
+
+
+def _peak_kib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="scripts/fuzz", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--cases", type=int, default=30_000, help="how many (default: %(default)s)")
+    parser.add_argument("--seed", type=int, help="of a run to do again (default: a new one)")
+    parser.add_argument("--only", type=int, metavar="N", help="run this one case of the seed")
+    arguments = parser.parse_args()
+    seed = arguments.seed
+    if seed is None:
+        seed = int.from_bytes(os.urandom(4))
+    sys.stdout.write(f"seed {seed}\n")
+    well = fuzz(arguments.cases, seed, lambda line: sys.stdout.write(f"{line}\n"), arguments.only)
+    return 0 if well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

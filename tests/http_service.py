@@ -1,0 +1,77 @@
+"""A real HTTP service, with a route for everything that a check can meet in good faith."""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        route = self.path.partition("?")[0]
+        if route == "/health":
+            self._answer(200, b'{"status":"UP","checks":[{"name":"db","ok":true,"n":3}]}')
+        elif route.startswith("/status/"):
+            self._answer(int(route.rpartition("/")[2]), b"")
+        elif route.startswith("/redirect/"):
+            self._answer(302, b"", Location=route.removeprefix("/redirect"))
+        elif route == "/elsewhere":
+            self._answer(302, b"", Location="http://elsewhere.invalid/health")
+        elif route == "/echo":
+            seen = {"method": self.command, "path": self.path, "headers": dict(self.headers)}
+            self._answer(200, json.dumps(seen).encode())
+        elif route == "/delay":
+            threading.Event().wait(0.1)  # a service that takes this long
+            self._answer(200, b"late")
+        else:
+            self._answer(404, b"no such route")
+
+    do_POST = do_HEAD = do_GET  # noqa: N815 - the names that http.server looks for
+
+    def _answer(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("X-State", "fine")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_args: Any) -> None:
+        pass
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+
+@contextmanager
+def http_service(unix_socket: Path | None = None) -> Iterator[int]:
+    """Run the service; the value is its port on 127.0.0.1, or 0 on a Unix socket."""
+    server: socketserver.BaseServer
+    if unix_socket is None:
+        server = _Server(("127.0.0.1", 0), _Handler)
+    else:
+        server = _UnixServer(str(unix_socket), _Handler)
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield server.server_address[1] if isinstance(server, _Server) else 0
+        finally:
+            server.shutdown()
+            thread.join()

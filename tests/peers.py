@@ -1,0 +1,224 @@
+"""Peers that can be made to behave in any way: a listening socket and a script for connections."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Self
+
+Behaviour = Callable[["Connection"], None]
+
+_GIVE_UP = 20.0
+_DRIP = 0.03
+
+
+class Connection:
+    """One accepted connection, in the hands of a behaviour."""
+
+    def __init__(self, sock: socket.socket, peer_stops: threading.Event) -> None:
+        sock.settimeout(_GIVE_UP)
+        self.sock = sock
+        self.peer_stops = peer_stops
+
+    def read_request(self) -> bytes:
+        """Return a request without a body; less than that when the client ends before."""
+        request = b""
+        while b"\r\n\r\n" not in request:
+            more = self.sock.recv(65536)
+            if not more:
+                break
+            request += more
+        return request
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def hold(self) -> None:
+        """Say nothing more and wait until the client has gone."""
+        while self.sock.recv(65536):
+            pass
+
+    def close(self) -> None:
+        """Say that nothing follows; what the client still sends is read, so nothing is reset."""
+        if isinstance(self.sock, ssl.SSLSocket):
+            self.sock = self.sock.unwrap()
+        self.half_close()
+
+    def half_close(self) -> None:
+        """End our direction of the TCP connection, whatever TLS has to say, and go on reading."""
+        socket.socket.shutdown(self.sock, socket.SHUT_WR)
+        self.hold()
+
+    def reset(self) -> None:
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def drip(self, data: bytes) -> None:
+        """Send one byte at a time, starting over at the end, for as long as the client takes it."""
+        for byte in itertools.cycle(data):
+            threading.Event().wait(_DRIP)
+            self.send(bytes([byte]))
+
+    def flood(self, data: bytes) -> None:
+        """Send without end, as fast as the client takes it."""
+        while True:
+            self.send(data)
+
+
+class Peer:
+    """A real server on a free port of loopback that treats each connection by a behaviour."""
+
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        *,
+        context: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self.connected_at: list[float] = []
+        self._behaviour = behaviour
+        self._context = context
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, port), family=family)
+        # Small, so that a client cannot send much to a peer that does not read.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._thread = threading.Thread(target=self._serve)
+        self._stops = threading.Event()
+        self.host = host
+        self.port: int = self._listener.getsockname()[1]
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._stops.set()
+        self._listener.shutdown(socket.SHUT_RDWR)  # ends the accept()
+        self._thread.join()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connected_at.append(time.monotonic())
+            connection = Connection(sock, self._stops)
+            try:
+                if self._context is not None:
+                    connection.sock = self._context.wrap_socket(sock, server_side=True)
+                self._behaviour(connection)
+            except OSError:
+                pass  # the client has gone, as it may
+            finally:
+                connection.sock.close()
+                sock.close()
+
+
+@contextmanager
+def silent_addresses(hosts: Sequence[str], port: int = 0) -> Iterator[int]:
+    """Give addresses that answer no connection attempt, as a firewall's; yield their port.
+
+    Their listeners' queues are full, so the kernel drops what asks for more.
+    """
+    with ExitStack() as stack:
+        for host in hosts:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            listener = stack.enter_context(
+                socket.create_server((host, port), family=family, backlog=0)
+            )
+            port = listener.getsockname()[1]
+            for _ in range(3):
+                waiting = stack.enter_context(socket.socket(family))
+                waiting.setblocking(False)
+                waiting.connect_ex((host, port))
+        yield port
+
+
+def hold(connection: Connection) -> None:
+    connection.hold()
+
+
+def close(connection: Connection) -> None:
+    connection.close()
+
+
+def half_close(connection: Connection) -> None:
+    connection.half_close()
+
+
+def reset(connection: Connection) -> None:
+    connection.reset()
+
+
+def drip(data: bytes) -> Behaviour:
+    return lambda connection: connection.drip(data)
+
+
+def flood(data: bytes) -> Behaviour:
+    return lambda connection: connection.flood(data)
+
+
+def never_read(connection: Connection) -> None:
+    """Take nothing from the client beyond what the kernel takes by itself."""
+    connection.peer_stops.wait(_GIVE_UP)
+
+
+def read_a_byte(then: Behaviour) -> Behaviour:
+    """Wait for the client to say something, and go on with `then`."""
+
+    def behave(connection: Connection) -> None:
+        connection.sock.recv(1)
+        then(connection)
+
+    return behave
+
+
+def slowly(behaviour: Behaviour, seconds: float) -> Behaviour:
+    """Do as `behaviour` does, `seconds` later."""
+
+    def behave(connection: Connection) -> None:
+        threading.Event().wait(seconds)
+        behaviour(connection)
+
+    return behave
+
+
+def answer(data: bytes, then: Behaviour = close) -> Behaviour:
+    """Read the request, send `data`, and go on with `then`."""
+
+    def behave(connection: Connection) -> None:
+        connection.read_request()
+        connection.send(data)
+        then(connection)
+
+    return behave
+
+
+def blurt(data: bytes, then: Behaviour = close) -> Behaviour:
+    """Send `data` before anything is read, and go on with `then`."""
+
+    def behave(connection: Connection) -> None:
+        connection.send(data)
+        then(connection)
+
+    return behave
+
+
+def in_turn(*behaviours: Behaviour) -> Behaviour:
+    """Treat the first connection by the first behaviour and so on; the last one is repeated."""
+    remaining = list(behaviours)
+
+    def behave(connection: Connection) -> None:
+        now = remaining.pop(0) if len(remaining) > 1 else remaining[0]
+        now(connection)
+
+    return behave

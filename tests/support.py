@@ -1,0 +1,41 @@
+"""What every test may use: polling with a deadline, and the one way to skip."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def poll(condition: Callable[[], T], *, timeout: float, what: str) -> T:
+    """Call `condition` until it returns something truthy; fail after `timeout` seconds."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() >= end:
+            raise AssertionError(f"not within {timeout} s: {what}")
+        time.sleep(0.02)
+
+
+def require(ok: object, why: str) -> None:
+    """Skip the test when `ok` is false; under HEALTHCHECKER_REQUIRE_ALL=1 fail instead."""
+    if ok:
+        return
+    if os.environ.get("HEALTHCHECKER_REQUIRE_ALL") == "1":
+        pytest.fail(f"required here: {why}")
+    pytest.skip(why)
+
+
+def open_files() -> set[str]:
+    """Return the descriptors that this process has open."""
+    return {file.name for file in Path("/proc/self/fd").iterdir() if file.exists()}

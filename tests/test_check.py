@@ -1,0 +1,182 @@
+"""The library's check(): every outcome is a value, on any thread, and nothing is left behind."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from healthchecker import BadArgumentError, CheckResult, Reason, _check, check
+from healthchecker._check import check_all, make_prober
+from healthchecker._deadline import Cancel, Cancelled
+from healthchecker._options import make_options
+from healthchecker._prober import Prober
+from healthchecker._target import parse_target
+from tests.http_service import http_service
+from tests.support import poll
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with http_service() as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """Listen on a port, and never say anything there."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def prober(target: str) -> Prober:
+    return make_prober(parse_target(target), make_options())
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_healthy_is_true(url: str) -> None:
+    result = check(f"{url}/health")
+    assert result
+    assert (result.target, result.reason, result.status) == (f"{url}/health", Reason.OK, 200)
+    assert 0 < result.elapsed < 2
+
+
+def test_unhealthy_is_a_false_value(url: str) -> None:
+    result = check(f"{url}/status/503")
+    assert not result
+    assert (result.reason, result.status) == (Reason.UNEXPECTED_STATUS, 503)
+
+
+def test_options_are_plain_values(url: str) -> None:
+    assert check(
+        f"{url}/echo",
+        status="200-299",
+        headers={"X-A": "1"},
+        basic_auth=("me", "secret"),
+        expect_json={"headers.X-A": "1"},
+        expect_body="Basic",
+        expect_header=[("X-State", "fine")],
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "argument"),
+    [
+        ({"timeout": 0}, "timeout"),
+        ({"timeout": float("nan")}, "timeout"),
+        ({"timeout": 1e9}, "timeout"),
+        ({"connect_timeout": -1}, "connect_timeout"),
+        ({"status": "nine"}, "status"),
+        ({"method": "G T"}, "method"),
+        ({"headers": {"a b": "c"}}, "header"),
+        ({"unix_socket": "x" * 108}, "unix_socket"),
+        ({"key": "/nonexistent"}, "key"),
+        ({"insecure": True, "cacert": "/nonexistent"}, "cacert"),
+    ],
+)
+def test_a_bad_argument_is_an_exception(url: str, options: dict[str, float], argument: str) -> None:
+    with pytest.raises(BadArgumentError) as error:
+        check(url, **options)  # type: ignore[arg-type]
+    assert error.value.argument == argument
+
+
+def test_an_unknown_option_is_refused_as_by_any_function(url: str) -> None:
+    with pytest.raises(TypeError, match="no_such_option"):
+        check(url, no_such_option=1)  # type: ignore[call-arg]
+
+
+def test_the_deadline_holds_on_any_thread(silent: int) -> None:
+    results: list[CheckResult] = []
+    thread = threading.Thread(
+        target=lambda: results.append(check(f"http://127.0.0.1:{silent}/", timeout=0.2))
+    )
+    thread.start()
+    thread.join(5)
+    (result,) = results
+    assert result.reason is Reason.TIMEOUT
+    assert 0.2 <= result.elapsed < 0.3
+
+
+def test_the_connect_limit_ends_with_the_connection(silent: int) -> None:
+    result = check(f"http://127.0.0.1:{silent}/", timeout=0.3, connect_timeout=0.1)
+    assert (result.reason, result.detail[:9]) == (Reason.TIMEOUT, "response:")
+    assert result.elapsed >= 0.3
+
+
+def test_cancel_ends_a_probe_at_once(silent: int) -> None:
+    ended = threading.Event()
+
+    def probe(cancel: Cancel) -> None:
+        with pytest.raises(Cancelled):
+            prober(f"http://127.0.0.1:{silent}/").probe(30, cancel)
+        ended.set()
+
+    with Cancel() as cancel:
+        thread = threading.Thread(target=probe, args=(cancel,))
+        thread.start()
+        cancel.set()
+        assert ended.wait(1)
+        thread.join()
+
+
+def test_nothing_is_left_open(url: str, silent: int) -> None:
+    targets = [
+        f"{url}/health",
+        f"{url}/status/500",
+        f"{url}/redirect/health",
+        "tcp://127.0.0.1:1",
+        "http://no-such-host.invalid/",
+        f"http://127.0.0.1:{silent}/",
+    ]
+    before = open_files(), threading.active_count()
+    for target in targets:
+        check(target, timeout=0.2, follow_redirects=target.startswith("http"))
+    check_all([prober(target) for target in targets], 0.2)
+    # The service's own ends of the connections are in this process, and close in their time.
+    poll(lambda: (open_files(), threading.active_count()) == before, timeout=5, what="all closed")
+
+
+def test_several_targets_are_asked_at_the_same_time(url: str) -> None:
+    results = check_all([prober(f"{url}/delay") for _ in range(20)], 2)
+    assert all(results)
+    assert max(result.elapsed for result in results) < 1
+
+
+def test_any_ends_the_others(url: str, silent: int) -> None:
+    probers = [prober(f"http://127.0.0.1:{silent}/"), prober(f"{url}/health")]
+    results = check_all(probers, 20, any_is_enough=True)
+    assert [result.target for result in results] == [f"{url}/health"]
+
+
+def test_without_threads_the_targets_are_asked_in_turn(
+    url: str, silent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoThread(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_check, "threading", SimpleNamespace(Thread=NoThread))
+    targets = [f"http://127.0.0.1:{silent}/", f"{url}/health", f"{url}/status/500"]
+    results = check_all([prober(target) for target in targets], 0.3)
+    assert [result.target for result in results] == targets
+    assert [result.reason for result in results] == [
+        Reason.TIMEOUT,
+        Reason.OK,
+        Reason.UNEXPECTED_STATUS,
+    ]
+
+
+def test_a_bug_in_one_of_several_probes_is_not_swallowed(url: str) -> None:
+    class Broken(Prober):
+        def _ask(self, deadline: object) -> object:  # type: ignore[override]
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        check_all([prober(f"{url}/health"), Broken("broken")], 1)

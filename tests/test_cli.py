@@ -1,0 +1,44 @@
+"""Every form of the program does what the table says."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cli_cases import CASES, Case
+from tests.forms import Form, run
+from tests.http_service import http_service
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    path = tmp_path_factory.mktemp("sockets") / "http.sock"
+    with (
+        http_service() as port,
+        http_service(unix_socket=path),
+        socket.socket() as closed,
+    ):
+        closed.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets it
+        yield {"port": str(port), "closed": str(closed.getsockname()[1]), "socket": str(path)}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_cases(form: Form, case: Case, places: dict[str, str]) -> None:
+    args = case.args.split() if isinstance(case.args, str) else case.args
+    outcome = run(
+        form,
+        [_fill(arg, places) if isinstance(arg, str) else arg for arg in args],
+        env={name: _fill(value, places) for name, value in case.env.items()},
+    )
+    assert re.fullmatch(case.stdout, outcome.stdout), outcome
+    assert re.fullmatch(case.stderr, outcome.stderr), outcome
+    assert outcome.code == case.code
+
+
+def _fill(text: str, places: dict[str, str]) -> str:
+    for name, value in places.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text

@@ -1,0 +1,504 @@
+"""The commands `watch` and `wait`, as processes of every form of the program."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health, health_pb2
+
+from healthchecker import HealthServer
+from healthchecker._follow import follow
+from healthchecker._options import CheckOptions
+from healthchecker._target import parse_target
+from healthchecker._watch import WatchOptions
+from tests.forms import PYTHON, Form, run
+from tests.grpc_servers import grpc_server
+from tests.support import poll
+
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+QUICK = ("--initial-delay=0", "--interval=100ms", "--timeout=100ms")
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Program:
+    """A running program whose output is read line by line, with a limit on every wait."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self._buffer = b""
+
+    def line(self, timeout: float = 15.0) -> str:
+        assert self.process.stdout
+        end = time.monotonic() + timeout
+        while b"\n" not in self._buffer:
+            left = end - time.monotonic()
+            ready, _, _ = select.select([self.process.stdout], [], [], max(left, 0))
+            assert ready, f"no line within {timeout} s; so far {self._buffer!r}"
+            data = os.read(self.process.stdout.fileno(), 65536)
+            assert data, f"the program has ended: {self._buffer!r}"
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line.decode()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal; return the exit code, which must come at once."""
+        self.process.send_signal(number)
+        code = self.process.wait(2)
+        assert self.process.stderr
+        assert self.process.stderr.read() == b""
+        return code
+
+
+@contextmanager
+def start(form: Form, *args: str, **options: Any) -> Iterator[Program]:
+    with subprocess.Popen(
+        [*form.argv, *args],
+        stdin=subprocess.DEVNULL,
+        stdout=options.get("stdout", subprocess.PIPE),
+        stderr=options.get("stderr", subprocess.PIPE),
+    ) as process:
+        try:
+            yield Program(process)
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def server() -> Iterator[HealthServer]:
+    with HealthServer(0, host="127.0.0.1") as server:
+        yield server
+
+
+def url(server: HealthServer) -> str:
+    return f"http://127.0.0.1:{server.port}/healthz"
+
+
+@contextmanager
+def silent() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(15)
+        yield listener
+
+
+def silent_url(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}/"
+
+
+# watch
+
+
+def test_watch_prints_each_change_and_nothing_else(form: Form, server: HealthServer) -> None:
+    server.ready()
+    with start(form, "watch", *QUICK, url(server)) as program:
+        assert re.fullmatch(rf"{TIME} healthy: \S+: HTTP status 200 \(\S+ ms\)", program.line())
+        server.not_ready()
+        assert re.fullmatch(
+            rf"{TIME} unhealthy: \S+: unexpected_status: assertion: HTTP status 503, "
+            r"expected 200 \(\S+ ms\)",
+            program.line(),
+        )
+        server.ready()
+        assert " healthy: " in program.line()
+        assert program.stop() == 0
+
+
+def test_watch_exits_by_the_last_state(form: Form, server: HealthServer) -> None:
+    with start(form, "watch", *QUICK, "--failure-threshold=1", url(server)) as program:
+        assert " unhealthy: " in program.line()
+        assert program.stop(signal.SIGINT) == 1
+
+
+def test_watch_json(form: Form, server: HealthServer) -> None:
+    server.ready()
+    with start(form, "watch", *QUICK, "--output=json", url(server)) as program:
+        first = json.loads(program.line())
+        assert re.fullmatch(TIME, first.pop("time"))
+        assert first.pop("check").keys() == {
+            *("target", "healthy", "reason", "detail", "status", "elapsed_ms")
+        }
+        assert first == {"healthy": True, "changed": True}
+        server.not_ready()
+        second = json.loads(program.line())
+        assert (second["healthy"], second["check"]["reason"]) == (False, "unexpected_status")
+        assert program.stop() == 1
+
+
+def test_watch_verbose_shows_every_probe(form: Form, server: HealthServer) -> None:
+    server.ready()
+    with start(form, "watch", *QUICK, "-v", "--failure-threshold=3", url(server)) as program:
+        assert re.match(rf"{TIME} healthy: ", program.line())
+        assert re.match(rf"{TIME} probe healthy: ", program.line())
+        server.not_ready()
+        lines = [program.line()]
+        while " probe healthy: " in lines[-1]:
+            lines.append(program.line())
+        lines += [program.line(), program.line()]
+        words = [re.sub(rf"{TIME} |: .*", "", line) for line in lines[-3:]]
+        assert words == ["probe unhealthy", "probe unhealthy", "unhealthy"]
+
+
+def test_watch_verbose_json_knows_no_state_below_the_threshold(
+    form: Form, server: HealthServer
+) -> None:
+    with start(form, "watch", *QUICK, "-v", "--output=json", url(server)) as program:
+        first, second, third = (json.loads(program.line()) for _ in range(3))
+    assert [one["healthy"] for one in (first, second, third)] == [None, False, False]
+    assert [one["changed"] for one in (first, second, third)] == [False, True, False]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_watch_stops_in_the_middle_of_a_probe(form: Form, number: int) -> None:
+    with silent() as listener:
+        args = ("--initial-delay=0", "--interval=1h", "--timeout=1h", silent_url(listener))
+        with start(form, "watch", *args) as program:
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.recv(4)
+                assert program.stop(number) == 1
+
+
+def test_watch_stops_in_the_middle_of_the_initial_delay(form: Form) -> None:
+    with start(form, "watch", "--initial-delay=1h", "http://127.0.0.1:1/") as program:
+        poll(lambda: _handles_sigterm(program.process.pid), timeout=15, what="it watches")
+        assert program.stop() == 1
+
+
+def _handles_sigterm(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = re.search(r"^SigCgt:\s*(\w+)$", status, re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def test_watch_stops_in_the_middle_of_a_wait(form: Form, server: HealthServer) -> None:
+    server.ready()
+    with start(form, "watch", "--initial-delay=0", "--interval=1h", url(server)) as program:
+        assert " healthy: " in program.line()
+        assert program.stop() == 0
+
+
+def test_watch_stops_while_nobody_reads_its_output(form: Form, server: HealthServer) -> None:
+    server.ready()
+    reading, writing = os.pipe()
+    try:
+        os.set_blocking(writing, False)
+        while select.select([], [writing], [], 0)[1]:
+            os.write(writing, b"x" * 4096)
+        os.set_blocking(writing, True)
+        args = ("--initial-delay=0", "--interval=1h", url(server))
+        with start(form, "watch", *args, stdout=writing) as program:
+            poll(
+                lambda: _blocked_in_write(program.process.pid),
+                timeout=15,
+                what="the program waits for a reader",
+            )
+            assert program.stop() == 0
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def _blocked_in_write(pid: int) -> bool:
+    return "pipe" in Path(f"/proc/{pid}/wchan").read_text()
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_watch_ends_quietly_when_its_output_is_closed(
+    form: Form, server: HealthServer, output: str
+) -> None:
+    server.ready()
+    with start(form, "watch", *QUICK, "--output", output, url(server)) as program:
+        assert "healthy" in program.line()
+        assert program.process.stdout
+        program.process.stdout.close()  # and no change follows that would have to be written
+        assert program.process.wait(5) == 1
+        assert program.process.stderr
+        assert program.process.stderr.read() == b""
+
+
+def test_watch_quiet_says_nothing(form: Form, server: HealthServer) -> None:
+    asked = []
+    inner = server.app
+
+    async def counting(scope: Any, receive: Any, send: Any) -> None:
+        asked.append(scope["path"])
+        await inner(scope, receive, send)
+
+    counted = HealthServer(0, host="127.0.0.1")
+    counted.app = counting
+    server.ready()
+    with counted, start(form, "watch", *QUICK, "-q", url(counted)) as program:
+        poll(lambda: len(asked) > 3, timeout=15, what="some probes")
+        assert program.stop() == 0
+        assert program.process.stdout
+        assert program.process.stdout.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("args", "problem"),
+    [
+        (
+            ("--timeout=6s",),
+            "--timeout: 6.0: is longer than the interval of 5 s, so one probe would run",
+        ),
+        (
+            ("--failure-threshold=0",),
+            "Invalid value for '--failure-threshold': 0 is not in the range x>=1.",
+        ),
+        (
+            ("--interval=0",),
+            "Invalid value for '--interval': '0' is not more than 0 and at most 24h",
+        ),
+        (("http://a/", "http://b/"), "Got unexpected extra argument (http://b/)"),
+        (("grpc://localhost:1", "--status=204"), "--status: "),
+    ],
+)
+def test_watch_mistakes(args: tuple[str, ...], problem: str) -> None:
+    outcome = run(PYTHON, ["watch", *args])
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert outcome.stderr.startswith(f"healthchecker: usage_error: {problem}")
+    assert outcome.stderr.count("\n") == 1
+
+
+# watch over gRPC
+
+
+def test_watch_follows_a_grpc_service_without_polling(form: Form) -> None:
+    servicer = health.HealthServicer()
+    servicer.set("accounts", SERVING)
+    with grpc_server(servicer) as port:
+        target = f"grpc://127.0.0.1:{port}/accounts"
+        # With an hour between probes, changes can only come from the server.
+        with start(form, "watch", "--initial-delay=0", "--interval=1h", target) as program:
+            assert " healthy: " in program.line()
+            servicer.set("accounts", NOT_SERVING)
+            assert re.search(r" unhealthy: \S+: not_serving: .*NOT_SERVING", program.line())
+            servicer.set("accounts", SERVING)
+            assert " healthy: " in program.line()
+            assert program.stop() == 0
+
+
+def test_watch_makes_a_grpc_call_again_when_it_breaks(form: Form) -> None:
+    servicer = health.HealthServicer()
+    servicer.set("", SERVING)
+    with ExitStack() as first:
+        port = first.enter_context(grpc_server(servicer))
+        args = ("--initial-delay=0", "--failure-threshold=1", f"grpc://127.0.0.1:{port}")
+        with start(form, "watch", *args) as program:
+            assert " healthy: " in program.line()
+            first.close()
+            assert " unhealthy: " in program.line()
+            with grpc_server(servicer, f"127.0.0.1:{port}"):
+                assert " healthy: " in program.line()
+                assert program.stop() == 0
+
+
+class _WithoutWatch(health.HealthServicer):
+    """Knows Check only, as servers did before Watch came to be."""
+
+    def Watch(self, _request: Any, context: grpc.ServicerContext, *_args: Any) -> Any:  # noqa: N802
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "no Watch here")
+
+
+def test_watch_polls_a_grpc_server_without_watch(form: Form) -> None:
+    servicer = _WithoutWatch()
+    servicer.set("", SERVING)
+    with (
+        grpc_server(servicer) as port,
+        start(form, "watch", *QUICK, f"grpc://127.0.0.1:{port}") as program,
+    ):
+        assert " healthy: " in program.line()
+        servicer.set("", NOT_SERVING)
+        assert " unhealthy: " in program.line()
+        assert program.stop() == 1
+
+
+class _Enough(Exception):  # noqa: N818 - ends the endless
+    pass
+
+
+def test_follow_backs_off_with_jitter_and_reports_through_the_threshold() -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 9:
+            raise _Enough
+
+    reports: list[bool | None] = []
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        target = parse_target(f"grpc://127.0.0.1:{bound.getsockname()[1]}")
+        settings = WatchOptions(initial_delay=7, failure_threshold=3)
+        observations = follow(target, CheckOptions(), settings, sleep=sleep)
+        with pytest.raises(_Enough):
+            reports.extend(one.report for one in observations)
+    assert reports == [None, None, False, None, None, None, None, None]
+    delay, *backoffs = slept
+    assert delay == 7
+    for seconds, middle in zip(backoffs, [1, 2, 4, 8, 16, 30, 30, 30], strict=True):
+        assert 0.8 * middle <= seconds <= 1.2 * middle
+    assert len(set(backoffs)) == len(backoffs)
+
+
+def test_follow_takes_the_servers_word_at_once_and_starts_its_back_off_again() -> None:
+    slept: list[float] = []
+    settings = WatchOptions(initial_delay=0, failure_threshold=5)
+    servicer = health.HealthServicer()
+    servicer.set("", NOT_SERVING)
+    port = 0
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 4:
+            raise _Enough
+
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+    observations = follow(
+        parse_target(f"grpc://127.0.0.1:{port}"), CheckOptions(), settings, sleep=sleep
+    )
+    assert next(observations).report is None
+    assert next(observations).report is None
+    with grpc_server(servicer, f"127.0.0.1:{port}"):
+        assert next(observations).report is False
+    assert next(observations).report is None  # the call broke with the server
+    with pytest.raises(_Enough):
+        next(observations)
+    assert slept[3] <= 1.2
+
+
+# wait
+
+
+def test_wait_ends_as_soon_as_all_are_healthy(form: Form, server: HealthServer) -> None:
+    server.ready()
+    with HealthServer(0, host="127.0.0.1") as late:
+        args = ("wait", "--interval=50ms", "--deadline=60s", url(server), url(late))
+        with start(form, *args) as program:
+            with pytest.raises(subprocess.TimeoutExpired):
+                program.process.wait(1.0)
+            late.ready()
+            assert program.process.wait(5) == 0
+            assert program.process.stdout
+            assert program.process.stderr
+            assert (program.process.stdout.read(), program.process.stderr.read()) == (b"", b"")
+
+
+def test_wait_until_something_listens(form: Form) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        target = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        with start(form, "wait", "-v", "--interval=50ms", target) as program:
+            with pytest.raises(subprocess.TimeoutExpired):
+                program.process.wait(0.5)
+            listener.listen()
+            assert re.fullmatch(r"healthy: \S+: connected \(\S+ ms\)", program.line())
+            assert program.process.wait(5) == 0
+
+
+def test_wait_gives_up_at_its_deadline_with_the_last_reasons(
+    form: Form, server: HealthServer
+) -> None:
+    with HealthServer(0, host="127.0.0.1") as ready, silent() as listener:
+        ready.ready()
+        outcome = run(
+            form,
+            [
+                *("wait", "--deadline=1s", "--interval=100ms", "--timeout=300ms"),
+                *(url(ready), url(server), silent_url(listener)),
+            ],
+        )
+    assert outcome.code == 1
+    assert outcome.stdout == ""
+    first, second = outcome.stderr.splitlines()
+    assert re.search(r"unexpected_status: assertion: HTTP status 503", first)
+    assert re.search(r"timeout: response: not done within 300 ms", second)
+    assert 1.0 <= outcome.seconds < 4.0
+
+
+def test_wait_json(form: Form, server: HealthServer) -> None:
+    args = ["wait", "--output=json", "--deadline=300ms", "--interval=100ms", url(server)]
+    outcome = run(form, args)
+    assert outcome.code == 1
+    assert outcome.check["reason"] == "unexpected_status"
+    server.ready()
+    outcome = run(form, args)
+    assert outcome.code == 0
+    assert outcome.check["reason"] == "ok"
+
+
+def test_wait_wants_all_healthy_at_the_same_time(form: Form, server: HealthServer) -> None:
+    """One that was healthy once does not count when the other comes up."""
+    with HealthServer(0, host="127.0.0.1") as other:
+        server.ready()
+        args = ("wait", "--interval=50ms", "--deadline=30s", url(server), url(other))
+        with start(form, *args) as program:
+            with pytest.raises(subprocess.TimeoutExpired):
+                program.process.wait(0.5)
+            server.not_ready()
+            other.ready()
+            with pytest.raises(subprocess.TimeoutExpired):
+                program.process.wait(0.5)
+            server.ready()
+            assert program.process.wait(5) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_wait_stops_at_once(form: Form, number: int) -> None:
+    with silent() as listener:
+        args = ("--timeout=1h", "--deadline=1h", silent_url(listener), silent_url(listener))
+        with start(form, "wait", *args) as program:
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.recv(4)
+                assert program.stop(number) == 1
+
+
+def test_wait_shows_on_a_terminal_what_it_waits_for(form: Form, server: HealthServer) -> None:
+    controller, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (25, 120))
+    try:
+        with start(form, "wait", "--interval=50ms", url(server), stderr=terminal) as program:
+            os.close(terminal)
+            shown = b""
+            end = time.monotonic() + 15
+            while b"HTTP status 503" not in shown:
+                assert select.select([controller], [], [], end - time.monotonic())[0], shown
+                shown += os.read(controller, 4096)
+            assert f"waiting 60 s for {url(server)}: unexpected_status" in shown.decode()
+            server.ready()
+            assert program.process.wait(5) == 0
+        while b"\r\x1b[K" not in shown[-4:]:
+            assert select.select([controller], [], [], 5)[0], shown
+            shown += os.read(controller, 4096)
+    finally:
+        os.close(controller)
+
+
+def test_wait_without_a_target_asks_the_local_service(form: Form, server: HealthServer) -> None:
+    server.ready()
+    assert run(form, ["wait", "--port", str(server.port), "--path=/healthz"]).code == 0
+
+
+def test_options_from_the_environment(form: Form, server: HealthServer) -> None:
+    env = {"HEALTHCHECKER_DEADLINE": "300ms", "HEALTHCHECKER_INTERVAL": "100ms"}
+    outcome = run(form, ["wait", url(server)], env=env)
+    assert outcome.code == 1
+    assert outcome.seconds < 5

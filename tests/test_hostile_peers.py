@@ -1,0 +1,73 @@
+"""Whatever a peer does: the right reason, in time, in little memory, and nothing for a terminal."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+import trustme
+
+from tests.forms import Form, Outcome, run
+from tests.hostile_peers import HOSTILE, Hostile
+from tests.peers import Peer
+
+GRACE = 0.15
+"""Seconds by which the whole process may exceed its time limit."""
+
+
+@pytest.fixture(scope="module")
+def context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+def ask(form: Form, hostile: Hostile, peer: Peer, *args: str) -> Outcome:
+    return run(
+        form,
+        [
+            *(f"--timeout={hostile.timeout}", "--insecure", *hostile.args, *args),
+            f"{hostile.target_scheme}://{peer.host}:{peer.port}",
+        ],
+    )
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
+def test_hostile_peer(form: Form, hostile: Hostile, context: ssl.SSLContext) -> None:
+    with Peer(hostile.behaviour, context=context if hostile.tls else None) as peer:
+        outcome = ask(form, hostile, peer, "--output", "json")
+    check = outcome.check
+    assert check["reason"] == hostile.reason, check
+    assert hostile.detail in check["detail"], check
+    assert outcome.code == (0 if hostile.reason == "ok" else 1)
+    # Where the start of the process is no matter of milliseconds, the connection is the start.
+    start = outcome.started if form.starts_at_once else peer.connected_at[0]
+    assert outcome.ended - start <= hostile.timeout + GRACE, (outcome.ended - start, check)
+    assert outcome.max_rss_kib <= form.max_rss_kib
+    assert_harmless(outcome)
+    assert outcome.stderr == ""
+
+
+FOR_TERMINALS = [
+    hostile
+    for hostile in HOSTILE
+    if any(word in hostile.name for word in ("terminal", "NUL", "control", "redirect to", "bytes"))
+]
+
+
+@pytest.mark.parametrize("hostile", FOR_TERMINALS, ids=lambda hostile: hostile.name)
+def test_one_harmless_line_of_text(form: Form, hostile: Hostile, context: ssl.SSLContext) -> None:
+    with Peer(hostile.behaviour, context=context if hostile.tls else None) as peer:
+        outcome = ask(form, hostile, peer, "--verbose")
+    assert outcome.stdout == ""
+    assert f": {hostile.reason}: " in outcome.stderr
+    assert_harmless(outcome)
+
+
+def assert_harmless(outcome: Outcome) -> None:
+    output = outcome.stdout + outcome.stderr
+    assert len(output.encode()) < 4096
+    assert all(line.isprintable() and line.isascii() for line in output.splitlines()), output
+    assert output.count("\n") == 1
+    assert "secret" not in output
+    assert "Traceback" not in output

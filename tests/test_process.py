@@ -1,0 +1,129 @@
+"""The program as a process: it ends in time, with 0 or 1, whatever happens around it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.forms import Form, run
+from tests.http_service import http_service
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with http_service() as port:
+        yield port
+
+
+@pytest.fixture
+def silent() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_at_once(form: Form, silent: socket.socket, number: int) -> None:
+    silent.settimeout(10)
+    target = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+    with subprocess.Popen([*form.argv, "--timeout", "60s", target]) as process:
+        connection, _ = silent.accept()
+        with connection:
+            process.send_signal(number)
+            assert process.wait(1) == 1
+
+
+def test_an_ignored_sigpipe_and_a_closed_output_change_nothing(form: Form, port: int) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    for args, code in ((["--port", str(port), "-v"], 0), (["--port", "1", "-v"], 1)):
+        done = subprocess.run(
+            [*form.argv, *args], stdout=write, stderr=write, check=False, timeout=10
+        )
+        assert done.returncode == code
+    done = subprocess.run([*form.argv, "--help"], stdout=write, check=False, timeout=10)
+    assert done.returncode in (0, 1)
+    os.close(write)
+
+
+def test_closed_standard_streams_change_nothing(form: Form, port: int) -> None:
+    for args, code in (([f"--port={port}", "-v"], 0), (["--port=1"], 1), (["--bad"], 1)):
+        done = subprocess.run(
+            ["/bin/sh", "-c", '"$@" <&- >&- 2>&-', "sh", *form.argv, *args], check=False, timeout=10
+        )
+        assert done.returncode == code
+
+
+def test_an_output_that_nobody_reads_does_not_hold_it(form: Form, port: int) -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x" * 4096)
+    os.set_blocking(write, True)
+    done = subprocess.run(
+        [*form.argv, "--port", str(port), "-v", "--timeout", "300ms"],
+        stdout=write,
+        check=False,
+        timeout=10,
+    )
+    assert done.returncode == 1
+    os.close(read)
+    os.close(write)
+
+
+def test_a_file_that_cannot_be_read_does_not_hold_it(form: Form, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    outcome = run(
+        form,
+        ["--cacert", str(tmp_path / "fifo"), "--timeout", "300ms", "https://127.0.0.1:1/"],
+        timeout=10,
+    )
+    assert outcome.code == 1
+    assert re.fullmatch(
+        r"unhealthy: https://127\.0\.0\.1:1/: timeout: .* \(300\.0 ms\)\n", outcome.stderr
+    )
+
+
+def test_fifty_targets_that_take_a_tenth_of_a_second_each(form: Form, port: int) -> None:
+    outcome = run(
+        form, ["--output", "json", *[f"http://127.0.0.1:{port}/delay?{n}" for n in range(50)]]
+    )
+    assert outcome.code == 0
+    said = json.loads(outcome.stdout)
+    assert len(said["checks"]) + said.get("omitted", 0) == 50
+    assert len(outcome.stdout) < 4096
+
+
+def test_no_thread_and_no_process_for_one_target(form: Form, silent: socket.socket) -> None:
+    silent.settimeout(10)
+    target = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+    with subprocess.Popen([*form.argv, "--timeout", "60s", target]) as process:
+        connection, _ = silent.accept()
+        connection.recv(100)
+        proc = Path("/proc") / str(process.pid)
+        tasks = list((proc / "task").iterdir())
+        children = (tasks[0] / "children").read_text()
+        process.terminate()
+        connection.close()
+    assert len(tasks) == 1
+    assert children == ""
+
+
+def test_it_waits_no_longer_than_it_is_told_to(form: Form, silent: socket.socket) -> None:
+    target = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+    many = [f"http://127.0.0.1:{silent.getsockname()[1]}/{n}" for n in range(10)]
+    assert run(form, [target]).code == 0
+    outcome = run(form, ["--timeout", "200ms", "--output", "json", *many])
+    assert outcome.code == 1
+    checks = json.loads(outcome.stdout)["checks"]
+    assert {check["reason"] for check in checks} == {"timeout"}
+    assert all(check["elapsed_ms"] < 350 for check in checks)

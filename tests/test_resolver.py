@@ -1,0 +1,311 @@
+"""The stub resolver, against name servers of every kind."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from healthchecker import _resolver
+from healthchecker._deadline import Deadline
+from healthchecker._resolver import ResolverConfig, parse_resolv_conf
+from healthchecker._result import Phase, ProbeFailure, Reason
+from tests.dns_server import (
+    AAAA,
+    A,
+    DnsServer,
+    Reply,
+    addresses,
+    after,
+    after_noise,
+    at_the_second_time,
+    cut_off,
+    error,
+    noise,
+    silent,
+    silent_about,
+    truncated,
+)
+from tests.support import open_files
+
+SERVFAIL = 2
+NXDOMAIN = 3
+NOTIMP = 4
+REFUSED = 5
+MANY = tuple(f"127.0.1.{n}" for n in range(200))
+
+Resolve = Callable[..., list[str]]
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Return a function that sets the contents of the files that the resolver reads."""
+    monkeypatch.setattr(_resolver, "HOSTS", tmp_path / "hosts")
+    monkeypatch.setattr(_resolver, "RESOLV_CONF", tmp_path / "resolv.conf")
+
+    def write(hosts: str | bytes = "", resolv_conf: str = "") -> None:
+        data = hosts if isinstance(hosts, bytes) else hosts.encode()
+        (tmp_path / "hosts").write_bytes(data)
+        (tmp_path / "resolv.conf").write_text(resolv_conf)
+
+    return write
+
+
+@pytest.fixture
+def resolve(files: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Resolve:
+    """Return a function that resolves a name by name servers that it is given."""
+
+    def resolve(
+        name: str,
+        zone: Mapping[str, Reply],
+        *,
+        config: str = "nameserver 127.0.0.1",
+        timeout: float = 1.0,
+        tcp: bool = True,
+    ) -> list[str]:
+        files(resolv_conf=config)
+        with DnsServer(zone, tcp=tcp) as server:
+            monkeypatch.setattr(_resolver, "_DNS_PORT", server.port)
+            return _resolver.resolve(name, Deadline(timeout))
+
+    return resolve
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", ["127.0.0.1"]),
+        ("::1", ["::1"]),
+        ("fe80::1%lo", ["fe80::1%lo"]),
+        ("localhost", ["::1", "127.0.0.1"]),
+        ("LocalHost.", ["::1", "127.0.0.1"]),
+        ("api.localhost", ["::1", "127.0.0.1"]),
+    ],
+)
+def test_known_without_asking(host: str, expected: list[str], files: Callable[..., None]) -> None:
+    assert _resolver.resolve(host, Deadline(1.0)) == expected  # there are no files at all
+
+
+HOSTS = """\
+# 192.0.2.9 commented
+192.0.2.1   one.example one  # first.example
+192.0.2.2\ttwo.example TWO.alias
+2001:db8::1 one.example
+192.0.2.1 one.example
+nonsense one.example
+192.0.2.300 one.example
+
+192.0.2.4
+"""
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("one.example", ["192.0.2.1", "2001:db8::1"]),
+        ("ONE.example.", ["192.0.2.1", "2001:db8::1"]),
+        ("one", ["192.0.2.1"]),
+        ("two.alias", ["192.0.2.2"]),
+    ],
+)
+@pytest.mark.parametrize("junk", [b"", b"\xff\xfe\0\n", b"x" * 5000 + b"\n"])
+def test_hosts_file(
+    host: str, expected: list[str], junk: bytes, files: Callable[..., None]
+) -> None:
+    files(hosts=junk + HOSTS.encode())
+    assert _resolver.resolve(host, Deadline(1.0)) == expected
+
+
+@pytest.mark.parametrize("host", ["commented", "first.example", "192.0.2.4.example"])
+def test_what_the_hosts_file_does_not_name(
+    host: str, files: Callable[..., None], resolve: Resolve
+) -> None:
+    files(hosts=HOSTS)
+    with pytest.raises(ProbeFailure, match="no such name"):
+        resolve(host, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ResolverConfig()),
+        ("nameserver 192.0.2.1\nnameserver ::1", ResolverConfig(("192.0.2.1", "::1"))),
+        ("nameserver", ResolverConfig()),
+        ("nameserver dns.example", ResolverConfig()),
+        ("#nameserver 192.0.2.1\n;nameserver 192.0.2.1", ResolverConfig()),
+        ("nameserver 1.1.1.1 # main", ResolverConfig(("1.1.1.1",))),
+        (
+            "".join(f"nameserver 192.0.2.{n}\n" for n in range(5)),
+            ResolverConfig(("192.0.2.0", "192.0.2.1", "192.0.2.2")),
+        ),
+        ("search a.example b.example.", ResolverConfig(search=("a.example", "b.example"))),
+        ("domain a.example\nsearch b.example", ResolverConfig(search=("b.example",))),
+        ("search .", ResolverConfig()),
+        ("options ndots:5 timeout:1 attempts:3", ResolverConfig((), (), 5, 1.0, 3)),
+        ("options ndots:99 rotate edns0", ResolverConfig(ndots=30)),
+        ("options ndots:x timeout: attempts:-1 ndots", ResolverConfig()),
+        ("options timeout:0 attempts:0", ResolverConfig(timeout=1.0, attempts=1)),
+        ("\0\nnonsense\n", ResolverConfig()),
+    ],
+)
+def test_resolv_conf(text: str, expected: ResolverConfig) -> None:
+    found = parse_resolv_conf(text)
+    assert found.nameservers == (expected.nameservers or ("127.0.0.1",))
+    assert (found.search, found.ndots) == (expected.search, expected.ndots)
+    assert (found.timeout, found.attempts) == (expected.timeout, expected.attempts)
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (addresses("192.0.2.1", "2001:db8::1"), ["2001:db8::1", "192.0.2.1"]),
+        (addresses("192.0.2.1", "2001:db8::1", alias=True), ["2001:db8::1", "192.0.2.1"]),
+        (addresses("192.0.2.1", "192.0.2.2"), ["192.0.2.1", "192.0.2.2"]),
+        (addresses("2001:db8::1"), ["2001:db8::1"]),
+        (addresses(*MANY), list(MANY)),
+        (error(NXDOMAIN, [AAAA], ["192.0.2.1"]), ["192.0.2.1"]),
+        (error(SERVFAIL, [AAAA], ["192.0.2.1"]), ["192.0.2.1"]),
+        (error(NOTIMP, [AAAA], ["192.0.2.1"]), ["192.0.2.1"]),
+        (error(SERVFAIL, [A], ["2001:db8::1"]), ["2001:db8::1"]),
+        (silent_about(AAAA, "192.0.2.1"), ["192.0.2.1"]),
+        (silent_about(A, "2001:db8::1"), ["2001:db8::1"]),
+        (after(0.1, addresses("192.0.2.1", "2001:db8::1")), None),
+        (after_noise("192.0.2.1"), ["192.0.2.1"]),
+        (truncated(addresses(*MANY, "::1")), ["::1", *MANY]),
+        (truncated(after(0.1, addresses("::1", "127.0.0.1"))), ["::1", "127.0.0.1"]),
+    ],
+)
+def test_answers(reply: Reply, expected: list[str] | None, resolve: Resolve) -> None:
+    found = resolve("db.example", {"db.example": reply})
+    assert found == expected or (expected is None and found)
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (error(NXDOMAIN), "db.example: no such name"),
+        (addresses(), "db.example: no such name"),
+        (error(SERVFAIL), "answered with error 2"),
+        (error(REFUSED), "answered with error 5"),
+        (error(NXDOMAIN, [A]), "no such name"),
+        (truncated(error(SERVFAIL)), "answered with error 2"),
+        (truncated(cut_off), "could not be had over TCP"),
+        (truncated(noise), "could not be had over TCP"),
+    ],
+)
+def test_failures(reply: Reply, words: str, resolve: Resolve) -> None:
+    with pytest.raises(ProbeFailure, match=words) as caught:
+        resolve("db.example", {"db.example": reply}, timeout=1.5)
+    assert caught.value.reason is Reason.DNS_FAILURE
+    assert caught.value.phase is Phase.LOOKUP
+
+
+@pytest.mark.parametrize("reply", [silent, noise, cut_off, truncated(silent)])
+def test_name_servers_that_never_answer(reply: Reply, resolve: Resolve) -> None:
+    start = time.monotonic()
+    with pytest.raises(ProbeFailure) as caught:
+        resolve("db.example", {"db.example": reply}, timeout=0.2)
+    assert caught.value.reason is Reason.TIMEOUT
+    assert caught.value.phase is Phase.LOOKUP
+    assert 0.2 <= time.monotonic() - start < 0.35
+
+
+def test_gives_up_before_the_deadline_where_resolv_conf_says_so(resolve: Resolve) -> None:
+    config = "nameserver 127.0.0.1\noptions timeout:1 attempts:1"
+    start = time.monotonic()
+    with pytest.raises(ProbeFailure, match="no name server answered") as caught:
+        resolve("db.example", {"db.example": silent}, timeout=10, config=config)
+    assert caught.value.reason is Reason.DNS_FAILURE
+    assert 1.0 <= time.monotonic() - start < 1.5
+
+
+def test_lost_packets_are_sent_again(resolve: Resolve) -> None:
+    zone = {"db.example": at_the_second_time(addresses("192.0.2.1", "::1"))}
+    assert resolve("db.example", zone, timeout=3) == ["::1", "192.0.2.1"]
+
+
+def test_truncated_without_tcp(resolve: Resolve) -> None:
+    with pytest.raises(ProbeFailure, match="could not be had over TCP") as caught:
+        resolve("db.example", {"db.example": truncated(silent)}, tcp=False)
+    assert caught.value.reason is Reason.DNS_FAILURE
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "nameserver 127.0.0.9\nnameserver 127.0.0.1",  # nothing listens at 127.0.0.9
+        "nameserver 127.0.0.1\nnameserver 127.0.0.9",
+        "nameserver ::1\nnameserver 127.0.0.1",
+        "nameserver 127.0.0.1\nnameserver fe80::1%nowhere",
+    ],
+)
+def test_one_name_server_is_enough(config: str, resolve: Resolve) -> None:
+    assert resolve("db.example", {"db.example": addresses("192.0.2.1")}, config=config) == [
+        "192.0.2.1"
+    ]
+
+
+@pytest.mark.parametrize("reply", [error(SERVFAIL), silent, noise])
+def test_a_good_name_server_beside_a_bad_one(
+    reply: Reply, files: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files(resolv_conf="nameserver 127.0.0.1\nnameserver 127.0.0.2")
+    good = {"db.example": after(0.05, addresses("192.0.2.1", "::1"))}
+    with (
+        DnsServer({"db.example": reply}) as bad,
+        DnsServer(good, host="127.0.0.2", port=bad.port),
+    ):
+        monkeypatch.setattr(_resolver, "_DNS_PORT", bad.port)
+        found = _resolver.resolve("db.example", Deadline(2.0))
+    assert "192.0.2.1" in found
+
+
+def test_no_name_server(files: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    files(resolv_conf="nameserver 127.0.0.9")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+        bound.bind(("127.0.0.8", 0))
+        monkeypatch.setattr(_resolver, "_DNS_PORT", bound.getsockname()[1])
+        with pytest.raises(ProbeFailure, match="unreachable: Connection refused") as caught:
+            _resolver.resolve("db.example", Deadline(1.0))
+    assert caught.value.reason is Reason.DNS_FAILURE
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("db", "", ["db.a.example", "db.b.example", "db"]),
+        ("db.", "", ["db"]),
+        ("x.db", "", ["x.db", "x.db.a.example", "x.db.b.example"]),
+        ("x.db", "options ndots:2", ["x.db.a.example", "x.db.b.example", "x.db"]),
+    ],
+)
+def test_search(
+    name: str, options: str, expected: list[str], files: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    files(resolv_conf=f"nameserver 127.0.0.1\nsearch a.example b.example\n{options}")
+    with DnsServer({expected[-1]: addresses("192.0.2.1")}) as server:
+        monkeypatch.setattr(_resolver, "_DNS_PORT", server.port)
+        assert _resolver.resolve(name, Deadline(1.0)) == ["192.0.2.1"]
+    assert list(dict.fromkeys(server.asked)) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 64 + ".example", "a..example", "x." * 130, "bücher.example"]
+)
+def test_names_that_cannot_be(name: str, resolve: Resolve) -> None:
+    with pytest.raises(ProbeFailure) as caught:
+        resolve(name, {})
+    assert caught.value.reason is Reason.DNS_FAILURE
+
+
+@pytest.mark.parametrize("reply", [addresses("::1"), error(SERVFAIL), silent, truncated(silent)])
+def test_leaves_no_socket_open(reply: Reply, resolve: Resolve) -> None:
+    before = open_files()
+    with contextlib.suppress(ProbeFailure):
+        resolve("db.example", {"db.example": reply}, timeout=0.1)
+    assert open_files() == before

@@ -1,0 +1,345 @@
+"""HealthServer, asked over real connections in each of the three ways to use it."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from healthchecker import BadArgumentError, HealthServer, ServerStartError, check
+from tests.support import ROOT, poll
+
+
+def ask(port: int, method: str = "GET", path: str = "/healthz") -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def server() -> Iterator[HealthServer]:
+    with HealthServer(0, host="127.0.0.1") as server:
+        yield server
+
+
+def test_not_ready_at_first_then_as_told(server: HealthServer) -> None:
+    assert ask(server.port) == (503, b"")
+    server.ready()
+    assert server.is_ready
+    assert ask(server.port) == (200, b"")
+    server.not_ready()
+    assert not server.is_ready
+    assert ask(server.port) == (503, b"")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("HEAD", "/healthz", 200),
+        ("GET", "/healthz?deep=1", 200),
+        ("POST", "/healthz", 405),
+        ("PUT", "/healthz", 405),
+        ("DELETE", "/healthz", 405),
+        ("OPTIONS", "/healthz", 405),
+        ("GET", "/", 404),
+        ("GET", "/healthz/", 404),
+        ("GET", "/health", 404),
+        ("POST", "/other", 404),
+    ],
+)
+def test_methods_and_paths(server: HealthServer, method: str, path: str, status: int) -> None:
+    server.ready()
+    assert ask(server.port, method, path)[0] == status
+
+
+def test_head_follows_the_state(server: HealthServer) -> None:
+    assert ask(server.port, "HEAD") == (503, b"")
+
+
+def test_in_the_manner_of_daprd() -> None:
+    with HealthServer(0, host="127.0.0.1", path="/v1.0/healthz", ready_status=204) as server:
+        assert ask(server.port, path="/v1.0/healthz") == (503, b"")
+        server.ready()
+        assert ask(server.port, path="/v1.0/healthz") == (204, b"")
+        assert ask(server.port)[0] == 404
+        assert check(f"http://127.0.0.1:{server.port}/v1.0/healthz", status=204)
+
+
+def test_port_0_tells_the_free_port_and_each_run_gets_its_own() -> None:
+    server = HealthServer(0, host="127.0.0.1")
+    with server:
+        assert server.port > 0
+        assert ask(server.port)[0] == 503
+    assert server.port == 0
+    with server:
+        assert ask(server.port)[0] == 503
+
+
+def test_ipv6() -> None:
+    with HealthServer(0, host="::1") as server:
+        server.ready()
+        assert check(f"http://[::1]:{server.port}/healthz")
+
+
+def test_a_port_in_use_is_a_clear_error(server: HealthServer) -> None:
+    other = HealthServer(server.port, host="127.0.0.1")
+    with pytest.raises(ServerStartError) as caught, other:
+        pass
+    assert str(caught.value) == (
+        f"the health server cannot listen on 127.0.0.1 port {server.port}: Address already in use"
+    )
+    with pytest.raises(ServerStartError, match="Address already in use"):
+        asyncio.run(other.serve())
+    with pytest.raises(ServerStartError, match="Address already in use"):
+        other.run()
+
+
+def test_a_host_that_is_not_here_is_a_clear_error() -> None:
+    with (
+        pytest.raises(ServerStartError, match=r"on 192\.0\.2\.1 port 0: Cannot assign requested"),
+        HealthServer(0, host="192.0.2.1"),
+    ):
+        pass
+
+
+def test_twice_at_the_same_time_is_refused(server: HealthServer) -> None:
+    with pytest.raises(RuntimeError, match="running already"), server:
+        pass
+    assert ask(server.port)[0] == 503
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"port": 65536}, "port: 65536: not from 0 to 65535"),
+        ({"port": -1}, "port: -1: not from 0 to 65535"),
+        ({"path": "healthz"}, "path: 'healthz': must begin with a slash"),
+        ({"ready_status": 503}, "ready_status: 503: not from 200 to 299"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(BadArgumentError) as caught:
+        HealthServer(**arguments)  # type: ignore[arg-type]
+    assert str(caught.value) == message
+
+
+@contextmanager
+def held_connection(port: int, sent: bytes) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as held:
+        held.sendall(sent)
+        yield held
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"", id="silent"),
+        pytest.param(b"GET /healthz HTTP/1.1\r\nHost: a\r\n", id="in the middle of a request"),
+        pytest.param(
+            b"POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n", id="owing a body"
+        ),
+    ],
+)
+def test_stop_is_in_time_with_a_client_that_holds_its_connection(sent: bytes) -> None:
+    server = HealthServer(0, host="127.0.0.1")
+    with server, held_connection(server.port, sent) as held:
+        if b"\r\n\r\n" in sent:
+            held.recv(1000)
+        assert ask(server.port)[0] == 503  # so the held connection has been accepted, too
+        threads = threading.active_count()
+        start = time.monotonic()
+        server.__exit__()
+        assert time.monotonic() - start < 5
+        assert threading.active_count() == threads - 1
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port or _port_of(held)), timeout=5)
+
+
+def _port_of(connection: socket.socket) -> int:
+    return int(connection.getpeername()[1])
+
+
+def test_a_kept_alive_connection_does_not_hold_up_the_stop() -> None:
+    server = HealthServer(0, host="127.0.0.1")
+    with server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+        for _ in range(3):
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read() == b""
+        start = time.monotonic()
+    assert time.monotonic() - start < 5
+    connection.close()
+
+
+def test_flips_under_load_never_give_an_untrue_answer(server: HealthServer) -> None:
+    """Every answer was true at some moment between its request and itself."""
+    # State i, ready when i is odd, was the truth at most from began[i] to ended[i].
+    began, ended = [time.monotonic()], []
+    answers: list[tuple[float, float, int]] = []
+    answered = threading.Event()
+    over = threading.Event()
+
+    def load() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+        while not over.is_set():
+            asked = time.monotonic()
+            connection.request("GET", "/healthz")
+            response = connection.getresponse()
+            response.read()
+            answers.append((asked, time.monotonic(), response.status))
+            answered.set()
+        connection.close()
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for count in range(1000):
+        began.append(time.monotonic())
+        (server.not_ready if count % 2 else server.ready)()
+        ended.append(time.monotonic())
+        # An answer to a question that came after the flip can have one truth only.
+        while not answers or answers[-1][0] < ended[-1]:
+            answered.clear()
+            assert answered.wait(5)
+    over.set()
+    for thread in threads:
+        thread.join()
+    ended.append(time.monotonic())
+
+    assert {status for _, _, status in answers} == {200, 503}
+    for asked, got, status in answers:
+        first = bisect_left(ended, asked)
+        last = bisect_right(began, got)
+        true_meanwhile = {200 if index % 2 else 503 for index in range(first, last)}
+        assert status in true_meanwhile
+
+
+def test_as_a_coroutine_and_cancelled() -> None:
+    async def program() -> None:
+        server = HealthServer(0, host="127.0.0.1")
+        handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+        serving = asyncio.create_task(server.serve())
+        await asyncio.sleep(0)
+        port = server.port
+        assert port > 0
+        server.ready()
+        assert await asyncio.to_thread(ask, port) == (200, b"")
+        assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(serving, 5)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.to_thread(ask, port)
+
+    asyncio.run(program())
+
+
+def test_as_a_coroutine_and_stopped_from_a_thread() -> None:
+    async def program() -> None:
+        server = HealthServer(0, host="127.0.0.1")
+        serving = asyncio.create_task(server.serve())
+        await asyncio.sleep(0)
+        await asyncio.to_thread(server.stop)
+        await asyncio.wait_for(serving, 5)
+
+    asyncio.run(program())
+
+
+def test_as_an_app_in_a_service_of_ones_own() -> None:
+    inner = HealthServer()
+    inner.ready()
+    outer = HealthServer(0, host="127.0.0.1")
+    outer.app = Starlette(routes=[Mount("/internal", app=inner.app)])
+    with outer:
+        assert ask(outer.port, path="/internal/healthz") == (200, b"")
+        assert ask(outer.port, "POST", path="/internal/healthz")[0] == 405
+        assert ask(outer.port, path="/healthz")[0] == 404
+        inner.not_ready()
+        assert ask(outer.port, path="/internal/healthz") == (503, b"")
+
+
+BLOCKING = """
+import threading, sys
+from healthchecker import HealthServer
+server = HealthServer(0, host="127.0.0.1")
+server.ready()
+def tell():
+    while not server.port:
+        pass
+    print(server.port, flush=True)
+threading.Thread(target=tell, daemon=True).start()
+server.run()
+print("after", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_blocks_until_a_signal(number: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", BLOCKING],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        port = int(process.stdout.readline())
+        poll(lambda: ask(port) == (200, b""), timeout=5, what="the server answers")
+        os.kill(process.pid, number)
+        stdout, stderr = process.communicate(timeout=5)
+    assert (process.returncode, stdout, stderr) == (0, "after\n", "")
+
+
+def test_logging_of_the_program_is_left_alone() -> None:
+    """A program that serves itself with uvicorn keeps its access log; ours stays out of it."""
+    code = """
+import logging, http.client
+logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s")
+access = logging.getLogger("uvicorn.access")
+from healthchecker import HealthServer
+with HealthServer(0, host="127.0.0.1") as server:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    connection.request("GET", "/healthz")
+    print(connection.getresponse().status)
+    connection.close()
+access.info("still there")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "503\n"
+    lines = [line for line in done.stderr.splitlines() if line.startswith("uvicorn.access")]
+    assert lines == ["uvicorn.access still there"]
+
+
+def test_the_package_imports_without_the_extra() -> None:
+    code = """
+import sys
+sys.modules["uvicorn"] = None
+import healthchecker
+try:
+    healthchecker.HealthServer
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "HealthServer needs uvicorn: install healthchecker[server]\n"

@@ -1,0 +1,625 @@
+"""watch() and awatch(): the rule, the times of the probes, and how they stop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import resource
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pytest
+
+from healthchecker import BadArgumentError, HealthServer, _awatch, awatch, watch
+from healthchecker._watch import Threshold, Ticks
+from tests.support import poll
+
+
+class Times(TypedDict, total=False):
+    initial_delay: float
+    interval: float
+    request_timeout: float
+
+
+QUICK = Times(initial_delay=0.0, interval=0.05, request_timeout=0.05)
+NEVER = Times(initial_delay=3600.0, interval=3600.0, request_timeout=3600.0)
+AT_ONCE_FOR_LONG = Times(initial_delay=0.0, interval=3600.0, request_timeout=3600.0)
+AT_ONCE = 5.0
+"""Seconds within which what is to end at once must have ended; all limits around it are longer."""
+
+
+@dataclass
+class Service:
+    """An HTTP service that gives the scripted answers, one per request, the last one for ever."""
+
+    statuses: Sequence[int]
+    before_answer: Callable[[int], object] = lambda _: None
+    asked: list[float] = field(default_factory=list)
+    at_the_same_time: int = 0
+    most_at_the_same_time: int = 0
+    port: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/health"
+
+    def answer(self, connection: socket.socket) -> None:
+        with self._lock:
+            index = len(self.asked)
+            self.asked.append(time.monotonic())
+            self.at_the_same_time += 1
+            self.most_at_the_same_time = max(self.most_at_the_same_time, self.at_the_same_time)
+        try:
+            with connection:
+                connection.settimeout(10)
+                connection.recv(4096)
+                self.before_answer(index)
+                status = self.statuses[min(index, len(self.statuses) - 1)]
+                connection.sendall(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
+        except OSError:
+            pass  # the probe gave up first
+        finally:
+            with self._lock:
+                self.at_the_same_time -= 1
+
+
+@contextmanager
+def service(
+    *statuses: int, before_answer: Callable[[int], object] = lambda _: None
+) -> Iterator[Service]:
+    made = Service(statuses, before_answer)
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as listener:
+        made.port = listener.getsockname()[1]
+
+        def accept() -> None:
+            with ThreadPoolExecutor(32) as pool:
+                while True:
+                    try:
+                        connection, _ = listener.accept()
+                    except OSError:
+                        return
+                    pool.submit(made.answer, connection)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield made
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@contextmanager
+def silent_service() -> Iterator[tuple[str, socket.socket]]:
+    """Accept connections and say nothing; the value is its URL and the listening socket."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(AT_ONCE)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/", listener
+
+
+class Clock:
+    """A clock that only moves when somebody sleeps or moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+# The rule.
+
+T, F = True, False
+
+
+@pytest.mark.parametrize(
+    ("limit", "outcomes", "reports"),
+    [
+        pytest.param(2, [T, T, T], [T, T, T], id="every success is reported"),
+        pytest.param(2, [T, F, T, F, T], [T, None, T, None, T], id="flapping below the threshold"),
+        pytest.param(3, [F, F, T, F, F, T], [None, None, T, None, None, T], id="flapping below 3"),
+        pytest.param(2, [F, F], [None, F], id="the first ever probe fails"),
+        pytest.param(2, [T, F, F, F, F], [T, None, F, None, None], id="bad news once"),
+        pytest.param(2, [F, F, F, T, F, F], [None, F, None, T, None, F], id="recovery, and again"),
+        pytest.param(1, [F, F, T, F, F], [F, None, T, F, None], id="threshold 1"),
+        pytest.param(5, [F] * 6, [None] * 4 + [F, None], id="exactly the fifth"),
+    ],
+)
+def test_threshold(limit: int, outcomes: list[bool], reports: list[bool | None]) -> None:
+    threshold = Threshold(limit)
+    assert [threshold.feed(outcome) for outcome in outcomes] == reports
+
+
+@pytest.mark.parametrize(
+    ("fired_at", "next_due"),
+    [
+        pytest.param(11.0, 16.0, id="in time"),
+        pytest.param(11.4, 16.0, id="late by less than an interval"),
+        pytest.param(15.9, 16.0, id="late by nearly an interval"),
+        pytest.param(16.0, 21.0, id="one missed"),
+        pytest.param(34.0, 36.0, id="four missed"),
+        pytest.param(3611.5, 3616.0, id="a clock that jumped ahead"),
+        pytest.param(3.0, 8.0, id="a clock that was set back"),
+    ],
+)
+def test_ticks_keep_their_times_and_drop_what_is_missed(fired_at: float, next_due: float) -> None:
+    ticks = Ticks(10.0, initial_delay=1.0, interval=5.0)
+    assert ticks.wait(10.0) == 1.0
+    ticks.fired(fired_at)
+    assert ticks.due == next_due
+    assert ticks.wait(fired_at) == next_due - fired_at
+
+
+def test_no_wait_is_longer_than_its_interval() -> None:
+    ticks = Ticks(1_000_000.0, initial_delay=1.0, interval=5.0)
+    assert ticks.wait(1000.0) == 1.0
+    ticks.fired(1_000_001.0)
+    assert ticks.wait(1000.0) == 5.0
+    assert ticks.wait(2_000_000.0) == 0.0
+
+
+# The synchronous form.
+
+
+def test_daprs_defaults() -> None:
+    clock = Clock()
+    with service(200, 200, 500, 500, 500, 200) as target:
+        reports = list(islice(watch(target.url, clock=clock, sleep=clock.sleep), 4))
+        assert reports == [True, True, False, True]
+        assert len(target.asked) == 6
+    assert clock.slept == [1.0, 5.0, 5.0, 5.0, 5.0, 5.0]
+
+
+def test_the_first_probe_may_come_at_once() -> None:
+    clock = Clock()
+    with service(200) as target:
+        reports = watch(target.url, initial_delay=0, clock=clock, sleep=clock.sleep)
+        assert next(reports) is True
+    assert clock.slept == []
+
+
+def test_threshold_1_and_another_success_status() -> None:
+    clock = Clock()
+    with service(200, 204, 200) as target:
+        reports = watch(
+            target.url, failure_threshold=1, success_status=204, clock=clock, sleep=clock.sleep
+        )
+        assert list(islice(reports, 3)) == [False, True, False]
+
+
+def test_a_target_that_is_not_there_is_a_failure_like_any_other() -> None:
+    clock = Clock()
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        url = f"tcp://127.0.0.1:{bound.getsockname()[1]}"
+        assert next(watch(url, clock=clock, sleep=clock.sleep)) is False
+        assert len(clock.slept) == 2
+
+
+def test_a_probe_that_takes_longer_than_the_interval_drops_ticks() -> None:
+    clock = Clock()
+
+    def take_12_seconds(index: int) -> None:
+        if index == 1:
+            clock.now += 12
+
+    with service(200, before_answer=take_12_seconds) as target:
+        assert list(islice(watch(target.url, clock=clock, sleep=clock.sleep), 4)) == [True] * 4
+        assert target.most_at_the_same_time == 1
+    # Probes at 1, 6 (to 18), 18 for the ticks that were missed, and on time again at 21.
+    assert clock.slept == [1.0, 5.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("jump", "slept"),
+    [
+        pytest.param(3600.0, [1.0, 5.0, 5.0], id="ahead"),
+        pytest.param(-3600.0, [1.0, 5.0, 5.0, 5.0], id="back"),
+    ],
+)
+def test_a_clock_that_jumps(jump: float, slept: list[float]) -> None:
+    clock = Clock()
+
+    def jump_in_second(index: int) -> None:
+        if index == 1:
+            clock.now += jump
+
+    with service(200, before_answer=jump_in_second) as target:
+        assert list(islice(watch(target.url, clock=clock, sleep=clock.sleep), 4)) == [True] * 4
+    assert clock.slept == slept
+
+
+def test_in_real_time_it_follows_a_service_down_and_up() -> None:
+    with HealthServer(0, host="127.0.0.1") as server:
+        url = f"http://127.0.0.1:{server.port}/healthz"
+        server.ready()
+        with watch(url, initial_delay=0, interval=0.2, request_timeout=0.2) as reports:
+            assert next(reports) is True
+            server.not_ready()
+            assert next(reports) is False
+            server.ready()
+            assert next(reports) is True
+
+
+def test_slow_probes_in_real_time_are_never_two_at_once() -> None:
+    over = threading.Event()
+    with service(200, before_answer=lambda _: over.wait(0.3)) as target:
+        with watch(
+            target.url, initial_delay=0, interval=0.1, request_timeout=0.1, failure_threshold=3
+        ) as reports:
+            start = time.monotonic()
+            assert next(reports) is False
+            assert 0.28 <= time.monotonic() - start < AT_ONCE
+        over.set()
+        assert len(target.asked) == 3
+        gaps = [later - earlier for earlier, later in pairwise(target.asked)]
+        assert min(gaps) > 0.05
+
+
+def test_nothing_is_probed_while_nobody_asks() -> None:
+    clock = Clock()
+    with service(200) as target:
+        reports = watch(target.url, clock=clock, sleep=clock.sleep)
+        next(reports)
+        clock.now += 60
+        assert len(target.asked) == 1
+        next(reports)
+        assert len(target.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"interval": 1.0},
+            "request_timeout: 2.0: is longer than the interval of 1 s, so one probe",
+        ),
+        ({"failure_threshold": 0}, "failure_threshold: 0: must be 1 or more"),
+        ({"failure_threshold": 1.5}, "failure_threshold: 1.5: must be 1 or more"),
+        ({"interval": 0}, "interval: 0: must be more than 0 and at most 24 hours"),
+        ({"initial_delay": -1}, "initial_delay: -1: must be from 0 and at most 24 hours"),
+        ({"request_timeout": float("nan")}, "request_timeout: nan: must be more than 0"),
+        ({"status": 204}, "status: 204: is named success_status here"),
+        ({"success_status": "ok"}, "status: 'ok': not a list"),
+        ({"target": "ftp://localhost"}, "TARGET: 'ftp://localhost': not http://"),
+    ],
+)
+@pytest.mark.parametrize("form", [watch, awatch], ids=["sync", "async"])
+def test_bad_arguments(form: Callable[..., Any], arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadArgumentError) as caught:
+        form(**{"target": "http://localhost/", **arguments})
+    assert str(caught.value).startswith(message)
+
+
+def ends_at_once(reports: Iterator[bool], close: Callable[[], None]) -> list[bool]:
+    """Iterate on a thread, close from here; return what came."""
+    seen: list[bool] = []
+    started = threading.Event()
+
+    def iterate() -> None:
+        started.set()
+        seen.extend(reports)
+
+    thread = threading.Thread(target=iterate)
+    thread.start()
+    started.wait()
+    close()
+    thread.join(AT_ONCE)
+    assert not thread.is_alive(), "the watch goes on after close()"
+    return seen
+
+
+def test_close_in_the_middle_of_the_delay() -> None:
+    reports = watch("http://127.0.0.1:1/", **NEVER)
+    assert ends_at_once(reports, reports.close) == []
+    assert list(reports) == []
+
+
+def test_close_between_probes() -> None:
+    with service(200) as target:
+        reports = watch(target.url, **AT_ONCE_FOR_LONG)
+
+        def close() -> None:
+            poll(lambda: target.asked, timeout=AT_ONCE, what="a probe")
+            reports.close()
+
+        assert ends_at_once(reports, close) in ([], [True])
+
+
+def test_close_in_the_middle_of_a_probe() -> None:
+    with silent_service() as (url, listener):
+        reports = watch(url, **AT_ONCE_FOR_LONG)
+
+        def close() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                reports.close()
+                connection.settimeout(AT_ONCE)
+                assert connection.recv(4096) == b""  # the probe's connection is closed, too
+
+        assert ends_at_once(reports, close) == []
+
+
+@pytest.mark.parametrize("where", ["delay", "probe"])
+def test_close_by_a_signal_handler(where: str) -> None:
+    """The handler interrupts the very thread that waits."""
+    with silent_service() as (url, _):
+        reports = watch(url, **(NEVER if where == "delay" else AT_ONCE_FOR_LONG))
+        before = signal.signal(signal.SIGALRM, lambda *_: reports.close())
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            start = time.monotonic()
+            assert list(reports) == []
+            assert time.monotonic() - start < AT_ONCE
+        finally:
+            signal.signal(signal.SIGALRM, before)
+
+
+def test_closing_many_times_from_many_threads() -> None:
+    with service(200) as target:
+        for _ in range(50):
+            reports = watch(target.url, **QUICK)
+            closers = [threading.Thread(target=reports.close) for _ in range(4)]
+            next(reports)
+            for closer in closers:
+                closer.start()
+            assert len(list(reports)) <= 1
+            for closer in closers:
+                closer.join()
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_a_thousand_idle_watches_hold_no_files_and_no_threads() -> None:
+    files, threads = open_files(), threading.active_count()
+    watches = [watch("http://127.0.0.1:1/", **NEVER) for _ in range(1000)]
+    assert (open_files(), threading.active_count()) == (files, threads)
+    assert len(watches) == 1000
+
+
+def test_out_of_file_descriptors_is_a_failure_and_passes() -> None:
+    with service(200) as target:
+        reports = watch(target.url, **QUICK, failure_threshold=1)
+        assert next(reports) is True
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            report = next(reports)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert report is False
+        assert next(reports) is True
+
+
+# The asynchronous form.
+
+
+async def collect(reports: _awatch.AsyncWatch, count: int) -> list[bool]:
+    seen = []
+    async for report in reports:
+        seen.append(report)
+        if len(seen) == count:
+            break
+    return seen
+
+
+def run(coroutine: Any) -> Any:
+    """Run to the end, and see that nothing is left on the way out."""
+    return asyncio.run(asyncio.wait_for(coroutine, 30))
+
+
+def test_async_follows_the_same_rule() -> None:
+    async def program(url: str) -> list[bool]:
+        async with awatch(url, **QUICK) as reports:
+            return await collect(reports, 4)
+
+    with service(500, 500, 500, 200, 500, 200, 500, 500) as target:
+        assert run(program(target.url)) == [False, True, True, False]
+        assert len(target.asked) == 8
+        assert target.most_at_the_same_time == 1
+
+
+def test_async_keeps_its_times() -> None:
+    async def program(url: str) -> None:
+        async with awatch(url, initial_delay=0.3, interval=0.5, request_timeout=0.5) as reports:
+            await collect(reports, 4)
+
+    with service(200) as target:
+        start = time.monotonic()
+        run(program(target.url))
+    beats = [asked - start for asked in target.asked]
+    assert beats[0] >= 0.3
+    gaps = [later - earlier for earlier, later in pairwise(beats)]
+    assert sum(gaps) == pytest.approx(1.5, abs=0.3)
+    assert min(gaps) > 0.2
+
+
+def test_async_cancelled_in_the_middle_of_the_delay() -> None:
+    async def program() -> None:
+        async with awatch("http://127.0.0.1:1/", **NEVER) as reports:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(reports), 0.1)
+
+    start = time.monotonic()
+    run(program())
+    assert time.monotonic() - start < AT_ONCE
+
+
+def test_async_cancelled_in_the_middle_of_a_probe_and_iterated_again() -> None:
+    async def program(url: str, listener: socket.socket) -> None:
+        reports = awatch(url, initial_delay=0, interval=1.0, request_timeout=1.0)
+        loop = asyncio.get_running_loop()
+        task = asyncio.create_task(anext(reports))
+        connection, _ = await loop.run_in_executor(None, listener.accept)
+        with connection:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            connection.settimeout(AT_ONCE)
+            while await loop.run_in_executor(None, connection.recv, 4096):
+                pass  # its request, then the end: the probe is over
+        task = asyncio.create_task(anext(reports))
+        connection, _ = await loop.run_in_executor(None, listener.accept)
+        with connection:
+            await reports.aclose()
+            with pytest.raises(StopAsyncIteration):
+                await task
+
+    with silent_service() as (url, listener):
+        run(program(url, listener))
+
+
+@pytest.mark.parametrize("where", ["delay", "probe"])
+def test_async_close_from_another_thread(where: str) -> None:
+    async def program(url: str, listener: socket.socket) -> list[bool]:
+        reports = awatch(url, **(NEVER if where == "delay" else AT_ONCE_FOR_LONG))
+
+        def close() -> None:
+            if where == "probe":
+                listener.accept()[0].close()
+            reports.close()
+
+        task = asyncio.create_task(collect(reports, 1))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(close)
+        return await asyncio.wait_for(task, AT_ONCE)
+
+    with silent_service() as (url, listener):
+        assert run(program(url, listener)) in ([], [False])
+
+
+def test_async_nothing_is_left_when_the_loop_ends_in_the_middle_of_a_probe() -> None:
+    async def program(url: str, listener: socket.socket) -> socket.socket:
+        reports = awatch(url, **AT_ONCE_FOR_LONG)
+        program.task = asyncio.create_task(collect(reports, 1))  # type: ignore[attr-defined]
+        loop = asyncio.get_running_loop()
+        connection, _ = await loop.run_in_executor(None, listener.accept)
+        return connection
+
+    with silent_service() as (url, listener):
+        connection = asyncio.run(program(url, listener))
+        with connection:
+            connection.settimeout(AT_ONCE)
+            while connection.recv(4096):
+                pass
+
+
+def test_async_cancelled_and_closed_at_any_moment() -> None:
+    """Whatever meets whatever, closing always comes to an end and nothing is left."""
+    moments = random.Random(1)
+
+    async def disturb(url: str) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(20):
+            reports = awatch(url, initial_delay=0, interval=0.02, request_timeout=0.02)
+            for _ in range(3):
+                with suppress(TimeoutError, StopAsyncIteration):
+                    await asyncio.wait_for(anext(reports), moments.uniform(0, 0.03))
+                if moments.random() < 0.2:
+                    loop.run_in_executor(None, reports.close)
+            await asyncio.wait_for(reports.aclose(), AT_ONCE)
+
+    async def program(url: str) -> None:
+        await asyncio.gather(*(disturb(url) for _ in range(20)))
+
+    never = threading.Event()
+    with service(
+        200, 500, before_answer=lambda _: never.wait(moments.choice([0, 0, 0.01, 0.05]))
+    ) as target:
+        files = open_files()
+        run(program(target.url))
+        poll(lambda: open_files() <= files, timeout=AT_ONCE, what="all connections are closed")
+
+
+def test_async_two_readers_are_refused() -> None:
+    async def program() -> None:
+        async with awatch("http://127.0.0.1:1/", **NEVER) as reports:
+            first = asyncio.create_task(anext(reports))
+            await asyncio.sleep(0)
+            with pytest.raises(RuntimeError, match="iterated already"):
+                await anext(reports)
+            first.cancel()
+
+    run(program())
+
+
+def test_async_many_at_once_are_spread_and_need_few_threads() -> None:
+    count = 200
+
+    async def program(url: str) -> int:
+        most = 0
+        watches = [
+            awatch(url, initial_delay=0, interval=1.0, request_timeout=1.0) for _ in range(count)
+        ]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(collect(one, 3)) for one in watches]
+            while not all(task.done() for task in tasks):
+                most = max(most, threading.active_count())
+                await asyncio.wait(tasks, timeout=0.05)
+        assert all(task.result() == [True] * 3 for task in tasks)
+        return most
+
+    before = threading.active_count()
+    with service(200) as target:
+        most = run(program(target.url))
+        assert len(target.asked) == 3 * count
+    assert most - before < 100
+    first_round = sorted(target.asked)[:count]
+    assert first_round[-1] - first_round[0] > 0.3  # ten batches, a twentieth of a second apart
+
+
+def test_async_hung_targets_do_not_delay_the_others() -> None:
+    async def program(hung: str, fine: str) -> float:
+        settings = Times(initial_delay=0.0, interval=3.0, request_timeout=3.0)
+        start = time.monotonic()
+        hanging = [asyncio.create_task(collect(awatch(hung, **settings), 1)) for _ in range(15)]
+        await asyncio.sleep(0)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(40):
+                group.create_task(collect(awatch(fine, **settings), 1))
+        took = time.monotonic() - start
+        for task in hanging:
+            task.cancel()
+        await asyncio.wait(hanging)
+        return took
+
+    with silent_service() as (hung, _), service(200) as target:
+        assert run(program(hung, target.url)) < 2.0
+
+
+def test_async_without_a_thread_to_be_had_waits_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[object] = []
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, *args: Any, **kwargs: Any) -> Any:
+            if len(refused) < 3:
+                refused.append(args)
+                raise RuntimeError("can't start new thread")
+            return super().submit(*args, **kwargs)
+
+    async def program(url: str) -> list[bool]:
+        async with awatch(url, **QUICK) as reports:
+            return await collect(reports, 2)
+
+    with Pool(1) as pool, service(200) as target:
+        monkeypatch.setattr(_awatch, "_pool", lambda: pool)
+        assert run(program(target.url)) == [True, True]
+        assert len(refused) == 3
