@@ -1,0 +1,1 @@
+"""A sample service that reports the state of its database over HTTP and gRPC."""

@@ -1,0 +1,1 @@
+"""The gRPC contract; `scripts/generate-proto` makes everything else here from account.proto."""

@@ -1,0 +1,91 @@
+"""A real accountservice process, and what tests ask of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.support import ROOT, poll
+
+UP = (200, '{"status":"UP"}')
+DOWN = (503, '{"status":"Database unaccessible"}')
+
+# The service promises an answer within 1 s; the rest is for a busy machine.
+BOUND = 2.0
+
+
+class Service:
+    """A running accountservice; `log` is the file that its stdout and stderr go to."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, *, grpc: bool) -> None:
+        self.process = process
+        self._log = log
+        last = "grpc" if grpc else "http"
+        poll(lambda: self._listening(last), timeout=20, what="addresses logged")
+        self.url = self._listening("http")
+        self.grpc = self._listening("grpc")
+
+    def _listening(self, scheme: str) -> str:
+        assert self.process.poll() is None, self.log
+        found = re.search(
+            rf"^accountservice: listening on ({scheme}://\S+)$", self.log, re.MULTILINE
+        )
+        return found[1] if found else ""
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and body; fails when the answer takes longer than the service promises."""
+        response = httpx.get(self.url + path, timeout=BOUND, trust_env=False)
+        if path == "/health":
+            assert response.headers["content-type"] == "application/json"
+        return response.status_code, response.text
+
+    def await_health(self, expected: tuple[int, str], *, timeout: float = 2) -> None:
+        poll(lambda: self.get("/health") == expected, timeout=timeout, what=f"/health {expected}")
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=10)
+
+
+@contextmanager
+def running_service(log: Path, *, grpc: bool = False, **environment: str) -> Iterator[Service]:
+    """Start accountservice on free ports; keywords are ACCOUNTSERVICE_ variables.
+
+    When the block ends the process is stopped, and must have ended well and without a traceback.
+    """
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "accountservice"],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "ACCOUNTSERVICE_PORT": "0",
+                "ACCOUNTSERVICE_GRPC_PORT": "0" if grpc else "off",
+                **{f"ACCOUNTSERVICE_{name}": value for name, value in environment.items()},
+            },
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        service = Service(process, log, grpc=grpc)
+        yield service
+        if process.returncode is None:
+            assert service.stop() == 0, service.log
+        assert "Traceback" not in service.log
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()

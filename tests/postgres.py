@@ -1,0 +1,175 @@
+"""A throw-away PostgreSQL cluster that tests may stop, kill, freeze and fill."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.support import poll
+
+PASSWORD = "p%ss/w:rd@"
+MAX_CONNECTIONS = 12
+
+
+def find_binaries() -> Path | None:
+    """Find the folder with initdb and postgres, which Debian keeps off the PATH."""
+    on_path = shutil.which("initdb")
+    if on_path:
+        return Path(on_path).resolve().parent
+    return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+
+
+class Cluster:
+    """One PostgreSQL server on a free port, with the role `accounts` and `PASSWORD`."""
+
+    def __init__(self, binaries: Path, directory: Path) -> None:
+        self._binaries = binaries
+        self._directory = directory
+        # PostgreSQL refuses to run as root.
+        self._user = "postgres" if os.geteuid() == 0 else None
+        if self._user:
+            shutil.chown(directory, self._user)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+        self._run("initdb", "--auth=trust", "--username=admin", "--no-sync", "-D", self._data)
+        hba = "host all admin 127.0.0.1/32 trust\nhost all accounts 127.0.0.1/32 scram-sha-256\n"
+        Path(self._data, "pg_hba.conf").write_text(hba)
+        self.start()
+        with self.connect() as admin:
+            admin.execute(f"CREATE ROLE accounts LOGIN PASSWORD '{PASSWORD}'")
+
+    @property
+    def _data(self) -> str:
+        return str(self._directory / "data")
+
+    def _run(self, name: str, *arguments: str) -> None:
+        command = [str(self._binaries / name), *arguments]
+        subprocess.run(
+            command, user=self._user, cwd=self._directory, check=True, capture_output=True
+        )
+
+    def connect(self, database: str = "postgres", **options: Any) -> psycopg.Connection[Any]:
+        """Connect as administrator."""
+        return psycopg.connect(
+            host="127.0.0.1",
+            port=self.port,
+            user="admin",
+            dbname=database,
+            autocommit=True,
+            connect_timeout=5,
+            **options,
+        )
+
+    def create_database(self, name: str) -> str:
+        """Make an empty database owned by `accounts`, and return its URL."""
+        with self.connect() as admin:
+            admin.execute(f"CREATE DATABASE {name} OWNER accounts")
+        return self.url(name)
+
+    def url(self, name: str) -> str:
+        return f"postgresql://accounts:p%25ss%2Fw%3Ard%40@127.0.0.1:{self.port}/{name}"
+
+    def start(self) -> None:
+        """Start, on the port of the last time, and return when connections are accepted."""
+        if not self.port:
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                self.port = free.getsockname()[1]
+        settings = {
+            "port": self.port,
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "fsync": "off",
+            "max_connections": MAX_CONNECTIONS,
+            "superuser_reserved_connections": 0,
+            "max_wal_senders": 0,
+            "dynamic_shared_memory_type": "mmap",  # in its own directory, not in /dev/shm
+        }
+        with (self._directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    str(self._binaries / "postgres"),
+                    *("-D", self._data),
+                    *(f"--{name}={value}" for name, value in settings.items()),
+                ],
+                user=self._user,
+                cwd=self._directory,
+                stdout=log,
+                stderr=log,
+            )
+        poll(self._accepts, timeout=20, what="PostgreSQL accepts connections")
+
+    def _accepts(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self._directory / "log").read_text()
+        with suppress(psycopg.OperationalError), self.connect():
+            return True
+        return False
+
+    def stop(self) -> None:
+        """Stop as an administrator would, without waiting for clients."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(timeout=20)
+
+    def kill(self) -> None:
+        """SIGKILL every process of the cluster."""
+        assert self._process is not None
+        processes = self._freeze()
+        for process in reversed(processes):  # the server last: it keeps the others' numbers taken
+            os.kill(process, signal.SIGKILL)
+        self._process.wait(timeout=20)
+        poll(lambda: {_state(p) for p in processes} <= {"", "Z"}, timeout=10, what="all killed")
+
+    def pause(self) -> None:
+        """SIGSTOP every process of the cluster."""
+        for process in self._freeze():
+            os.kill(process, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused cluster go on."""
+        for process in reversed(self._freeze()):
+            os.kill(process, signal.SIGCONT)
+
+    def _freeze(self) -> list[int]:
+        """Stop the server process, so that it starts no other; return it and those it started."""
+        assert self._process is not None
+        server = self._process.pid
+        os.kill(server, signal.SIGSTOP)
+        poll(lambda: _state(server) == "T", timeout=10, what="the server has stopped")
+        children = Path(f"/proc/{server}/task/{server}/children").read_text()
+        return [server, *map(int, children.split())]
+
+    def end(self) -> None:
+        """End it in whatever state it is, and in order: a kill leaves shared memory behind."""
+        if self._process is not None and self._process.poll() is None:
+            self.resume()
+            self.stop()
+
+
+def _state(process: int) -> str:
+    """Return the state letter of a process, nothing if there is none."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+@contextmanager
+def running_cluster(binaries: Path) -> Iterator[Cluster]:
+    """Make and start a cluster; afterwards neither a process nor a file of it is left."""
+    with tempfile.TemporaryDirectory(prefix="postgres-") as directory:
+        cluster = Cluster(binaries, Path(directory))
+        try:
+            yield cluster
+        finally:
+            cluster.end()

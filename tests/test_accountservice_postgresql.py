@@ -1,0 +1,327 @@
+"""accountservice on a real PostgreSQL that is stopped, killed, frozen, filled and locked."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from urllib.parse import quote
+
+import grpc
+import psycopg
+import pytest
+
+from accountservice.__main__ import STOP_LIMIT
+from accountservice.database import CONNECTIONS
+from accountservice.proto import account_pb2, account_pb2_grpc
+from tests.accountservice import BOUND, DOWN, UP, Service, running_service
+from tests.postgres import MAX_CONNECTIONS, PASSWORD, Cluster, find_binaries, running_cluster
+from tests.support import poll, require
+
+_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    binaries = find_binaries()
+    require(binaries, "PostgreSQL (Debian: apt-get install postgresql)")
+    assert binaries is not None
+    with running_cluster(binaries) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> str:
+    """Make an empty database and return its name."""
+    name = f"accounts{next(_numbers)}"
+    cluster.create_database(name)
+    return name
+
+
+@pytest.fixture
+def service(cluster: Cluster, database: str, tmp_path: Path) -> Iterator[Service]:
+    url = cluster.url(database)
+    with running_service(tmp_path / "log", DATABASE_URL=url, TESTABILITY="1") as service:
+        service.await_health(UP, timeout=10)
+        yield service
+        check_secrets(service)
+
+
+def check_secrets(service: Service) -> None:
+    assert PASSWORD not in service.log
+    assert quote(PASSWORD, safe="") not in service.log
+
+
+@contextmanager
+def load(service: Service) -> Iterator[None]:
+    """Send requests without a pause; each must be answered in time, whatever happens."""
+    over = threading.Event()
+
+    def ask(path: str) -> set[int]:
+        statuses = set()
+        while not over.is_set():
+            statuses.add(service.get(path)[0])
+        return statuses
+
+    paths = ["/accounts/10000", "/accounts/nobody", "/health"] * 3
+    with ThreadPoolExecutor(len(paths)) as threads:
+        asked = [threads.submit(ask, path) for path in paths]
+        try:
+            yield
+        finally:
+            over.set()
+    for path, statuses in zip(paths, asked, strict=True):
+        assert statuses.result() == {404 if path.endswith("nobody") else 200, 503}
+
+
+@contextmanager
+def stopped(cluster: Cluster, _: str) -> Iterator[None]:
+    cluster.stop()
+    try:
+        yield
+    finally:
+        cluster.start()
+
+
+@contextmanager
+def killed(cluster: Cluster, _: str) -> Iterator[None]:
+    cluster.kill()
+    try:
+        yield
+    finally:
+        cluster.start()
+
+
+@contextmanager
+def paused(cluster: Cluster, _: str) -> Iterator[None]:
+    cluster.pause()
+    try:
+        yield
+    finally:
+        cluster.resume()
+
+
+@contextmanager
+def locked(cluster: Cluster, database: str) -> Iterator[None]:
+    with closing(cluster.connect(database)) as other:
+        other.execute("BEGIN")
+        other.execute("LOCK TABLE account IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+@contextmanager
+def exhausted(cluster: Cluster, database: str) -> Iterator[None]:
+    """Take every connection, those of the service included."""
+    with ExitStack() as taken:
+        admin = taken.enter_context(closing(cluster.connect()))
+        number = 1
+
+        def take_all() -> bool:
+            nonlocal number
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                [database],
+            )
+            with suppress(psycopg.OperationalError):  # the service may be quicker
+                taken.enter_context(closing(cluster.connect()))
+                number += 1
+            return number == MAX_CONNECTIONS
+
+        poll(take_all, timeout=10, what="every connection taken")
+        yield
+
+
+Trouble = Callable[[Cluster, str], AbstractContextManager[None]]
+TROUBLE = [stopped, killed, paused, locked, exhausted]
+
+
+@pytest.mark.parametrize("trouble", TROUBLE)
+def test_trouble(cluster: Cluster, database: str, service: Service, trouble: Trouble) -> None:
+    for _ in range(2):
+        with trouble(cluster, database):
+            for _ in range(3):
+                assert service.get("/health") == DOWN
+            assert service.get("/accounts/10042") == DOWN
+            assert service.get("/testability/healthy/true")[0] == 200
+        service.await_health(UP)
+        poll(lambda: service.get("/accounts/10042")[0] == 200, timeout=1, what="accounts served")
+
+
+@pytest.mark.parametrize("trouble", TROUBLE)
+def test_trouble_under_load(
+    cluster: Cluster, database: str, service: Service, trouble: Trouble
+) -> None:
+    with load(service):
+        with trouble(cluster, database):
+            service.await_health(DOWN)
+            for _ in range(3):
+                assert service.get("/health") == DOWN
+            status = Path(f"/proc/{service.process.pid}/status").read_text()
+            assert int(status.split("Threads:")[1].split()[0]) < 10
+        service.await_health(UP)
+
+
+def test_table_gone(cluster: Cluster, database: str, service: Service) -> None:
+    with cluster.connect(database) as admin:
+        admin.execute("ALTER TABLE account RENAME TO lost")
+        assert service.get("/health") == DOWN
+        admin.execute("ALTER TABLE lost RENAME TO account")
+        assert service.get("/health") == UP
+
+
+def test_no_database_at_start(cluster: Cluster, database: str, tmp_path: Path) -> None:
+    url = cluster.url(database)
+    with ExitStack() as stack:
+        with stopped(cluster, database):
+            service = stack.enter_context(running_service(tmp_path / "log", DATABASE_URL=url))
+            for _ in range(3):
+                assert service.get("/health") == DOWN
+                assert service.get("/accounts/10000") == DOWN
+        service.await_health(UP)
+        assert service.get("/accounts/10099") == (200, '{"id":"10099","name":"Person_99"}')
+        check_secrets(service)
+
+
+def test_database_that_is_made_later(cluster: Cluster, tmp_path: Path) -> None:
+    name = f"accounts{next(_numbers)}"
+    with running_service(tmp_path / "log", DATABASE_URL=cluster.url(name)) as service:
+        assert service.get("/health") == DOWN
+        cluster.create_database(name)
+        service.await_health(UP)
+        check_secrets(service)
+
+
+def test_wrong_password(cluster: Cluster, database: str, tmp_path: Path) -> None:
+    url = f"postgresql://accounts:very-secret@127.0.0.1:{cluster.port}/{database}"
+    with running_service(tmp_path / "log", DATABASE_URL=url) as service:
+        assert service.get("/health") == DOWN
+        poll(lambda: "password authentication failed" in service.log, timeout=2, what="the reason")
+        assert "very-secret" not in service.log
+
+
+def test_replicas_seed_together(cluster: Cluster, database: str, tmp_path: Path) -> None:
+    url = cluster.url(database)
+    with (
+        running_service(tmp_path / "log1", DATABASE_URL=url) as first,
+        running_service(tmp_path / "log2", DATABASE_URL=url) as second,
+    ):
+        for service in (first, second):
+            service.await_health(UP, timeout=10)
+            assert "unaccessible" not in service.log
+    with cluster.connect(database) as admin:
+        assert admin.execute("SELECT count(*) FROM account").fetchone() == (100,)
+
+
+class Proxy:
+    """A TCP proxy that can let its open connections die silently, as a firewall may."""
+
+    def __init__(self, port: int) -> None:
+        self._upstream = ("127.0.0.1", port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._sockets: list[socket.socket] = []
+        self._dead: set[socket.socket] = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near = self._listener.accept()[0]
+                far = socket.create_connection(self._upstream)
+                self._sockets += near, far
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if source not in self._dead:
+                    sink.sendall(data)
+            sink.shutdown(socket.SHUT_RDWR)
+
+    def open_connections(self) -> int:
+        return len(self._sockets) // 2
+
+    def silence_open_connections(self) -> None:
+        self._dead.update(self._sockets)
+
+    def close(self) -> None:
+        for each in (self._listener, *self._sockets):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+
+def test_connections_that_die_silently(cluster: Cluster, database: str, tmp_path: Path) -> None:
+    with closing(Proxy(cluster.port)) as proxy:
+        url = cluster.url(database).replace(f":{cluster.port}/", f":{proxy.port}/")
+        with running_service(tmp_path / "log", DATABASE_URL=url) as service:
+            service.await_health(UP, timeout=10)
+
+            def pool_is_full() -> bool:
+                with ThreadPoolExecutor(20) as threads:
+                    list(threads.map(service.get, ["/accounts/10000", "/health"] * 20))
+                return proxy.open_connections() == CONNECTIONS
+
+            poll(pool_is_full, timeout=10, what="all connections of the pool in use")
+            proxy.silence_open_connections()
+            service.await_health(DOWN)
+            service.await_health(UP)
+            poll(lambda: service.get("/accounts/10000")[0] == 200, timeout=1, what="accounts")
+
+
+def waiting_queries(cluster: Cluster, database: str) -> int:
+    """Count the queries for one account that wait for a lock."""
+    with cluster.connect() as admin:
+        rows = admin.execute(
+            "SELECT FROM pg_stat_activity WHERE datname = %s"
+            " AND wait_event_type = 'Lock' AND query LIKE '%%WHERE account.id%%'",
+            [database],
+        )
+        return len(rows.fetchall())
+
+
+def test_stop_lets_running_calls_finish(cluster: Cluster, database: str, tmp_path: Path) -> None:
+    url = cluster.url(database)
+    with (
+        running_service(tmp_path / "log", grpc=True, DATABASE_URL=url) as service,
+        grpc.insecure_channel(service.grpc.removeprefix("grpc://")) as channel,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        service.await_health(UP, timeout=10)
+        stub = account_pb2_grpc.AccountServiceStub(channel)  # type: ignore[no-untyped-call]
+        request = account_pb2.GetAccountRequest(account_id="10001")
+        stub.GetAccount(request, timeout=BOUND)
+        locking = ExitStack()
+        locking.enter_context(locked(cluster, database))
+        over_http = threads.submit(service.get, "/accounts/10001")
+        over_grpc = stub.GetAccount.future(request, timeout=BOUND)
+        poll(lambda: waiting_queries(cluster, database) == 2, timeout=1, what="two calls running")
+        service.process.send_signal(signal.SIGTERM)
+        poll(lambda: "stopping" in service.log, timeout=1, what="stopping")
+        assert not over_http.done()
+        assert not over_grpc.done()
+        locking.close()
+        assert over_http.result() == (200, '{"id":"10001","name":"Person_1"}')
+        assert over_grpc.result().name == "Person_1"
+        assert service.process.wait(timeout=STOP_LIMIT) == 0
+
+
+def test_nothing_stays_connected(cluster: Cluster, database: str, tmp_path: Path) -> None:
+    with running_service(tmp_path / "log", DATABASE_URL=cluster.url(database)) as service:
+        service.await_health(UP, timeout=10)
+
+    def connected() -> int:
+        with cluster.connect() as admin:
+            return len(
+                admin.execute(
+                    "SELECT FROM pg_stat_activity WHERE datname = %s", [database]
+                ).fetchall()
+            )
+
+    poll(lambda: connected() == 0, timeout=5, what="connections closed")
