@@ -1,0 +1,70 @@
+"""Find out which blocks of a saved heap a check touches, for a second build to lay them together.
+
+    layout.py MEMORY EXECUTABLE LAYOUT
+
+MEMORY was written by heap.c and put into EXECUTABLE. LAYOUT becomes one byte for each allocation of
+the build: the zone of its block.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from servers import answer_http, server
+from write_executable import records
+
+COLD, WRITTEN, READ, TEMPORARY = range(4)  # as in heap.c
+_STEP, _HEADER_SIZE = 16, 8
+
+
+def blocks(memory: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield number, address and size of all blocks; freed ones have number 0."""
+    for address, content in records(memory):
+        if address % 4096:
+            continue  # variables, not a zone
+        at = _STEP - _HEADER_SIZE
+        while at < len(content):
+            size = int.from_bytes(content[at : at + 4], "little")
+            yield int.from_bytes(content[at + 4 : at + 8], "little"), address + at, size
+            at += size
+
+
+def touched(command: list[str]) -> tuple[set[int], set[int]]:
+    """Run `command`; return the 8-byte words, by number, that it wrote to and that it only read."""
+    written: set[int] = set()
+    read: set[int] = set()
+    tool = ["valgrind", "--tool=lackey", "--trace-mem=yes", "--log-fd=9"]
+    with subprocess.Popen(
+        ["bash", "-c", 'exec "$@" 9>&1 >/dev/null', "bash", *tool, *command], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line[:2] in (b" L", b" S", b" M"):
+                address, _, size = line[3:].partition(b",")
+                first = int(address, 16)
+                words = range(first // 8, (first + int(size) - 1) // 8 + 1)
+                (read if line[1:2] == b"L" else written).update(words)
+    if process.returncode:
+        raise RuntimeError(f"{command[0]} did not call a healthy server healthy")
+    return written, read - written
+
+
+def main(memory: str, executable: str, layout: str) -> None:
+    with server(answer_http) as port:
+        written, read = touched([executable, "--timeout", "60", "--port", str(port)])
+    zones: dict[int, int] = {}
+    for number, address, size in blocks(Path(memory).read_bytes()):
+        words = range(address // 8, (address + size) // 8)
+        if not written.isdisjoint(words):
+            zones[number] = WRITTEN
+        elif not read.isdisjoint(words):
+            zones[number] = READ
+        else:
+            zones[number] = COLD
+    zones.pop(0, None)
+    Path(layout).write_bytes(bytes(zones.get(n, TEMPORARY) for n in range(max(zones) + 1)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Install the Python packages that go into the executable, and those that PyInstaller itself needs,
+# below directory $1, in the versions of constraints.txt.
+set -euo pipefail
+
+here=$(dirname "$(realpath "$0")")
+cd "$1"
+rm -rf packages tools
+install=(python3 -m pip -q install --no-deps --no-compile -c "$here/../constraints.txt" --target)
+"${install[@]}" packages certifi click h11 h2 hpack httpcore httpx hyperframe idna
+"${install[@]}" tools altgraph packaging setuptools
+
+# PyInstaller looks for libraries with ctypes, which the build's interpreter does not have.
+mkdir tools/ctypes
+touch tools/ctypes/__init__.py
+echo 'def find_library(name): return None' >tools/ctypes/util.py
+
+PYTHONPATH=packages python/python -B "$here/certifi_module.py" packages

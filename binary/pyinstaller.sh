@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Build two executables with PyInstaller from what the steps before have put into directory $1:
+# $1/work/cold, which is complete, and $1/work/warm, which is run to make the saved heap.
+set -euo pipefail
+
+here=$(dirname "$(realpath "$0")")
+cd "$1"
+python/python -I -S -B "$here/imported.py" packages "$here/.." >modules.txt
+printf '%s\n' servers start unused >>modules.txt
+
+bootloader=sources/pyinstaller/PyInstaller/bootloader/Linux-64bit-intel
+mkdir -p "$bootloader"
+rm -rf work/cold work/warm
+for name in cold warm; do
+    cp "link/$name" "$bootloader/run"
+    env -i PATH="$PATH" HOME="$PWD/work" PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=0 PYTHONDONTWRITEBYTECODE=1 \
+        PYTHONPATH="sources/pyinstaller:tools:packages:$here/..:$here" \
+        MODULES="$PWD/modules.txt" ENTRY="$here/$name.py" \
+        python/python -m PyInstaller --noconfirm --workpath "work/$name" --distpath work \
+        "$here/healthchecker.spec" >"$name.log" 2>&1 || { tail "$name.log" >&2; exit 1; }
+    mv "work/$name/healthchecker/$name" "work/$name.new"
+    rm -r "work/$name"
+    mv "work/$name.new" "work/$name"
+done

@@ -1,0 +1,62 @@
+"""The servers that are checked in the build, each in a process of its own."""
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import RequestReceived
+
+_HTTP_ANSWER = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\n"
+    b'connection: close\r\n\r\n{"status":"UP"}'
+)
+_GRPC_SERVING = b"\x00\x00\x00\x00\x02\x08\x01"
+
+
+def answer_http(peer: socket.socket) -> None:
+    request = b""
+    while b"\r\n\r\n" not in request and (received := peer.recv(65536)):
+        request += received
+    peer.sendall(_HTTP_ANSWER)
+
+
+def answer_grpc(peer: socket.socket) -> None:
+    connection = H2Connection(H2Configuration(client_side=False))
+    connection.initiate_connection()
+    peer.sendall(connection.data_to_send())
+    while received := peer.recv(65536):
+        for event in connection.receive_data(received):
+            if isinstance(event, RequestReceived):
+                stream = event.stream_id
+                head = [(":status", "200"), ("content-type", "application/grpc")]
+                connection.send_headers(stream, head)
+                connection.send_data(stream, _GRPC_SERVING)
+                connection.send_headers(stream, [("grpc-status", "0")], end_stream=True)
+        peer.sendall(connection.data_to_send())
+
+
+def serve(listener: socket.socket, answer: Callable[[socket.socket], None]) -> NoReturn:
+    while True:
+        peer, _ = listener.accept()
+        with peer, contextlib.suppress(OSError):
+            answer(peer)
+
+
+@contextlib.contextmanager
+def server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Serve from a process of its own, so that nothing of it is in the heap; give the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        process = os.fork()
+        if process == 0:
+            serve(listener, answer)
+        port = listener.getsockname()[1]
+    try:
+        yield port
+    finally:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)

@@ -1,0 +1,38 @@
+"""The Python half of a start from the saved heap: what belongs to one process only is set anew.
+
+heap.c calls `start` in the place of a main program. Nothing is imported then.
+"""
+
+import os
+import signal
+import sys
+import time
+from typing import NoReturn
+
+from healthchecker.__main__ import run
+
+_CLOSED, _OPEN, _TERMINAL = range(3)  # as in heap.c
+_STREAMS = ("stdin", "stdout", "stderr")
+
+
+def start(
+    argv: list[str], variables: dict[bytes, bytes], streams: tuple[int, ...], no_interrupt: bool
+) -> NoReturn:
+    """Run the program with what its process was started with.
+
+    `streams` says what the three standard files are, `no_interrupt` whether SIGINT is ignored.
+    """
+    sys.argv[:] = argv
+    sys.orig_argv[:] = argv
+    environment = os.environ._data  # type: ignore[attr-defined]  # noqa: SLF001 - as posix has it
+    environment.clear()
+    environment.update(variables)
+    time.tzset()
+    for name, state in zip(_STREAMS, streams, strict=True):
+        if state == _CLOSED:
+            setattr(sys, name, None)
+            setattr(sys, f"__{name}__", None)
+        elif state == _TERMINAL:
+            getattr(sys, name).reconfigure(line_buffering=True)
+    signal.signal(signal.SIGINT, signal.SIG_IGN if no_interrupt else signal.default_int_handler)
+    run()

@@ -1,0 +1,40 @@
+"""Run one program; report its exit code, its times and the peak of its memory.
+
+A process of its own, because the kernel counts the memory of the process that starts a program as
+the program's: started by a test runner of 100 MB, every program would seem to need 100 MB.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+
+
+def main() -> None:
+    report_fd, timeout, *argv = sys.argv[1:]
+    os.set_inheritable(int(report_fd), False)
+    started = time.monotonic()
+    pid = os.posix_spawn(argv[0], argv, os.environ)
+    watch = os.pidfd_open(pid)
+    in_time = bool(select.select([watch], [], [], float(timeout))[0])
+    ended = time.monotonic()
+    if not in_time:
+        os.kill(pid, signal.SIGKILL)
+    _, status, usage = os.wait4(pid, 0)
+    report = {
+        "in_time": in_time,
+        "code": os.waitstatus_to_exitcode(status),
+        "started": started,
+        "ended": ended,
+        "max_rss_kib": usage.ru_maxrss,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+    }
+    os.write(int(report_fd), json.dumps(report).encode())
+
+
+if __name__ == "__main__":
+    main()
