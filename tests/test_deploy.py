@@ -1,0 +1,289 @@
+"""Images and deployment: both builders, Compose, Swarm and Kubernetes YAML, each really run."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from healthchecker._options import parse_duration
+from tests.engine import build_images, docker, outcome, require_engine, succeed
+from tests.support import ROOT, poll, require
+
+DEPLOY = ROOT / "deploy"
+NAME = f"healthchecker-test-{os.getpid()}"
+PROBE = ["/healthchecker", "--port", "6767"]
+
+
+@pytest.fixture
+def images() -> None:
+    require_engine()
+    build_images("test")
+
+
+@pytest.fixture
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return str(listener.getsockname()[1])
+
+
+def load(name: str) -> list[Any]:
+    return list(yaml.safe_load_all((DEPLOY / name).read_text()))
+
+
+def pod_template() -> dict[str, Any]:
+    template: dict[str, Any] = load("kubernetes.yaml")[0]["spec"]["template"]
+    return template
+
+
+def image_config(image: str) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(docker("inspect", "--format", "{{json .Config}}", image))
+    return config
+
+
+def command_with_buildkit() -> str | None:
+    """Find a docker command with BuildKit: built in before version 23, the plug-in buildx since."""
+    for command in ("docker", "/usr/bin/docker"):
+        if not shutil.which(command):
+            continue
+        version = succeed([command, "version", "--format", "{{.Client.Version}}"], timeout=30)
+        plugin = subprocess.run([command, "buildx", "version"], capture_output=True, check=False)
+        if int(version.split(".")[0]) < 23 or plugin.returncode == 0:
+            return command
+    return None
+
+
+@pytest.mark.parametrize("buildkit", ["0", "1"], ids=["legacy", "buildkit"])
+def test_each_builder_builds_both_images(images: None, buildkit: str) -> None:
+    command = command_with_buildkit() if buildkit == "1" else "docker"
+    require(command, "needs a docker command with BuildKit")
+    for target in ("healthchecker", "accountservice"):
+        tag = f"{target}:{NAME}"
+        build = [str(command), "build", "--target", target, "--tag", tag, str(ROOT)]
+        succeed(build, timeout=600, env={**os.environ, "DOCKER_BUILDKIT": buildkit})
+        try:
+            built, expected = image_config(tag), image_config(f"{target}:test")
+            for key in ("User", "Entrypoint", "Healthcheck", "ExposedPorts", "Env"):
+                assert built.get(key) == expected.get(key)
+        finally:
+            docker("rmi", tag)
+
+
+def test_the_image_healthchecker_is_the_executable_alone(images: None) -> None:
+    save = ["docker", "save", "healthchecker:test"]
+    with tarfile.open(
+        fileobj=io.BytesIO(subprocess.run(save, capture_output=True, check=True).stdout)
+    ) as saved:
+        manifest = saved.extractfile("manifest.json")
+        assert manifest
+        (described,) = json.load(manifest)
+        (layer,) = described["Layers"]
+        with tarfile.open(fileobj=saved.extractfile(layer)) as files:
+            (file,) = files.getmembers()
+    assert (file.name, file.mode & 0o777) == ("healthchecker", 0o755)
+    assert image_config("healthchecker:test")["Entrypoint"] == ["/healthchecker"]
+
+
+def test_the_image_accountservice_asks_for_its_health_as_nobody_special(images: None) -> None:
+    config = image_config("accountservice:test")
+    assert config["User"].split(":")[0] not in ("", "0", "root")
+    assert config["Healthcheck"]["Test"] == ["CMD", *PROBE]
+
+
+def limits(images: None) -> Iterator[tuple[str, float, Sequence[str]]]:
+    """Every check that is deployed: where, how many seconds it is given, and its command."""
+    check = image_config("accountservice:test")["Healthcheck"]
+    yield "Dockerfile", check["Timeout"] / 1e9, check["Test"]
+    for name in ("compose.yaml", "stack.yaml"):
+        check = load(name)[0]["services"]["accountservice"]["healthcheck"]
+        yield name, parse_duration(check["timeout"]), check["test"]
+    (container,) = pod_template()["spec"]["containers"]
+    for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
+        probe = container[kind]
+        yield kind, probe["timeoutSeconds"], probe["exec"]["command"]
+
+
+def test_every_check_gives_up_before_it_is_killed(images: None) -> None:
+    found = list(limits(images))
+    assert len(found) == 6
+    for where, given, command in found:
+        own = command[command.index("--timeout") + 1] if "--timeout" in command else "2s"
+        assert parse_duration(own) + 1 < given, where
+
+
+def compose_command() -> list[str]:
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]):
+            done = subprocess.run([*command, "version"], capture_output=True, check=False)
+            if done.returncode == 0:
+                return command
+    return []
+
+
+def test_compose_checks_the_service_by_its_name(images: None, free_port: str) -> None:
+    command = compose_command()
+    require(command, "needs Docker Compose")
+    compose = [*command, "--project-name", NAME, "--file", str(DEPLOY / "compose.yaml")]
+    env = {**os.environ, "TAG": "test", "PUBLISHED_PORT": free_port}
+    try:
+        # Ends with the exit code of the check, which starts when Docker calls the service healthy.
+        up = [*compose, "up", "--no-build", "--exit-code-from", "check"]
+        shown = succeed(up, timeout=90, env=env)
+        assert "healthy: http://accountservice:6767/health" in shown
+    finally:
+        succeed([*compose, "down", "--volumes", "--timeout", "2"], timeout=60, env=env)
+
+
+@pytest.fixture
+def swarm(images: None) -> Iterator[None]:
+    """Leave no swarm behind, unless this machine was in one already."""
+    was_active = docker("info", "--format", "{{.Swarm.LocalNodeState}}") != "inactive"
+    yield
+    if docker("info", "--format", "{{.Swarm.LocalNodeState}}") == "inactive":
+        return
+    docker("stack", "rm", NAME)
+    poll(lambda: not replicas("--all"), timeout=60, what="the stack's containers are gone")
+    network = ["network", "ls", "--quiet", "--filter", f"name={NAME}"]
+    poll(lambda: not docker(*network), timeout=60, what="the stack's network is gone")
+    if not was_active:
+        docker("swarm", "leave", "--force")
+        bridge = ["network", "rm", "docker_gwbridge"]
+        poll(
+            lambda: outcome(*bridge).returncode == 0, timeout=30, what="the swarm's bridge is gone"
+        )
+
+
+def replicas(*options: str) -> dict[str, str]:
+    """Return the state of each of the stack's containers."""
+    label = f"label=com.docker.stack.namespace={NAME}"
+    form = "{{.ID}} {{.Status}}"
+    lines = docker("ps", *options, "--filter", label, "--format", form).splitlines()
+    return dict(line.split(" ", 1) for line in lines)
+
+
+def test_swarm_replaces_an_unhealthy_replica(
+    swarm: None, free_port: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deploy = [str(ROOT / "scripts/deploy-swarm"), NAME]
+    succeed(deploy, timeout=600, env={**os.environ, "PUBLISHED_PORT": free_port})
+
+    def healthy() -> set[str]:
+        return {identity for identity, state in replicas().items() if "(healthy)" in state}
+
+    before = healthy()
+    assert len(before) == 2
+    sick = min(before)
+    start = os.times().elapsed
+    docker("exec", sick, "rm", "/data/accounts.db")
+    poll(
+        lambda: len(healthy() - {sick}) == 2 and sick not in replicas(),
+        timeout=90,
+        what="a new healthy replica has replaced the unhealthy one",
+    )
+    seconds = os.times().elapsed - start
+    assert healthy() & before == before - {sick}
+    with capsys.disabled():
+        print(f"\nSwarm replaced an unhealthy replica within {seconds:.1f} s")  # noqa: T201
+
+
+def test_kubernetes_service_leads_to_the_pods(images: None) -> None:
+    deployment, service = load("kubernetes.yaml")
+    (container,) = pod_template()["spec"]["containers"]
+    labels = pod_template()["metadata"]["labels"]
+    assert deployment["spec"]["selector"]["matchLabels"] == labels == service["spec"]["selector"]
+    named = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert {p["targetPort"]: p["port"] for p in service["spec"]["ports"]} == named
+    exposed = {int(p.split("/")[0]) for p in image_config("accountservice:test")["ExposedPorts"]}
+    assert set(named.values()) == exposed
+    user = image_config("accountservice:test")["User"].split(":")[0]
+    assert str(pod_template()["spec"]["securityContext"]["runAsUser"]) == user
+
+
+class Pod:
+    """The pod of deploy/kubernetes.yaml on Podman, which runs no probe but the liveness probe."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "pod.yaml"
+        config = folder / "containers.conf"
+        # Podman raises these two otherwise, a privilege that the machine may not grant.
+        config.write_text('[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]')
+        self._env = {**os.environ, "CONTAINERS_CONF": str(config)}
+        self.container = f"{NAME}-accountservice"
+
+    def start(self, probe: str) -> None:
+        """Start it with this probe of its own in the liveness probe's place."""
+        template = pod_template()
+        (container,) = template["spec"]["containers"]
+        starting = container["startupProbe"]["exec"]["command"]
+        container["livenessProbe"] = container[probe]
+        container["image"] = "localhost/accountservice:test"
+        del container["ports"]  # Podman would take them on the host
+        template["metadata"]["name"] = NAME
+        template["spec"]["restartPolicy"] = "Never"
+        pod = {"apiVersion": "v1", "kind": "Pod", **template}
+        self._file.write_text(yaml.safe_dump(pod))
+        self._succeed("play", "kube", "--network", "none", str(self._file))
+        poll(lambda: self.run("exec", self.container, *starting) == 0, timeout=30, what="started")
+
+    def remove(self) -> None:
+        self._succeed("pod", "rm", "--force", "--ignore", "--time", "0", NAME)
+
+    def run(self, *arguments: str) -> int:
+        """Run a podman command; return its exit code."""
+        command = ["podman", *arguments]
+        return subprocess.run(command, env=self._env, capture_output=True, check=False).returncode
+
+    def probe(self) -> tuple[int, str]:
+        """Run the probe once, as the kubelet would; return its exit code and output."""
+        code = self.run("healthcheck", "run", self.container)
+        state = self._succeed("inspect", "--format", "{{json .State.Health}}", self.container)
+        return code, json.loads(state)["Log"][-1]["Output"]
+
+    def _succeed(self, *arguments: str) -> str:
+        return succeed(["podman", *arguments], timeout=120, env=self._env)
+
+
+@pytest.fixture(scope="module")
+def pod_image() -> Iterator[None]:
+    require_engine()
+    require(shutil.which("podman") and shutil.which("catatonit"), "needs podman and catatonit")
+    build_images("test")
+    with subprocess.Popen(
+        ["docker", "save", "accountservice:test"], stdout=subprocess.PIPE
+    ) as save:
+        succeed(["podman", "load", "--quiet"], timeout=120, stdin=save.stdout)
+    assert save.returncode == 0
+    yield
+    succeed(["podman", "rmi", "--force", "localhost/accountservice:test"], timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("probe", "harm", "reason"),
+    [
+        ("readinessProbe", ["exec", "{}", "rm", "/data/accounts.db"], "unexpected_status"),
+        ("livenessProbe", ["kill", "--signal", "STOP", "{}"], "timeout"),
+    ],
+)
+def test_kubernetes_exec_probe_passes_and_then_fails(
+    pod_image: None, tmp_path: Path, probe: str, harm: list[str], reason: str
+) -> None:
+    pod = Pod(tmp_path)
+    try:
+        pod.start(probe)
+        assert pod.probe() == (0, "")
+        assert pod.run(*(part.format(pod.container) for part in harm)) == 0
+        code, output = pod.probe()
+        assert code == 1
+        assert f": {reason}: " in output
+    finally:
+        pod.remove()
