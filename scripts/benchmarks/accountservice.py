@@ -1,0 +1,139 @@
+"""Throughput and latency of accountservice on SQLite and PostgreSQL, beside a bare Starlette route.
+
+    scripts/bench accountservice [--seconds S] [--connections N] [--rounds N]
+
+The load generator is wrk (Debian: apt-get install wrk postgresql). The routes take turns round by
+round, so that a slow spell of the machine meets all of them; a ratio compares within a round. Ends
+with exit code 1 when /health stays under a third of the bare route, or a request fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path[0] = str(ROOT)  # this file's own folder would hide the package of its name
+
+from tests.accountservice import UP, running_service  # noqa: E402
+from tests.postgres import find_binaries, running_cluster  # noqa: E402
+
+REQUIRED = 1 / 3
+"""Throughput of /health / throughput of the bare route."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What wrk measured in one run: requests per second, and latencies as wrk writes them."""
+
+    rate: float
+    half: str
+    most: str
+
+
+def measure(url: str, connections: int, seconds: int) -> Load:
+    """Put one URL under load. Exits when a request fails or is not answered with 2xx."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url]
+    report = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in report or "Socket errors" in report:
+        sys.exit(f"{url} failed under load:\n{report}")
+
+    def figure(name: str) -> str:
+        found = re.search(rf"^\s*{name}\s+(\S+)", report, re.MULTILINE)
+        assert found is not None, report
+        return found[1]
+
+    return Load(float(figure("Requests/sec:")), figure("50%"), figure("99%"))
+
+
+def serve_bare() -> None:
+    """Serve one route that does nothing, with the server settings of accountservice."""
+    import uvicorn  # noqa: PLC0415 - only this child process needs them
+    from starlette.applications import Starlette  # noqa: PLC0415
+    from starlette.requests import Request  # noqa: PLC0415
+    from starlette.responses import JSONResponse  # noqa: PLC0415
+    from starlette.routing import Route  # noqa: PLC0415
+
+    async def bare(_: Request) -> JSONResponse:
+        return JSONResponse({"status": "UP"})
+
+    listener = socket.socket(proto=socket.IPPROTO_TCP)  # the protocol: see accountservice
+    listener.bind(("127.0.0.1", 0))
+    print(listener.getsockname()[1], flush=True)
+    app = Starlette(routes=[Route("/bare", bare)])
+    settings = uvicorn.Config(
+        app, lifespan="off", log_config=None, log_level="warning", access_log=False
+    )
+    uvicorn.Server(settings).run(sockets=[listener])
+
+
+@contextmanager
+def running_bare() -> Iterator[str]:
+    with subprocess.Popen([sys.executable, __file__, "serve-bare"], stdout=subprocess.PIPE) as bare:
+        assert bare.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{int(bare.stdout.readline())}/bare"
+        finally:
+            bare.kill()
+
+
+def main() -> int:
+    """Run the benchmark and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    binaries = find_binaries()
+    if binaries is None or not shutil.which("wrk"):
+        sys.exit("needs wrk and PostgreSQL: apt-get install wrk postgresql")
+
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        cluster = stack.enter_context(running_cluster(binaries))
+        databases = {
+            "SQLite": f"sqlite:///{folder}/accounts.db",
+            "PostgreSQL": cluster.create_database("accounts"),
+        }
+        urls = {"bare Starlette route": stack.enter_context(running_bare())}
+        for name, database in databases.items():
+            log = folder / name
+            service = stack.enter_context(running_service(log, DATABASE_URL=database))
+            service.await_health(UP, timeout=20)
+            urls[f"/health, {name}"] = f"{service.url}/health"
+            urls[f"/accounts/10000, {name}"] = f"{service.url}/accounts/10000"
+
+        loads: dict[str, list[Load]] = {name: [] for name in urls}
+        for _ in range(options.rounds):
+            for name, url in urls.items():
+                loads[name].append(measure(url, options.connections, options.seconds))
+
+    print(f"{'':28} {'requests/s':>10} {'/ bare':>7} {'50 %':>9} {'99 %':>9}")
+    bare = [load.rate for load in loads["bare Starlette route"]]
+    enough = True
+    for name, rounds in loads.items():
+        ratio = median(load.rate / base for load, base in zip(rounds, bare, strict=True))
+        middle = sorted(rounds, key=lambda load: load.rate)[len(rounds) // 2]
+        figures = f"{middle.rate:10.0f} {ratio:7.2f} {middle.half:>9} {middle.most:>9}"
+        print(f"{name:28} {figures}")
+        enough &= ratio >= REQUIRED or "/health" not in name
+    if not enough:
+        print(f"/health is under {REQUIRED:.2f} of the bare route")
+    return 0 if enough else 1
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["serve-bare"]:
+        serve_bare()
+    else:
+        sys.exit(main())

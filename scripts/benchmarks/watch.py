@@ -1,0 +1,155 @@
+"""What it costs to watch many endpoints in one process: CPU, memory, threads, delays.
+
+    scripts/bench watch [--endpoints N] [--interval S] [--seconds S] [--hung N] [--limit PERCENT]
+
+The endpoints are served by another process; each has a port of its own. With --hung, so many of
+them accept a connection and never answer. Ends with exit code 1 when the CPU time is over --limit
+percent of one core, or an endpoint that answers was observed wrongly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from healthchecker._awatch import awatch
+
+_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+
+
+class _Endpoint(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(_ANSWER)
+        self.transport.close()
+
+
+class _HungEndpoint(asyncio.Protocol):
+    pass
+
+
+async def serve(endpoints: int, hung: int) -> None:
+    """Serve until standard input ends; the first line of output is the ports."""
+    loop = asyncio.get_running_loop()
+    ports = []
+    for index in range(endpoints):
+        protocol = _HungEndpoint if index < hung else _Endpoint
+        server = await loop.create_server(protocol, "127.0.0.1", 0)
+        ports.append(server.sockets[0].getsockname()[1])
+    print(json.dumps(ports), flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+
+
+@dataclass
+class Figures:
+    """What was seen between the start and the end of the measurement."""
+
+    reports: Counter[bool] = field(default_factory=Counter)
+    arrivals: dict[int, list[float]] = field(default_factory=dict)
+    threads: int = 0
+
+    def delays(self, interval: float) -> list[float]:
+        """Return how late each report came, against the earliest beat of its endpoint."""
+        late = []
+        for times in self.arrivals.values():
+            offsets = [
+                (one - times[0]) - round((one - times[0]) / interval) * interval for one in times
+            ]
+            late += [offset - min(offsets) for offset in offsets]
+        return sorted(late)
+
+
+async def watch_all(
+    ports: list[int], hung: set[int], interval: float, seconds: float
+) -> tuple[Figures, float]:
+    """Watch them all; count what those report that are not hung. Return that and the CPU time."""
+    figures = Figures()
+    measuring = False
+
+    async def follow(port: int) -> None:
+        async with awatch(
+            f"http://127.0.0.1:{port}/health", interval=interval, request_timeout=min(2.0, interval)
+        ) as reports:
+            async for report in reports:
+                if measuring and port not in hung:
+                    figures.reports[report] += 1
+                    figures.arrivals.setdefault(port, []).append(time.monotonic())
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(follow(port)) for port in ports]
+        await asyncio.sleep(1.0 + 2 * interval)  # every endpoint's first observations
+        measuring = True
+        cpu = time.process_time()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            await asyncio.sleep(min(1.0, seconds))
+            figures.threads = max(figures.threads, threading.active_count())
+        cpu = time.process_time() - cpu
+        for task in tasks:
+            task.cancel()
+    return figures, cpu
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--endpoints", type=int, default=1000)
+    parser.add_argument("--interval", type=float, default=5.0)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--hung", type=int, default=0)
+    parser.add_argument("--limit", type=float, default=10.0)
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if args.serve:
+        asyncio.run(serve(args.endpoints, args.hung))
+        return 0
+    command = [
+        sys.executable,
+        str(Path(__file__).resolve()),
+        "--serve",
+        "--endpoints",
+        str(args.endpoints),
+        "--hung",
+        str(args.hung),
+    ]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout
+        ports = json.loads(server.stdout.readline())
+        figures, cpu = asyncio.run(
+            watch_all(ports, set(ports[: args.hung]), args.interval, args.seconds)
+        )
+        server.communicate()
+    percent = 100 * cpu / args.seconds
+    observed = figures.reports.total()
+    expected = (args.endpoints - args.hung) * args.seconds / args.interval
+    delays = figures.delays(args.interval)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"endpoints            {args.endpoints}, interval {args.interval:g} s, {args.hung} hung")
+    print(f"reports              {observed} in {args.seconds:g} s, {expected:.0f} expected")
+    print(f"not healthy          {figures.reports[False]}")
+    print(f"CPU                  {percent:.1f} % of a core, {1000 * cpu / observed:.2f} ms each")
+    print(f"peak resident memory {memory:.0f} MiB")
+    print(f"threads              {figures.threads}")
+    print(
+        f"largest delay        {1000 * delays[-1]:.0f} ms, median"
+        f" {1000 * delays[len(delays) // 2]:.0f} ms"
+    )
+    good = figures.reports[False] == 0 and abs(observed - expected) <= args.endpoints
+    return 0 if good and percent <= args.limit else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
