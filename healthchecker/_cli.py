@@ -34,6 +34,7 @@ from healthchecker._cli_options import (
     write,
 )
 from healthchecker._cli_watch import wait, watch
+from healthchecker._deadline import Cancelled
 from healthchecker._grpc import list_services
 from healthchecker._result import BadArgumentError, CheckResult, Reason
 from healthchecker._target import Target, parse_target
@@ -81,11 +82,13 @@ def check(context: click.Context, /, **values: Any) -> int:
     targets = take_targets(values)
     options = take_options(values)
     timeout = values["timeout"]
-    end_at(timeout + LAST_RESORT_AFTER, lambda: _say_overrun(targets, timeout, values))
+    cancel = end_at(
+        context, timeout + LAST_RESORT_AFTER, lambda: _say_overrun(targets, timeout, values)
+    )
     probers = make_probers(targets, options)
     if len(probers) > 1:
         threading.stack_size(THREAD_STACK_BYTES)
-    results = check_all(probers, timeout, any_is_enough=values["any_is_enough"])
+    results = check_all(probers, timeout, any_is_enough=values["any_is_enough"], cancel=cancel)
     healthy = (any if values["any_is_enough"] else all)(result.healthy for result in results)
     say(healthy, results, values)
     return HEALTHY if healthy else UNHEALTHY
@@ -102,8 +105,10 @@ def list_command(context: click.Context, /, **values: Any) -> int:
     target = parse_target(values.pop("targets"), values["unix_socket"])
     options = take_options(values)
     timeout = values["timeout"]
-    end_at(timeout + LAST_RESORT_AFTER, lambda: _say_overrun([target], timeout, values))
-    listed = list_services(target, options, timeout)
+    cancel = end_at(
+        context, timeout + LAST_RESORT_AFTER, lambda: _say_overrun([target], timeout, values)
+    )
+    listed = list_services(target, options, timeout, cancel)
     if values["output"] == "json":
         write(STDOUT, _render.list_json_line(listed.check, listed.statuses))
     elif not values["quiet"]:
@@ -137,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return HEALTHY if end.exit_code == HEALTHY else UNHEALTHY
     except (click.UsageError, BadArgumentError) as error:
         _say_error(arguments, Reason.USAGE_ERROR, usage_problem(error), start)
-    except (KeyboardInterrupt, BrokenPipeError):
+    except (KeyboardInterrupt, BrokenPipeError, Cancelled):
         pass
     except Exception as error:  # noqa: BLE001 - the one place where a bug becomes an exit code
         message = f"{type(error).__name__}: {error}"

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from healthchecker import _render
+from healthchecker._deadline import Cancel
 from healthchecker._options import (
     MAX_SECONDS,
     CheckOptions,
@@ -30,6 +31,7 @@ HEALTHY = 0
 UNHEALTHY = 1  # and everything else; 2 is reserved by Docker
 
 LAST_RESORT_AFTER = 0.05
+_AGAIN_AFTER = 0.02  # an alarm, too, may come just before the call that it is to interrupt
 THREAD_STACK_BYTES = 512 * 1024  # fifty of the usual 8 MiB do not fit into a small container
 EPILOG = (
     "Durations read 500ms, 2s, 1m or a bare number of seconds. Every option can be given as "
@@ -360,19 +362,45 @@ def say(healthy: bool, results: Sequence[CheckResult], values: dict[str, Any]) -
         write(STDERR, _render.text_lines(results, healthy=False))
 
 
-def write(fd: int, text: str) -> bool:
+def write(fd: int, text: str, cancel: Cancel | None = None) -> bool:
     """Write to a standard stream, past all buffers; tell whether somebody takes it."""
     data = text.encode("utf-8", "backslashreplace")
     try:
         while data:
+            if cancel is not None:
+                cancel.wait_writable(fd)
             data = data[os.write(fd, data) :]
     except OSError:
         return False
     return True
 
 
-def end_at(seconds: float, last_words: Callable[[], None]) -> None:
-    """As a last resort, end the process with exit code 1 when `seconds` have gone by.
+def end_on_signal(
+    context: click.Context, exit_code: Callable[[], int] = lambda: UNHEALTHY
+) -> Cancel:
+    """End the process at SIGTERM or SIGINT, whatever it is doing; there is nothing to clean up.
+
+    Python runs a signal's handler between two byte codes. A signal that comes after the last of
+    them and before the system call that waits would be heeded when the call is over, be it in an
+    hour. So wait with what this returns, until the command is over: it is set by signals.
+    """
+
+    def end(_signal: int, _frame: object) -> NoReturn:
+        os._exit(exit_code())
+
+    cancel = Cancel()
+    context.call_on_close(cancel.close)
+    if threading.current_thread() is threading.main_thread():
+        os.set_blocking(cancel.write_end, False)
+        before = signal.set_wakeup_fd(cancel.write_end, warn_on_full_buffer=False)
+        context.call_on_close(lambda: signal.set_wakeup_fd(before))
+        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGINT, end)
+    return cancel
+
+
+def end_at(context: click.Context, seconds: float, last_words: Callable[[], None]) -> Cancel:
+    """As `end_on_signal`, and with exit code 1 when `seconds` have gone by, as a last resort.
 
     Probers end by themselves. This is for what is outside their reach, such as a certificate on a
     file system that hangs or a standard output that nobody reads.
@@ -380,15 +408,16 @@ def end_at(seconds: float, last_words: Callable[[], None]) -> None:
 
     def end(_signal: int, _frame: object) -> NoReturn:
         signal.signal(signal.SIGALRM, end_silently)
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_AFTER, _AGAIN_AFTER)
         last_words()
-        os._exit(1)
+        os._exit(UNHEALTHY)
 
     def end_silently(_signal: int, _frame: object) -> NoReturn:
-        os._exit(1)
+        os._exit(UNHEALTHY)
 
+    cancel = end_on_signal(context)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGALRM, end)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        signal.signal(signal.SIGTERM, end_silently)
-        signal.signal(signal.SIGINT, end_silently)
+        signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_AFTER)
+        context.call_on_close(lambda: signal.setitimer(signal.ITIMER_REAL, 0))
+    return cancel

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import select
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -26,6 +25,7 @@ from healthchecker._cli_options import (
     UNHEALTHY,
     Duration,
     end_at,
+    end_on_signal,
     option,
     output_options,
     request_options,
@@ -35,6 +35,7 @@ from healthchecker._cli_options import (
     take_targets,
     write,
 )
+from healthchecker._deadline import Cancel
 from healthchecker._follow import follow
 from healthchecker._result import CheckResult, Reason
 from healthchecker._watch import Observation, Watch, make_watch_options
@@ -90,18 +91,24 @@ def watch(context: click.Context, /, **values: Any) -> int:
         values["timeout"],
         timeout_name="timeout",
     )
-    if parsed.scheme in ("grpc", "grpcs"):
-        observations = follow(parsed, options, settings)
-    else:
-        observations = Watch(make_prober(parsed, options), settings).observations()
-    return _report(observations, values)
+
+    def observe(cancel: Cancel) -> Iterator[Observation]:
+        if parsed.scheme in ("grpc", "grpcs"):
+            return follow(parsed, options, settings, cancel=cancel)
+        return Watch(make_prober(parsed, options), settings, cancel=cancel).observations()
+
+    return _report(context, values, observe)
 
 
-def _report(observations: Iterator[Observation], values: dict[str, Any]) -> int:
+def _report(
+    context: click.Context,
+    values: dict[str, Any],
+    observe: Callable[[Cancel], Iterator[Observation]],
+) -> int:
     """Print what is observed until nobody reads it any more; a signal ends the process."""
     state: bool | None = None
-    _end_on_signal(lambda: HEALTHY if state else UNHEALTHY)
-    for observation in observations:
+    cancel = end_on_signal(context, lambda: HEALTHY if state else UNHEALTHY)
+    for observation in observe(cancel):
         changed = observation.report is not None and observation.report is not state
         if changed:
             state = observation.report
@@ -109,22 +116,11 @@ def _report(observations: Iterator[Observation], values: dict[str, Any]) -> int:
             continue
         if changed or values["verbose"]:
             make = _json_line if values["output"] == "json" else _text_line
-            if not write(STDOUT, make(observation.result, state, changed)):
+            if not write(STDOUT, make(observation.result, state, changed), cancel):
                 break
         elif _nobody_reads(STDOUT):
             break
     return UNHEALTHY
-
-
-def _end_on_signal(code: Callable[[], int]) -> None:
-    """End the process at SIGTERM or SIGINT, whatever it is doing; there is nothing to clean up."""
-
-    def end(_signal: int, _frame: object) -> NoReturn:
-        os._exit(code())
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, end)
-        signal.signal(signal.SIGINT, end)
 
 
 def _nobody_reads(fd: int) -> bool:
@@ -188,14 +184,14 @@ def wait(context: click.Context, /, **values: Any) -> int:
         for target in targets
     ]
     checked = False
-    end_at(deadline + LAST_RESORT_AFTER, lambda: say(False, results, values))
+    cancel = end_at(context, deadline + LAST_RESORT_AFTER, lambda: say(False, results, values))
     probers = make_probers(targets, options)
     if len(probers) > 1:
         threading.stack_size(THREAD_STACK_BYTES)
     show_status = os.isatty(STDERR) and not values["quiet"]
     while start < end:
         left = end - start
-        seen = check_all(probers, min(timeout, left))
+        seen = check_all(probers, min(timeout, left), cancel=cancel)
         for index, result in enumerate(seen):
             # A check that the deadline cut short says less than the one before.
             if not checked or left >= timeout or result.reason is not Reason.TIMEOUT:
@@ -207,7 +203,7 @@ def wait(context: click.Context, /, **values: Any) -> int:
         if show_status:
             write(STDERR, _status_line(seen, end - now))
         start = max(start + interval, now)
-        time.sleep(max(min(start, end) - now, 0.0))
+        cancel.wait(max(min(start, end) - now, 0.0))
     if show_status:
         write(STDERR, _CLEAR_LINE)
     healthy = all(result.healthy for result in results)

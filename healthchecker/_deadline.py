@@ -17,24 +17,32 @@ from healthchecker._result import Phase, ProbeFailure, Reason
 
 
 class Cancelled(Exception):  # noqa: N818 - asked for by the caller
-    """The probe was ended by its `Cancel`."""
+    """What waited was ended by its `Cancel`."""
 
 
 class Cancel:
-    """Ends the probes that wait with it, from any thread, at once and for good."""
+    """Ends what waits with it, from any thread, at once and for good; so does its `parent`."""
 
-    def __init__(self) -> None:
-        self._read, self._write = os.pipe()
-
-    def fileno(self) -> int:
-        return self._read
+    def __init__(self, parent: Cancel | None = None) -> None:
+        self._read, self.write_end = os.pipe()
+        """Who cannot call `set`, as a signal cannot, may write a byte here."""
+        self.fds: tuple[int, ...] = (self._read, *(parent.fds if parent else ()))
+        """One of these can be read as soon as it is set."""
 
     def set(self) -> None:
-        os.write(self._write, b"x")
+        os.write(self.write_end, b"x")
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long; raise `Cancelled` as soon as it is set."""
+        _poll([], seconds, self)
+
+    def wait_writable(self, fd: int) -> None:
+        """Wait until something can be written to `fd`; raise `Cancelled` as soon as it is set."""
+        _poll([(fd, select.POLLOUT)], None, self)
 
     def close(self) -> None:
         os.close(self._read)
-        os.close(self._write)
+        os.close(self.write_end)
 
     def __enter__(self) -> Self:
         return self
@@ -79,17 +87,24 @@ class Deadline:
         left = self.remaining()
         if limit is not None:
             left = min(left, max(limit, 0.0))
-        poll = select.poll()
-        for fd, events in waits:
-            poll.register(fd, events)
-        if self._cancel is not None:
-            poll.register(self._cancel.fileno(), select.POLLIN)
-        ready = {fd for fd, _ in poll.poll(math.ceil(left * 1000))}
-        if self._cancel is not None and self._cancel.fileno() in ready:
-            raise Cancelled
-        return ready
+        return _poll(waits, left, self._cancel)
 
     def wait(self, fd: int, events: int) -> None:
         """Wait until `fd` is ready for `events` (of select.poll)."""
         while not self.wait_any([(fd, events)]):
             pass
+
+
+def _poll(
+    waits: Iterable[tuple[int, int]], seconds: float | None, cancel: Cancel | None
+) -> set[int]:
+    poll = select.poll()
+    for fd, events in waits:
+        poll.register(fd, events)
+    ends = cancel.fds if cancel else ()
+    for fd in ends:
+        poll.register(fd, select.POLLIN)
+    ready = {fd for fd, _ in poll.poll(None if seconds is None else math.ceil(seconds * 1000))}
+    if not ready.isdisjoint(ends):
+        raise Cancelled
+    return ready

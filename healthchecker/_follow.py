@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from healthchecker._check import make_prober
+from healthchecker._deadline import Cancel
 from healthchecker._grpc import watch_service
 from healthchecker._grpc_codec import SERVING_STATUSES
 from healthchecker._options import CheckOptions
@@ -28,7 +29,8 @@ def follow(
     options: CheckOptions,
     settings: WatchOptions,
     *,
-    sleep: Callable[[float], object] = time.sleep,
+    sleep: Callable[[float], object] | None = None,
+    cancel: Cancel | None = None,
 ) -> Iterator[Observation]:
     """Return an observation for each message and each failed call, for ever.
 
@@ -36,10 +38,11 @@ def follow(
     that double from 1 to 30 s, and go through the threshold like failed probes. A server without
     `Watch` is polled from then on (health.proto: the call must not be tried again).
 
-    Raises `BadArgumentError` at once.
+    Raises `BadArgumentError` at once, and `Cancelled` from the iterator when `cancel` is set.
     """
     prober = make_prober(target, options)
-    return _follow(prober, target, options, settings, sleep)
+    sleep = sleep or (cancel.wait if cancel else time.sleep)
+    return _follow(prober, target, options, settings, sleep=sleep, cancel=cancel)
 
 
 def _follow(
@@ -47,15 +50,18 @@ def _follow(
     target: Target,
     options: CheckOptions,
     settings: WatchOptions,
+    *,
     sleep: Callable[[float], object],
+    cancel: Cancel | None,
 ) -> Iterator[Observation]:
     threshold = Threshold(settings.failure_threshold)
     backoff = _FIRST_BACKOFF
     sleep(settings.initial_delay)
     while True:
-        for result in watch_service(target, options, settings.request_timeout):
+        for result in watch_service(target, options, settings.request_timeout, cancel):
             if result.reason is Reason.UNIMPLEMENTED:
-                yield from Watch(prober, replace(settings, initial_delay=0.0)).observations()
+                polled = replace(settings, initial_delay=0.0)
+                yield from Watch(prober, polled, cancel=cancel).observations()
             elif _said_by_server(result):
                 backoff = _FIRST_BACKOFF
                 threshold.feed(result.healthy)

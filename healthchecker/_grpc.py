@@ -104,13 +104,16 @@ class ListResult:
     """The serving status by service name, in the order of names; "" is the whole server."""
 
 
-def list_services(target: Target, options: CheckOptions, timeout: float) -> ListResult:
+def list_services(
+    target: Target, options: CheckOptions, timeout: float, cancel: Cancel | None = None
+) -> ListResult:
     """Ask for the state of every service (RPC `List`), within `timeout` seconds.
 
-    A server without that RPC, an older one, is a result with the reason `unimplemented`.
+    A server without that RPC, an older one, is a result with the reason `unimplemented`. Raises
+    `Cancelled` when `cancel` is set meanwhile.
     """
     prober = _ListProber(target, options)
-    check = prober.probe(timeout)
+    check = prober.probe(timeout, cancel)
     return ListResult(check, prober.statuses)
 
 

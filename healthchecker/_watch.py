@@ -69,11 +69,13 @@ class Stop:
     """Ends one waiting or probing at once and for good: from any thread, or a signal's handler.
 
     What it is made of can be entered a second time by a handler (threading.Event cannot), and
-    holds a file descriptor only while something probes.
+    holds a file descriptor only while something probes. With a `parent`, what that ends raises
+    `Cancelled`, also a wait.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parent: Cancel | None = None) -> None:
         self.is_set = False
+        self._parent = parent
         self._lock = threading.RLock()
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._cancel: Cancel | None = None
@@ -88,7 +90,10 @@ class Stop:
 
     def wait(self, seconds: float) -> None:
         """Wait so long, or until stopped."""
-        if not self.is_set:
+        if self._parent is not None:
+            with self.cancel() as cancel:
+                cancel.wait(seconds)
+        elif not self.is_set:
             try:
                 self._wake.get(timeout=seconds)
             except Empty:
@@ -97,7 +102,7 @@ class Stop:
     @contextmanager
     def cancel(self) -> Iterator[Cancel]:
         """Return the `Cancel` for one probe."""
-        cancel = Cancel()
+        cancel = Cancel(self._parent)
         with self._lock:
             self._cancel = cancel
             if self.is_set:
@@ -190,12 +195,13 @@ class Watch:
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] | None = None,
+        cancel: Cancel | None = None,
     ) -> None:
         self._prober = prober
         self._timeout = options.request_timeout
         self._threshold = Threshold(options.failure_threshold)
         self._clock = clock
-        self._stop = Stop()
+        self._stop = Stop(cancel)
         self._sleep = sleep or self._stop.wait
         self._ticks = Ticks(clock(), options.initial_delay, options.interval)
         self._one_at_a_time = threading.Lock()
@@ -214,12 +220,12 @@ class Watch:
         while True:
             with self._one_at_a_time:
                 wait = self._ticks.wait(self._clock())
-                if wait:
-                    self._sleep(wait)
-                if self._stop.is_set:
-                    return
-                self._ticks.fired(self._clock())
                 try:
+                    if wait:
+                        self._sleep(wait)
+                    if self._stop.is_set:
+                        return
+                    self._ticks.fired(self._clock())
                     result = probe(self._prober, self._timeout, self._stop)
                 except Cancelled:
                     return

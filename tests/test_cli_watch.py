@@ -192,29 +192,30 @@ def test_watch_stops_in_the_middle_of_a_wait(form: Form, server: HealthServer) -
         assert program.stop() == 0
 
 
-def test_watch_stops_while_nobody_reads_its_output(form: Form, server: HealthServer) -> None:
-    server.ready()
+def test_watch_stops_while_nobody_reads_its_output(form: Form) -> None:
     reading, writing = os.pipe()
     try:
         os.set_blocking(writing, False)
         while select.select([], [writing], [], 0)[1]:
             os.write(writing, b"x" * 4096)
         os.set_blocking(writing, True)
-        args = ("--initial-delay=0", "--interval=1h", url(server))
-        with start(form, "watch", *args, stdout=writing) as program:
-            poll(
-                lambda: _blocked_in_write(program.process.pid),
-                timeout=15,
-                what="the program waits for a reader",
-            )
-            assert program.stop() == 0
+        with silent() as listener:
+            args = ("--initial-delay=0", "--interval=1h", silent_url(listener))
+            with start(form, "watch", *args, stdout=writing) as program:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                    assert connection.recv(1) == b""  # the probe is over
+                poll(
+                    lambda: "poll" in Path(f"/proc/{program.process.pid}/wchan").read_text(),
+                    timeout=15,
+                    what="the program waits for a reader",
+                )
+                assert program.stop() == 0
     finally:
         os.close(reading)
         os.close(writing)
-
-
-def _blocked_in_write(pid: int) -> bool:
-    return "pipe" in Path(f"/proc/{pid}/wchan").read_text()
 
 
 @pytest.mark.parametrize("output", ["text", "json"])
