@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -124,6 +125,47 @@ def test_cancel_ends_a_probe_at_once(silent: int) -> None:
         cancel.set()
         assert ended.wait(1)
         thread.join()
+
+
+def test_a_cancel_ends_a_wait_at_once_and_for_good() -> None:
+    with Cancel() as cancel:
+        cancel.wait(0.01)
+        cancel.set()
+        for _ in range(2):
+            with pytest.raises(Cancelled):
+                cancel.wait(30)
+
+
+def test_a_cancel_is_set_with_its_parent_and_not_the_other_way() -> None:
+    with Cancel() as first, Cancel(first) as second, Cancel(second) as third:
+        second.set()
+        first.wait(0.01)
+        for cancel in (second, third):
+            with pytest.raises(Cancelled):
+                cancel.wait(30)
+        first.set()
+        with pytest.raises(Cancelled):
+            first.wait(30)
+    with Cancel() as first, Cancel(first) as second, Cancel(second) as third:
+        first.set()
+        with pytest.raises(Cancelled):
+            third.wait(30)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("any_is_enough", [False, True])
+def test_cancel_ends_the_checks_of_all(silent: int, count: int, any_is_enough: bool) -> None:
+    before = open_files(), threading.active_count()
+    probers = [prober(f"http://127.0.0.1:{silent}/") for _ in range(count)]
+    start = time.monotonic()
+    with Cancel() as cancel:
+        timer = threading.Timer(0.1, cancel.set)
+        timer.start()
+        with pytest.raises(Cancelled):
+            check_all(probers, 30, any_is_enough=any_is_enough, cancel=cancel)
+        timer.join()
+    assert time.monotonic() - start < 5
+    assert (open_files(), threading.active_count()) == before
 
 
 def test_nothing_is_left_open(url: str, silent: int) -> None:

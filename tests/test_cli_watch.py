@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pty
@@ -10,6 +11,7 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -28,12 +30,14 @@ from healthchecker._target import parse_target
 from healthchecker._watch import WatchOptions
 from tests.forms import PYTHON, Form, run
 from tests.grpc_servers import grpc_server
+from tests.http_service import http_service
 from tests.support import poll
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 QUICK = ("--initial-delay=0", "--interval=100ms", "--timeout=100ms")
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+LATE_SIGNAL = dataclasses.replace(PYTHON, argv=(sys.executable, "-m", "tests.late_signal"))
 
 
 class Program:
@@ -192,30 +196,75 @@ def test_watch_stops_in_the_middle_of_a_wait(form: Form, server: HealthServer) -
         assert program.stop() == 0
 
 
-def test_watch_stops_while_nobody_reads_its_output(form: Form) -> None:
+@contextmanager
+def full_pipe() -> Iterator[int]:
+    """Make a pipe that nobody reads and nothing more can be written to."""
     reading, writing = os.pipe()
     try:
         os.set_blocking(writing, False)
         while select.select([], [writing], [], 0)[1]:
             os.write(writing, b"x" * 4096)
         os.set_blocking(writing, True)
-        with silent() as listener:
-            args = ("--initial-delay=0", "--interval=1h", silent_url(listener))
-            with start(form, "watch", *args, stdout=writing) as program:
-                connection, _ = listener.accept()
-                with connection:
-                    connection.recv(4096)
-                    connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-                    assert connection.recv(1) == b""  # the probe is over
-                poll(
-                    lambda: "poll" in Path(f"/proc/{program.process.pid}/wchan").read_text(),
-                    timeout=15,
-                    what="the program waits for a reader",
-                )
-                assert program.stop() == 0
+        yield writing
     finally:
         os.close(reading)
         os.close(writing)
+
+
+def test_watch_stops_while_nobody_reads_its_output(form: Form) -> None:
+    with silent() as listener, full_pipe() as writing:
+        args = ("--initial-delay=0", "--interval=1h", silent_url(listener))
+        with start(form, "watch", *args, stdout=writing) as program:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                assert connection.recv(1) == b""  # the probe is over
+            poll(
+                lambda: "poll" in Path(f"/proc/{program.process.pid}/wchan").read_text(),
+                timeout=15,
+                what="the program waits for a reader",
+            )
+            assert program.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        pytest.param("watch --initial-delay=1h {silent}", id="the initial delay"),
+        pytest.param("watch --initial-delay=0 --interval=1h --timeout=1h {silent}", id="a probe"),
+        pytest.param("watch --initial-delay=0 --interval=1h {refused}", id="the interval"),
+        pytest.param("watch --initial-delay=1h grpc://{silent_address}", id="before following"),
+        pytest.param(
+            "watch --initial-delay=0 --interval=1h --timeout=1h grpc://{silent_address}",
+            id="following",
+        ),
+        pytest.param("check --timeout=24h {silent}", id="a check"),
+        pytest.param("check --timeout=24h {silent} {silent} {silent}", id="a check of several"),
+        pytest.param("list --timeout=24h grpc://{silent_address}", id="a list"),
+        pytest.param("wait --timeout=24h --deadline=24h {silent}", id="a check of wait"),
+        pytest.param("wait --interval=1h --deadline=24h {refused}", id="the interval of wait"),
+    ],
+)
+def test_a_signal_just_before_a_wait_ends_it(args: str) -> None:
+    with silent() as listener, socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # and nobody listens there
+        places = {
+            "silent": silent_url(listener),
+            "silent_address": f"127.0.0.1:{listener.getsockname()[1]}",
+            "refused": f"tcp://127.0.0.1:{bound.getsockname()[1]}",
+        }
+        outcome = run(LATE_SIGNAL, args.format(**places).split())
+    assert outcome.code == 1
+    assert outcome.stderr == ""
+
+
+def test_a_signal_just_before_the_wait_for_a_reader_ends_it() -> None:
+    """Nobody reads, so that it waits at its first word, of which the exit code tells."""
+    with http_service() as port, full_pipe() as writing:
+        args = ("--initial-delay=0", f"--port={port}")
+        with start(LATE_SIGNAL, "watch", *args, stdout=writing) as program:
+            assert program.process.wait(15) == 0
 
 
 @pytest.mark.parametrize("output", ["text", "json"])

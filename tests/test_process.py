@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.forms import Form, run
+from healthchecker._cli import main
+from tests.forms import PYTHON, Form, run
 from tests.http_service import http_service
+from tests.support import open_files
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +96,92 @@ def test_a_file_that_cannot_be_read_does_not_hold_it(form: Form, tmp_path: Path)
     assert re.fullmatch(
         r"unhealthy: https://127\.0\.0\.1:1/: timeout: .* \(300\.0 ms\)\n", outcome.stderr
     )
+
+
+_HANG = """
+import ctypes, os
+from functools import partial
+from operator import call
+from healthchecker import _cli
+from healthchecker.__main__ import run
+
+def hang(*_):
+    reading, _ = os.pipe()
+    # Both in C: the alarm ends the first, and no byte code comes where it would be heard.
+    tuple(map(call, [partial(ctypes.CDLL(None).sleep, 10), partial(os.read, reading, 1)]))
+
+_cli.make_probers = hang
+run()
+"""
+
+
+def test_an_alarm_just_before_a_call_that_hangs_comes_again() -> None:
+    hanging = dataclasses.replace(PYTHON, argv=(sys.executable, "-c", _HANG))
+    outcome = run(hanging, ["--timeout", "300ms", "http://127.0.0.1:1/"], timeout=10)
+    assert outcome.code == 1
+    assert ": timeout: the check as a whole was not done within 300 ms" in outcome.stderr
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Put the handlers of signals back."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+COMMANDS = [
+    ["--port=1"],
+    ["http://127.0.0.1:1/", "http://127.0.0.1:1/?again"],
+    ["list", "grpc://127.0.0.1:1"],
+    ["wait", "--port=1", "--deadline=50ms"],
+    ["--cacert=/nonexistent", "https://127.0.0.1:1/"],
+]
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("args", COMMANDS)
+def test_inside_another_program_it_leaves_nothing(args: list[str]) -> None:
+    with socket.socket() as others:
+        others.setblocking(False)
+        before = open_files()
+        signal.set_wakeup_fd(others.fileno())
+        try:
+            assert main(args) == 1
+        finally:
+            left = signal.set_wakeup_fd(-1)
+        assert left == others.fileno()
+        assert open_files() == before
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("args", [["--timeout=30s"], ["watch", "--initial-delay=30s"]])
+def test_inside_another_program_a_signal_for_that_ends_it(
+    silent: socket.socket, args: list[str]
+) -> None:
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
+    try:
+        assert main([*args, f"http://127.0.0.1:{silent.getsockname()[1]}/"]) == 1
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("args", COMMANDS)
+def test_on_another_thread_it_leaves_signals_alone(args: list[str]) -> None:
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    before = open_files(), [signal.getsignal(number) for number in numbers]
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(main(args)))
+    thread.start()
+    thread.join(10)
+    assert codes == [1]
+    assert (open_files(), [signal.getsignal(number) for number in numbers]) == before
 
 
 def test_fifty_targets_that_take_a_tenth_of_a_second_each(form: Form, port: int) -> None:

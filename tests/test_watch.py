@@ -20,7 +20,11 @@ from typing import Any, TypedDict
 import pytest
 
 from healthchecker import BadArgumentError, HealthServer, _awatch, awatch, watch
-from healthchecker._watch import Threshold, Ticks
+from healthchecker._check import make_prober
+from healthchecker._deadline import Cancel
+from healthchecker._options import make_options
+from healthchecker._target import parse_target
+from healthchecker._watch import Threshold, Ticks, Watch, WatchOptions
 from tests.support import poll
 
 
@@ -369,6 +373,23 @@ def test_close_by_a_signal_handler(where: str) -> None:
             assert time.monotonic() - start < AT_ONCE
         finally:
             signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("times", [NEVER, AT_ONCE_FOR_LONG], ids=["delay", "probe"])
+@pytest.mark.parametrize("by", ["cancel", "close"])
+def test_the_cancel_of_a_watch_ends_it_as_close_does(times: Times, by: str) -> None:
+    with silent_service() as (url, _), Cancel() as cancel:
+        prober = make_prober(parse_target(url), make_options())
+        before = open_files()
+        reports = Watch(prober, WatchOptions(**times), cancel=cancel)
+        assert open_files() == before
+
+        def end() -> None:
+            poll(lambda: open_files() > before, timeout=AT_ONCE, what="it waits")
+            (cancel.set if by == "cancel" else reports.close)()
+
+        assert ends_at_once(reports, end) == []
+        assert open_files() == before
 
 
 def test_closing_many_times_from_many_threads() -> None:
