@@ -46,12 +46,12 @@ def executable(request: pytest.FixtureRequest) -> Form:
     return form
 
 
-def strace(form: Form, tmp_path: Path, *args: str) -> list[str]:
-    """Return the system calls of one healthy check."""
+def strace(form: Form, tmp_path: Path, *args: str, code: int = 0) -> list[str]:
+    """Return the system calls of one check, which is healthy unless another `code` is expected."""
     require(shutil.which("strace"), "no strace")
     log = tmp_path / "strace.log"
     command = ["strace", "-f", "-xx", "-o", str(log), *form.argv, *args]
-    subprocess.run(command, check=True, timeout=20)
+    assert subprocess.run(command, check=False, timeout=20).returncode == code
     return log.read_text().splitlines()
 
 
@@ -127,6 +127,20 @@ def test_each_start_draws_its_own_randomness(port: int, tmp_path: Path) -> None:
     assert not {call.partition("(")[2] for call in drawn[0]} & {
         call.partition("(")[2] for call in drawn[1]
     }
+
+
+def test_each_call_for_what_nobody_may_guess_draws_anew(executable: Form, tmp_path: Path) -> None:
+    """DNS query ids come from `SystemRandom`, of which `secrets` consists; `uuid4` asks the same.
+
+    Two ids of 16 bits are drawn before anything is sent, so no name server is needed.
+    """
+    drawn = []
+    for _ in range(2):
+        calls = strace(executable, tmp_path, "-q", "http://no-such-host.invalid/", code=1)
+        found = [re.search(r'getrandom\("(.*)", 2, 0\) += 2$', call) for call in calls]
+        drawn.append([match[1] for match in found if match])
+    assert all(len(ids) >= 2 for ids in drawn)
+    assert drawn[0][:2] != drawn[1][:2]
 
 
 def hello_random(form: Form) -> bytes:
