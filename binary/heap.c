@@ -12,6 +12,8 @@
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <internal/pycore_global_objects.h>
+#include <internal/pycore_interp.h>
 #include <internal/pycore_runtime.h>
 
 #include <errno.h>
@@ -38,14 +40,18 @@ PyObject *PyInit__saved_heap(void);
  * size. What a check writes to, what it only reads, and the rest lie in zones of their own, so that
  * a check touches few pages. What the build frees before it saves lies in a zone that is not saved.
  * layout.py learns which block belongs where from a first build.
+ *
+ * In a started process, the header stands in front of the block. In the build, it stands AWAY behind
+ * the block: what has been saved is never freed, so that its header need not be saved.
  */
 typedef struct {
-    uint32_t size;   /* of the block with its header */
+    uint32_t size;   /* of the block, with the header where that is in front of it */
     uint32_t number; /* of the allocation, counted from the start of the process; 0 when freed */
 } Header;
 
 enum { COLD, WRITTEN, READ, TEMPORARY, FRESH, ZONES }; /* as in layout.py */
-enum { STEP = 16, SMALL = 1024, LARGE = 64 * 1024, BINS = SMALL / STEP + 1 + 8 * 32, GROWTH = 1 << 20 };
+enum { STEP = 16, WORD = 8, SMALL = 1024, LARGE = 64 * 1024, BINS = SMALL / WORD + 1 + 8 * 32, GROWTH = 1 << 20 };
+static const size_t AWAY = 0x100000000; /* as in write_executable.py */
 
 /* Above all that the kernel may put behind the program; fresh memory may lie anywhere. */
 static const uintptr_t zone_start[FRESH] = {0x110000000, 0x100000000, 0x108000000, 0x120000000};
@@ -62,15 +68,15 @@ static char first_memory[256 * 1024] __attribute__((aligned(4096)));
 
 /* What a started process needs to know; filled in by save(). */
 static struct {
-    uintptr_t end; /* of all saved blocks */
+    uintptr_t end[TEMPORARY]; /* of the saved zones, of which COLD is the last one */
     pthread_key_t keys;
     PyThreadState *thread;
     PyObject *start;
-} saved __attribute__((section("saved_header"))) = {.end = 1};
+} saved __attribute__((section("saved_header"))) = {.end = {1}};
 
 static int is_started(void)
 {
-    return saved.end > 1;
+    return saved.end[COLD] > 1;
 }
 
 static void lock(void)
@@ -86,28 +92,35 @@ static void unlock(void)
 
 static Header *header_of(void *block)
 {
-    return (Header *)block - 1;
+    return is_started() ? (Header *)block - 1 : (Header *)((char *)block + AWAY);
 }
 
 static int is_saved(const void *block)
 {
-    return is_started() && (uintptr_t)block >= zone_start[WRITTEN] && (uintptr_t)block < saved.end;
+    return is_started() && (uintptr_t)block >= zone_start[WRITTEN] && (uintptr_t)block < saved.end[COLD];
 }
 
-/* Small sizes are multiples of 16 bytes; above, each power of two is divided into eight. */
-static size_t round_size(size_t size, unsigned *bin)
+/* Small sizes are multiples of a step; above, each power of two is divided into eight. */
+static size_t block_size(size_t size)
+{
+    const size_t header = is_started() ? sizeof(Header) : 0, step = is_started() ? STEP : WORD;
+    unsigned shift;
+
+    size = size == 0 ? step : (size + header + step - 1) & ~(step - 1);
+    if (size <= SMALL)
+        return size;
+    shift = 63 - 3 - (unsigned)__builtin_clzl(size - 1);
+    return (((size - 1) >> shift) + 1) << shift;
+}
+
+static unsigned bin_of(size_t block_size)
 {
     unsigned shift;
 
-    size = (size + sizeof(Header) + STEP - 1) & ~(size_t)(STEP - 1);
-    if (size <= SMALL) {
-        *bin = (unsigned)(size / STEP);
-        return size;
-    }
-    shift = 63 - 3 - (unsigned)__builtin_clzl(size - 1);
-    size = ((size - 1) >> shift) + 1;
-    *bin = SMALL / STEP + 1 + 8 * (shift - 7) + (unsigned)(size - 9);
-    return size << shift;
+    if (block_size <= SMALL)
+        return (unsigned)(block_size / WORD);
+    shift = 63 - 3 - (unsigned)__builtin_clzl(block_size - 1);
+    return SMALL / WORD + 1 + 8 * (shift - 7) + (unsigned)((block_size >> shift) - 9);
 }
 
 static int grow(int zone, size_t size)
@@ -126,13 +139,16 @@ static int grow(int zone, size_t size)
             at = zone_start[zone];
         memory = mmap((void *)at, length, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+        if (mmap((void *)(at + AWAY), length, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
+            memory = MAP_FAILED;
     }
     if (memory == MAP_FAILED) {
         errno = ENOMEM;
         return 0;
     }
     if ((uintptr_t)memory != zones[zone].end)
-        zones[zone].next = (uintptr_t)memory + STEP - sizeof(Header);
+        zones[zone].next = (uintptr_t)memory + (zone == FRESH ? STEP : 0);
     zones[zone].end = (uintptr_t)memory + length;
     return 1;
 }
@@ -150,10 +166,9 @@ static int zone_of(uint32_t number, size_t size)
 
 static void *allocate(size_t size)
 {
-    unsigned bin;
+    size_t rounded = block_size(size);
+    unsigned bin = bin_of(rounded);
     int zone = FRESH;
-    size_t rounded = round_size(size, &bin);
-    Header *header;
     void *block;
 
     allocations++;
@@ -162,18 +177,17 @@ static void *allocate(size_t size)
     block = zones[zone].freed[bin];
     if (block != NULL) {
         zones[zone].freed[bin] = *(void **)block;
-        header = header_of(block);
     } else {
         if (zones[zone].end - zones[zone].next < rounded && !grow(zone, rounded + STEP))
             return NULL;
-        header = (Header *)zones[zone].next;
+        block = (void *)zones[zone].next;
         zones[zone].next += rounded;
     }
-    header->size = (uint32_t)rounded;
-    header->number = allocations;
+    header_of(block)->size = (uint32_t)rounded;
+    header_of(block)->number = allocations;
     if (!is_started())
-        memset(header + 1, 0, rounded - sizeof(Header)); /* no remains of earlier blocks are saved */
-    return header + 1;
+        memset(block, 0, rounded); /* no remains of earlier blocks are saved */
+    return block;
 }
 
 /* Large blocks come from the kernel and go back to it; none of them is ever saved. */
@@ -239,7 +253,7 @@ void heap_free(void *block)
         return;
     }
     lock();
-    round_size(header->size - sizeof(Header), &bin);
+    bin = bin_of(header->size);
     zone = is_started() ? FRESH : zone_of(header->number, header->size);
     header->number = 0;
     *(void **)block = zones[zone].freed[bin];
@@ -247,15 +261,27 @@ void heap_free(void *block)
     unlock();
 }
 
+/* How much can be read from a saved block on, whose size is not known any more. */
+static size_t readable(const void *block)
+{
+    uintptr_t end = saved.end[COLD];
+
+    for (int zone = 0; zone < TEMPORARY; zone++)
+        if ((uintptr_t)block < saved.end[zone] && saved.end[zone] < end)
+            end = saved.end[zone];
+    return end - (uintptr_t)block;
+}
+
 void *heap_realloc(void *block, size_t size)
 {
-    unsigned bin;
     size_t old;
     void *new;
 
     if (block == NULL)
         return heap_malloc(size);
-    if (header_of(block)->size == 0) {
+    if (is_saved(block)) {
+        old = readable(block);
+    } else if (header_of(block)->size == 0) {
         char *memory = (char *)block - STEP;
         old = *(size_t *)memory;
         if (size >= LARGE && size <= UINT32_MAX / 2) {
@@ -267,8 +293,8 @@ void *heap_realloc(void *block, size_t size)
         }
         old -= STEP;
     } else {
-        old = header_of(block)->size - sizeof(Header);
-        if (size < LARGE && round_size(size, &bin) == header_of(block)->size)
+        old = header_of(block)->size - (is_started() ? sizeof(Header) : 0);
+        if (size < LARGE && block_size(size) == header_of(block)->size)
             return block;
     }
     new = heap_malloc(size);
@@ -313,6 +339,7 @@ static void share(PyObject **object, PyObject *all)
 static void strip_code(PyCodeObject *code, PyObject *all)
 {
     Py_SETREF(code->co_linetable, PyBytes_FromStringAndSize(NULL, 0));
+    Py_SETREF(code->co_qualname, Py_NewRef(code->co_name));
     share(&code->co_names, all);
     share(&code->co_localsplusnames, all);
     share(&code->co_localspluskinds, all);
@@ -333,6 +360,7 @@ static void strip(PyFunctionObject *function, PyObject *all)
     }
     Py_CLEAR(function->func_doc);
     Py_CLEAR(function->func_annotations);
+    Py_SETREF(function->func_qualname, Py_NewRef(function->func_name));
     strip_code((PyCodeObject *)function->func_code, all);
 }
 
@@ -382,9 +410,25 @@ static PyObject *immortalize(PyObject *module, PyObject *objects)
     Py_RETURN_NONE;
 }
 
+/* Make the table of interned strings no larger than what is left in it. A string is not counted as
+   referred to by the table, so taking it into the new one and out of the old one cancel out. */
+static int shrink_interned(void)
+{
+    PyInterpreterState *interpreter = PyInterpreterState_Get();
+    PyObject **table = &_Py_INTERP_CACHED_OBJECT(interpreter, interned_strings);
+    PyObject *shrunk = PyDict_New();
+
+    if (shrunk == NULL || PyDict_Update(shrunk, *table) < 0)
+        return -1;
+    Py_SETREF(*table, shrunk);
+    return 0;
+}
+
 static PyObject *all_imported(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
+    if (shrink_interned() < 0)
+        return NULL;
     imported = allocations;
     Py_RETURN_NONE;
 }
@@ -438,6 +482,17 @@ static void write_memory(int file, const void *from, size_t size)
     write_all(file, from, size);
 }
 
+/* The blocks, and their headers, which are for layout.py only. */
+static void write_zone(int file, int zone)
+{
+    size_t size = zones[zone].next - zone_start[zone];
+
+    if (zones[zone].end != 0) {
+        write_memory(file, (void *)zone_start[zone], size);
+        write_memory(file, (void *)(zone_start[zone] + AWAY), size);
+    }
+}
+
 /* The bootloader calls this at the end, in place of Py_Finalize(). No Python code is running then,
    so no frame of it is left on the C stack, which is not saved. */
 void heap_finalize(void)
@@ -449,10 +504,10 @@ void heap_finalize(void)
     PyOS_BeforeFork();
     saved.thread = PyEval_SaveThread();
     pthread_key_create(&saved.keys, NULL);
-    for (Header *header = (Header *)(zone_start[TEMPORARY] + STEP) - 1;
-         (uintptr_t)header < zones[TEMPORARY].next; header = (Header *)((char *)header + header->size))
-        if (header->number != 0) {
-            layout[header->number] = COLD;
+    for (uintptr_t block = zone_start[TEMPORARY]; block < zones[TEMPORARY].next;
+         block += header_of((void *)block)->size)
+        if (header_of((void *)block)->number != 0) {
+            layout[header_of((void *)block)->number] = COLD;
             misplaced = 1;
         }
     if (misplaced)
@@ -461,15 +516,13 @@ void heap_finalize(void)
         for (unsigned bin = 0; bin < BINS; bin++) {
             for (char *block = zones[zone].freed[bin], *next; block != NULL; block = next) {
                 next = *(void **)block;
-                memset(block, 0, header_of(block)->size - sizeof(Header));
+                memset(block, 0, header_of(block)->size);
             }
         }
-        if (zones[zone].next > saved.end)
-            saved.end = zones[zone].next;
+        write_zone(file, zone);
     }
     for (int zone = 0; zone < TEMPORARY; zone++)
-        if (zones[zone].end != 0)
-            write_memory(file, (void *)zone_start[zone], zones[zone].next - zone_start[zone]);
+        saved.end[zone] = zones[zone].next;
     write_memory(file, __start_saved_data, (size_t)(__stop_saved_data - __start_saved_data));
     write_memory(file, &saved, sizeof saved);
     close(file);

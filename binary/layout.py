@@ -12,21 +12,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from servers import answer_http, server
-from write_executable import records
+from write_executable import AWAY, HEADERS, records
 
 COLD, WRITTEN, READ, TEMPORARY = range(4)  # as in heap.c
-_STEP, _HEADER_SIZE = 16, 8
 
 
 def blocks(memory: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield number, address and size of all blocks; freed ones have number 0."""
     for address, content in records(memory):
-        if address % 4096:
-            continue  # variables, not a zone
-        at = _STEP - _HEADER_SIZE
+        if address < HEADERS:
+            continue
+        at = 0
         while at < len(content):
             size = int.from_bytes(content[at : at + 4], "little")
-            yield int.from_bytes(content[at + 4 : at + 8], "little"), address + at, size
+            yield int.from_bytes(content[at + 4 : at + 8], "little"), address - AWAY + at, size
             at += size
 
 

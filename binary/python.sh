@@ -22,6 +22,12 @@ typeobject=$source/Objects/typeobject.c
 sed -i 's/((Py_ssize_t)(name)) >> 3)/((PyASCIIObject *)(name))->hash)/' "$typeobject"
 grep -q '((PyASCIIObject \*)(name))->hash)' "$typeobject"
 
+# Names in code are interned for as long as they are in use, not for ever, so that they go with the
+# code that is dropped.
+code="$source/Objects/codeobject.c $source/Python/marshal.c"
+# shellcheck disable=SC2086
+sed -i 's/_PyUnicode_InternImmortal(/_PyUnicode_InternMortal(/' $code
+
 # Each class sets room aside for the names of 30 attributes; few have as many as ten. Those that have
 # more keep them in dictionaries of their own.
 dict=$source/Include/internal/pycore_dict.h

@@ -2,24 +2,38 @@
 
 Most of what the libraries hold is never called by us. What a module holds is kept when code that
 can be reached names it, directly or as an attribute of the module. A method is kept when its name
-occurs in code that can be reached, or in the machine code of the executable. What is dropped and
-used all the same is a NameError or an AttributeError, as with any other name that is not there.
+occurs in code that can be reached, or in the machine code of the executable. What is in
+`never_called.py` counts as not there. What is dropped and used all the same is a NameError or an
+AttributeError, as with any other name that is not there.
 """
 
+import _abc  # type: ignore[import-not-found]
 import gc
 import os
 import re
 import sys
+from abc import ABCMeta
 from collections.abc import Iterable, Iterator, Mapping
+from opcode import opmap
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
+from never_called import NEVER_CALLED
+
 _METHODS = (FunctionType, classmethod, staticmethod, property)
-# What C code looks up by name is in these.
-_WHOLE = re.compile(
-    r"__main__|_frozen_importlib|abc|builtins|codecs|copyreg|encodings(\..*)?|io|os|posixpath"
-    r"|signal|sys|threading|warnings|weakref"
+_WHOLE = re.compile(r"__main__|builtins|sys|encodings(\..*)?")
+# C code looks names up in these.
+_USED_BY_C = re.compile(
+    r"_frozen_importlib|abc|codecs|copyreg|io|os|posixpath|signal|threading|warnings|weakref"
 )
+# How far to the right the index of a name is in an instruction's argument.
+_NAME_SHIFT = {
+    opmap[name]: shift
+    for name, shift in {"LOAD_GLOBAL": 1, "LOAD_NAME": 0, "LOAD_ATTR": 1, "IMPORT_NAME": 0}.items()
+}
+_GLOBAL = (opmap["LOAD_GLOBAL"], opmap["LOAD_NAME"])
+_ATTRIBUTE, _IMPORT = opmap["LOAD_ATTR"], opmap["IMPORT_NAME"]
+_CACHE, _EXTENDED_ARG = opmap["CACHE"], opmap["EXTENDED_ARG"]
 
 
 def is_special(name: object) -> bool:
@@ -29,6 +43,17 @@ def is_special(name: object) -> bool:
 def members(thing: type) -> Mapping[str, object]:
     namespace: Mapping[str, object] = type.__dict__["__dict__"].__get__(thing)
     return namespace
+
+
+def known_subclasses(thing: type) -> list[type]:
+    """Return the subclasses that an abstract class asks in isinstance()."""
+    return thing.__subclasses__() if isinstance(thing, ABCMeta) else []
+
+
+def has_registered(thing: type) -> bool:
+    return bool(_abc._get_dump(thing)[0]) or any(  # noqa: SLF001 - for introspection
+        map(has_registered, known_subclasses(thing))
+    )
 
 
 def names_in_program() -> set[str]:
@@ -50,6 +75,49 @@ def names_in(code: CodeType) -> Iterator[str]:
             yield from names_in(constant)
 
 
+def held_by_c() -> list[object]:
+    """Return the lists and dictionaries that only C code refers to, such as what a fork calls."""
+    objects = gc.get_objects()
+    referents = {id(referent) for thing in objects for referent in gc.get_referents(thing)}
+    return [
+        thing for thing in objects if type(thing) in (dict, list) and id(thing) not in referents
+    ]
+
+
+def find(name: str) -> object:
+    """Return what `module:name` or `module:class.name` stands for."""
+    module, _, path = name.partition(":")
+    thing: object = sys.modules[module]
+    for part in path.split("."):
+        thing = vars(thing)[part]
+    return thing
+
+
+def instructions(code: CodeType) -> Iterator[tuple[int, str]]:
+    """Yield the operations of `code`, each with the name that it looks up, if any."""
+    argument = 0
+    for operation, low in zip(code.co_code[::2], code.co_code[1::2], strict=True):
+        argument = argument << 8 | low
+        if operation in _NAME_SHIFT:
+            yield operation, code.co_names[argument >> _NAME_SHIFT[operation]]
+        elif operation not in (_CACHE, _EXTENDED_ARG):
+            yield operation, ""
+        if operation != _EXTENDED_ARG:
+            argument = 0
+
+
+def chains(code: CodeType) -> Iterator[list[str]]:
+    """Yield each name that `code` looks up, with the attributes that it at once takes of it."""
+    chain: list[str] = []
+    for operation, name in instructions(code):
+        if operation == _ATTRIBUTE and chain:
+            chain.append(name)
+            continue
+        if chain:
+            yield chain
+        chain = [name] if operation in _GLOBAL else []
+
+
 class _Search:
     """What can be reached from `roots`."""
 
@@ -59,7 +127,8 @@ class _Search:
         }
         self.namespaces = {id(module.__dict__) for module in self.modules.values()}
         self.names = names_in_program()
-        self.seen: set[int] = {id(sys.modules)}
+        self.never = {id(find(name)) for name in NEVER_CALLED}
+        self.seen: set[int] = {id(sys.modules)} | self.never
         self.kept: dict[int, set[str]] = {}
         self.waiting: dict[str, list[object]] = {}
         self.todo = list(roots)
@@ -67,8 +136,10 @@ class _Search:
             if _WHOLE.fullmatch(name):
                 self.todo.append(module)
             else:
-                for special in filter(is_special, module.__dict__):
-                    self.keep(module, special)
+                used = self.names if _USED_BY_C.fullmatch(name) else ()
+                for special in module.__dict__:
+                    if special in used or (is_special(special) and special != "__getattr__"):
+                        self.keep(module, special)
         while self.todo:
             self.visit(self.todo.pop())
 
@@ -96,40 +167,86 @@ class _Search:
                 else:
                     self.waiting.setdefault(name, []).append(value)
             self.todo += thing.__mro__
+            for subclass in filter(has_registered, known_subclasses(thing)):
+                # By its name in its module, because a class does not keep its subclasses alive.
+                self.keep(self.modules[subclass.__module__], subclass.__name__)
             return
         if isinstance(thing, FunctionType):
-            self.call(set(names_in(thing.__code__)), thing.__globals__)
+            self.call(thing.__code__, thing.__globals__)
+            self.todo += (
+                thing.__code__,
+                thing.__defaults__,
+                thing.__kwdefaults__,
+                thing.__closure__,
+            )
+            self.todo.append(thing.__dict__)
+            return
         self.todo += gc.get_referents(thing)
 
-    def call(self, names: set[str], namespace: dict[str, object]) -> None:
+    def call(self, code: CodeType, namespace: dict[str, object]) -> None:
+        names = set(names_in(code))
         for name in names - self.names:
             self.todo += self.waiting.pop(name, ())
         self.names |= names
-        package = namespace.get("__package__")
-        found = [sys.modules.get(str(namespace.get("__name__")))]
-        for name in names:
-            found += [sys.modules.get(name), sys.modules.get(f"{package}.{name}")]
+        found = list(self.modules_in(code, namespace))
         searched = set()
         while found:
             module = found.pop()
-            if not isinstance(module, ModuleType) or id(module) in searched:
-                continue
-            searched.add(id(module))
-            for name in names & module.__dict__.keys():
-                self.keep(module, name)
-                found.append(module.__dict__[name])
+            if id(module) not in searched:
+                searched.add(id(module))
+                for name in names & module.__dict__.keys():
+                    self.keep(module, name)
+                    if isinstance(module.__dict__[name], ModuleType):
+                        found.append(module.__dict__[name])
+
+    def modules_in(self, code: CodeType, namespace: dict[str, object]) -> Iterator[ModuleType]:
+        """Keep what `code` names in modules; yield modules of which it may use any other name."""
+        owner = self.modules.get(str(namespace.get("__name__")))
+        if owner is not None:
+            for chain in chains(code):
+                yield from self.look_up(owner, chain)
+        for operation, name in instructions(code):
+            if operation == _IMPORT:
+                yield from self.imported(name, str(namespace.get("__package__")))
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                yield from self.modules_in(constant, namespace)
+
+    def look_up(self, module: ModuleType, names: list[str]) -> Iterator[ModuleType]:
+        """Keep a name of `module` and the attributes of it; yield the module at the end, if any."""
+        for name in names:
+            if name not in module.__dict__:
+                if "__getattr__" in module.__dict__:
+                    self.keep(module, "__getattr__")
+                return
+            self.keep(module, name)
+            value = module.__dict__[name]
+            if not isinstance(value, ModuleType):
+                return
+            module = value
+        yield module
+
+    def imported(self, name: str, package: str) -> Iterator[ModuleType]:
+        """Yield the modules that an import of `name`, absolute or relative, may mean."""
+        parents = package.split(".")
+        for count in range(len(parents) + 1):
+            full = ".".join([*parents[:count], name]).rstrip(".")
+            if full in self.modules:
+                yield self.modules[full]
 
     def unused(self) -> Iterator[tuple[int, str]]:
         """Yield the identity of a module or class, and a name in it."""
         for module in {id(module): module for module in self.modules.values()}.values():
-            if id(module) not in self.seen:
-                names = self.kept.get(id(module.__dict__), set())
-                yield from ((id(module), name) for name in module.__dict__.keys() - names)
+            whole = id(module) in self.seen
+            names = self.kept.get(id(module.__dict__), set())
+            for name, value in module.__dict__.items():
+                if id(value) in self.never or not (whole or name in names):
+                    yield id(module), name
         for thing in gc.get_objects():
             if isinstance(thing, type) and id(thing) in self.seen:
                 for name, value in members(thing).items():
                     kept = is_special(name) or name in self.names
-                    if isinstance(value, _METHODS) and not kept:
+                    if id(value) in self.never or (isinstance(value, _METHODS) and not kept):
                         yield id(thing), name
 
 
@@ -139,7 +256,9 @@ def drop_unused(root: object) -> None:
     found = os.memfd_create("unused")
     if os.fork() == 0:
         with open(found, "w", closefd=False) as file:
-            file.writelines(f"{owner} {name}\n" for owner, name in _Search([root]).unused())
+            file.writelines(
+                f"{owner} {name}\n" for owner, name in _Search([*held_by_c(), root]).unused()
+            )
         os._exit(0)
     if os.wait()[1] != 0:
         raise RuntimeError("what is unused could not be found")
@@ -150,8 +269,11 @@ def drop_unused(root: object) -> None:
             owner, name = line.split()
             unused.setdefault(int(owner), []).append(name)
     for thing in gc.get_objects():
-        for name in unused.get(id(thing), ()):
-            if isinstance(thing, type):
+        names = unused.get(id(thing), ())
+        if names and isinstance(thing, ModuleType):
+            kept = {name: value for name, value in vars(thing).items() if name not in names}
+            vars(thing).clear()  # to be no larger than what is in it
+            vars(thing).update(kept)
+        else:
+            for name in names:
                 type.__delattr__(thing, name)
-            elif isinstance(thing, ModuleType):
-                del thing.__dict__[name]

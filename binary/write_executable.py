@@ -18,6 +18,9 @@ _LOAD, _NOTE, _PROPERTY = 1, 4, 0x6474E553
 _READ, _READ_WRITE = 4, 6
 _PAGE = 4096
 
+AWAY = 0x100000000  # as in heap.c: the blocks' headers lie so far behind the blocks
+HEADERS = 2 * AWAY
+
 
 def records(memory: bytes) -> list[tuple[int, bytes]]:
     found = []
@@ -42,6 +45,8 @@ def put(program: bytearray, memory: bytes) -> bytearray:
     build_only[:] = [0] * len(build_only)
     header[6] = header[12] = header[13] = 0  # no section headers; nobody needs them
     for address, content in records(memory):
+        if address >= HEADERS:
+            continue
         for kind, _, offset, start, _, in_file, in_memory, _ in segments:
             if kind == _LOAD and start <= address < start + in_memory:
                 if address + len(content) > start + in_file:

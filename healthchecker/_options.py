@@ -125,7 +125,7 @@ def make_options(**values: object) -> CheckOptions:
 
 
 def _make(given: OptionValues) -> CheckOptions:
-    unknown = set(given) - set(OptionValues.__annotations__)
+    unknown = set(given) - OptionValues.__optional_keys__
     if unknown:
         raise TypeError(f"unknown option: {min(unknown)}")
     method = given.get("method", "GET")

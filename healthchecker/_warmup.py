@@ -34,12 +34,15 @@ _ROUNDS = 20  # after some runs the interpreter has specialized the code for wha
 def warm_up(http: int, grpc: int, closed: int) -> None:
     """Check the servers on these ports of 127.0.0.1; nobody listens on `closed`."""
     usual = ["--port", str(http), "--path", "/health"]
-    for _ in range(_ROUNDS):
-        main(usual)
-        main([f"grpc://127.0.0.1:{grpc}"])
-    main([*usual, "--verbose", "--expect-json", "status=UP"])
-    main([*usual, "--output", "json"])
-    main(["--port", str(closed)])
-    main([f"tcp://127.0.0.1:{http}"])
-    main([f"http://localhost:{http}/"])
-    main(["--help"])
+    runs = [usual, [f"grpc://127.0.0.1:{grpc}"]] * _ROUNDS
+    runs += [
+        [*usual, "--verbose", "--expect-json", "status=UP"],
+        [*usual, "--output", "json"],
+        ["--port", str(closed)],
+        [f"tcp://127.0.0.1:{http}"],
+        [f"http://localhost:{http}/"],
+        ["--help"],
+    ]
+    for arguments in runs:
+        main(arguments)
+        gc.collect()  # what is left of one run must not lie between what the next ones leave
