@@ -1,5 +1,8 @@
 """Run one program; report its exit code, its times and the peak of its memory.
 
+Reported too is the longest time for which the machine stood still meanwhile, as a virtual one does
+when its host is busy: times then say nothing of the program.
+
 A process of its own, because the kernel counts the memory of the process that starts a program as
 the program's: started by a test runner of 100 MB, every program would seem to need 100 MB.
 """
@@ -13,6 +16,8 @@ import signal
 import sys
 import time
 
+_TICK = 0.005
+
 
 def main() -> None:
     report_fd, timeout, *argv = sys.argv[1:]
@@ -20,8 +25,14 @@ def main() -> None:
     started = time.monotonic()
     pid = os.posix_spawn(argv[0], argv, os.environ)
     watch = os.pidfd_open(pid)
-    in_time = bool(select.select([watch], [], [], float(timeout))[0])
-    ended = time.monotonic()
+    in_time = False
+    stalled = 0.0
+    ended = before = started
+    while not in_time and ended < started + float(timeout):
+        in_time = bool(select.select([watch], [], [], _TICK)[0])
+        ended = time.monotonic()
+        stalled = max(stalled, ended - before - _TICK)
+        before = ended
     if not in_time:
         os.kill(pid, signal.SIGKILL)
     _, status, usage = os.wait4(pid, 0)
@@ -30,6 +41,7 @@ def main() -> None:
         "code": os.waitstatus_to_exitcode(status),
         "started": started,
         "ended": ended,
+        "stalled": stalled,
         "max_rss_kib": usage.ru_maxrss,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
     }

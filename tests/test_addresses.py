@@ -16,7 +16,7 @@ from healthchecker._deadline import Deadline
 from healthchecker._result import Phase, ProbeFailure, Reason
 from tests import dns_server
 from tests.dns_server import DnsServer, Reply
-from tests.forms import Form, Outcome, run
+from tests.forms import Form, Outcome, run, undisturbed
 from tests.hostile_peers import HEALTHY
 from tests.peers import Peer, answer, silent_addresses
 from tests.support import open_files, require
@@ -73,7 +73,8 @@ def ask(form: Form, tmp_path: Path) -> Ask:
         with ExitStack() as stack:
             if zone is not None:
                 stack.enter_context(DnsServer(zone, host=NAME_SERVER, port=53))
-            outcome = run(form, ["--output=json", f"--timeout={timeout}", *args], prefix=prefix)
+            command = ["--output=json", f"--timeout={timeout}", *args]
+            outcome = undisturbed(lambda: run(form, command, prefix=prefix))
         seconds = outcome.seconds if form.starts_at_once else outcome.check["elapsed_ms"] / 1000
         assert seconds <= timeout + GRACE
         assert outcome.max_rss_kib <= form.max_rss_kib
