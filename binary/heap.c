@@ -37,8 +37,8 @@ PyObject *PyInit__saved_heap(void);
 
 /*
  * Each block has a header, and comes from the end of a zone or from a list of freed blocks of its
- * size. What a check writes to, what it only reads, and the rest lie in zones of their own, so that
- * a check touches few pages. What the build frees before it saves lies in a zone that is not saved.
+ * size. What a plain HTTP check writes to, what it only reads, what other checks touch besides, and
+ * the rest lie in zones of their own, so that a check touches few pages. What the build frees before it saves lies in a zone that is not saved.
  * layout.py learns which block belongs where from a first build.
  *
  * In a started process, the header stands in front of the block. In the build, it stands AWAY behind
@@ -49,12 +49,13 @@ typedef struct {
     uint32_t number; /* of the allocation, counted from the start of the process; 0 when freed */
 } Header;
 
-enum { COLD, WRITTEN, READ, TEMPORARY, FRESH, ZONES }; /* as in layout.py */
+enum { COLD, WRITTEN, READ, OTHER, TEMPORARY, FRESH, ZONES }; /* as in layout.py */
 enum { STEP = 16, WORD = 8, SMALL = 1024, LARGE = 64 * 1024, BINS = SMALL / WORD + 1 + 8 * 32, GROWTH = 1 << 20 };
 static const size_t AWAY = 0x100000000; /* as in write_executable.py */
 
 /* Above all that the kernel may put behind the program; fresh memory may lie anywhere. */
-static const uintptr_t zone_start[FRESH] = {0x110000000, 0x100000000, 0x108000000, 0x120000000};
+static const uintptr_t zone_start[FRESH] = {0x110000000, 0x100000000, 0x108000000, 0x10c000000,
+                                             0x120000000};
 static struct {
     uintptr_t next, end; /* unused memory */
     void *freed[BINS];

@@ -1,4 +1,4 @@
-"""Find out which blocks of a saved heap a check touches, for a second build to lay them together.
+"""Find out which blocks of a saved heap checks touch, for a second build to lay them together.
 
     layout.py MEMORY EXECUTABLE LAYOUT
 
@@ -11,10 +11,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from servers import answer_http, server
+from servers import answer_grpc, answer_http, server
 from write_executable import AWAY, HEADERS, records
 
-COLD, WRITTEN, READ, TEMPORARY = range(4)  # as in heap.c
+COLD, WRITTEN, READ, OTHER, TEMPORARY = range(5)  # as in heap.c
 
 
 def blocks(memory: bytes) -> Iterator[tuple[int, int, int]]:
@@ -29,8 +29,8 @@ def blocks(memory: bytes) -> Iterator[tuple[int, int, int]]:
             at += size
 
 
-def touched(command: list[str]) -> tuple[set[int], set[int]]:
-    """Run `command`; return the 8-byte words, by number, that it wrote to and that it only read."""
+def touched(command: list[str], *, healthy: bool = True) -> tuple[set[int], set[int]]:
+    """Run a check; return the 8-byte words, by number, that it wrote to and that it only read."""
     written: set[int] = set()
     read: set[int] = set()
     tool = ["valgrind", "--tool=lackey", "--trace-mem=yes", "--log-fd=9"]
@@ -44,14 +44,20 @@ def touched(command: list[str]) -> tuple[set[int], set[int]]:
                 first = int(address, 16)
                 words = range(first // 8, (first + int(size) - 1) // 8 + 1)
                 (read if line[1:2] == b"L" else written).update(words)
-    if process.returncode:
-        raise RuntimeError(f"{command[0]} did not call a healthy server healthy")
+    if (process.returncode == 0) != healthy:
+        raise RuntimeError(f"{' '.join(command)}: exit code {process.returncode}")
     return written, read - written
 
 
 def main(memory: str, executable: str, layout: str) -> None:
-    with server(answer_http) as port:
-        written, read = touched([executable, "--timeout", "60", "--port", str(port)])
+    with server(answer_http) as http, server(answer_grpc) as grpc:
+        check = [executable, "--timeout", "60"]
+        written, read = touched([*check, "--port", str(http)])
+        other = set.union(
+            *touched([*check, f"grpc://127.0.0.1:{grpc}"]),
+            # No TLS there, but by then all that a check needs for it has been used.
+            *touched([*check, "--insecure", f"https://127.0.0.1:{http}"], healthy=False),
+        )
     zones: dict[int, int] = {}
     for number, address, size in blocks(Path(memory).read_bytes()):
         words = range(address // 8, (address + size) // 8)
@@ -59,6 +65,8 @@ def main(memory: str, executable: str, layout: str) -> None:
             zones[number] = WRITTEN
         elif not read.isdisjoint(words):
             zones[number] = READ
+        elif not other.isdisjoint(words):
+            zones[number] = OTHER
         else:
             zones[number] = COLD
     zones.pop(0, None)

@@ -46,7 +46,7 @@ without="_asyncio _bz2 _codecs_cn _codecs_hk _codecs_iso2022 _codecs_jp _codecs_
 # shellcheck disable=SC2046
 "$source/configure" --quiet --prefix=/usr --disable-shared --disable-test-modules \
     --without-pymalloc --without-mimalloc --without-doc-strings --without-ensurepip \
-    PKG_CONFIG='pkg-config --static' MODULE_BUILDTYPE=static LDFLAGS=-static LINKFORSHARED=' ' OPT='-DNDEBUG -O2 -Wall' \
+    PKG_CONFIG='pkg-config --static' MODULE_BUILDTYPE=static LDFLAGS=-static LINKFORSHARED=' ' OPT='-DNDEBUG -Os -Wall' \
     CFLAGS_NODIST="-fno-pie -ffunction-sections -fdata-sections -fcf-protection=none -fno-asynchronous-unwind-tables \
         -ffile-prefix-map=$source=. -ffile-prefix-map=$PWD=." LDFLAGS_NODIST=-no-pie \
     $(printf 'py_cv_module_%s=n/a ' $without)

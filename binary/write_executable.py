@@ -43,6 +43,7 @@ def put(program: bytearray, memory: bytes) -> bytearray:
         raise ValueError("the last segment is not what it should be")
     del program[build_only[2] :]
     build_only[:] = [0] * len(build_only)
+    spare.append(build_only)
     header[6] = header[12] = header[13] = 0  # no section headers; nobody needs them
     for address, content in records(memory):
         if address >= HEADERS:
