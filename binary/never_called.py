@@ -29,5 +29,6 @@ NEVER_CALLED = (
     "_frozen_importlib:_install_external_importers",
     # Nothing is imported any more (warm.py).
     "_frozen_importlib:_find_spec",
+    # C code knows the name, but means another function.
     "codecs:open",
 )

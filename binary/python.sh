@@ -50,4 +50,5 @@ without="_asyncio _bz2 _codecs_cn _codecs_hk _codecs_iso2022 _codecs_jp _codecs_
     CFLAGS_NODIST="-fno-pie -ffunction-sections -fdata-sections -fcf-protection=none -fno-asynchronous-unwind-tables \
         -ffile-prefix-map=$source=. -ffile-prefix-map=$PWD=." LDFLAGS_NODIST=-no-pie \
     $(printf 'py_cv_module_%s=n/a ' $without)
-make -s -j"$(nproc)"
+# When it was built is written into the interpreter.
+SOURCE_DATE_EPOCH=0 make -s -j"$(nproc)"
