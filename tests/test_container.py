@@ -207,10 +207,10 @@ def traces(web: str) -> set[str]:
     return set(f"{changed_files}\n{files_in_memory}\n{processes}".splitlines())
 
 
-@pytest.mark.parametrize("form", [COLD, SAVED], ids=lambda form: form.name)
-def test_a_thousand_checks_leave_nothing_behind(form: Form) -> None:
+@pytest.mark.parametrize(("form", "count"), [(COLD, 200), (SAVED, 1000)], ids=["cold", "saved"])
+def test_many_checks_leave_nothing_behind(form: Form, count: int) -> None:
     require_form(form)
-    loop = "i=0; while [ $i -lt 1000 ]; do /healthchecker || exit 1; i=$((i + 1)); done"
+    loop = f"i=0; while [ $i -lt {count} ]; do /healthchecker || exit 1; i=$((i + 1)); done"
     mount = ["--volume", f"{form.argv[0]}:/healthchecker:ro"]
     with container("--network", "none", *mount, *WEB_SERVER) as web:
         # As Docker does it, one exec per check; also fills whatever is only filled once.
