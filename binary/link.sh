@@ -33,8 +33,8 @@ for library in ssl crypto; do
 done
 libraries=("$python"/Modules/_hacl/*.a -L. -lssl -lcrypto -lz -lzstd -lm)
 link=(gcc -static -no-pie -s -Wl,--gc-sections,--wrap=setlocale)
-core=(-DPy_BUILD_CORE -isystem "$python" -isystem "$python/../sources/cpython/Include"
-    -isystem "$python/../sources/cpython/Include/internal")
+core=(-DPy_BUILD_CORE "-I$python" "-I$python/../sources/cpython/Include"
+    "-I$python/../sources/cpython/Include/internal")
 # The linker warns that the static libc would load plug-ins for name look-up; ours uses none.
 quietly() { "$@" 2>warnings || { cat warnings >&2; return 1; }; }
 
