@@ -74,7 +74,8 @@ class HttpProber(Prober):
     def _make_request(
         self, target: Target, method: str, *, with_credentials: bool
     ) -> httpx.Request:
-        headers = dict(_DEFAULT_HEADERS)
+        # httpx would add the same Host, but not for a name that only DNS takes for a good one.
+        headers = {b"Host": target.url.netloc, **_DEFAULT_HEADERS}
         auth = self._options.basic_auth or self._target.basic_auth
         if auth is not None:
             headers[b"Authorization"] = b"Basic " + b64encode(":".join(auth).encode())

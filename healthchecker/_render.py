@@ -103,9 +103,7 @@ def to_json(result: CheckResult) -> dict[str, object]:
 def escape(text: str, max_length: int = _MAX_PART) -> str:
     """Return printable ASCII-safe text: what a terminal would act upon is spelled out."""
     shown = "".join(
-        char
-        if char.isprintable() and char.isascii()
-        else char.encode("unicode_escape", "surrogatepass").decode("ascii")
+        char if char.isprintable() and char.isascii() else ascii(char)[1:-1]
         for char in text[: max_length + 1]
     )
     return shown if len(shown) <= max_length else shown[: max_length - 3] + "..."

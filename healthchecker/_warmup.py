@@ -12,6 +12,7 @@ import difflib
 import encodings.ascii
 import encodings.idna
 import encodings.latin_1
+import encodings.punycode
 import encodings.utf_8_sig
 import encodings.utf_16
 import encodings.utf_16_be
