@@ -3,6 +3,7 @@
 # built in, and libpython.a for the executable. It runs from $2; nothing is installed.
 set -euo pipefail
 
+rm -rf "$2"  # make does not notice other flags
 mkdir -p "$2"
 source=$(realpath --relative-to="$2" "$1")  # what is written into the interpreter names no place
 cd "$2"
