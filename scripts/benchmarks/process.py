@@ -13,6 +13,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import runpy
 import shutil
 import socket
 import ssl
@@ -27,12 +28,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
-from h2.config import H2Configuration
-from h2.connection import H2Connection
-from h2.events import RequestReceived
 
 _HTTP = b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\nconnection: close\r\n\r\n" + b'{"status":"UP"}'
-_GRPC = b"\x00\x00\x00\x00\x02\x08\x01"
+# The gRPC server that the build warms up with; binary/ is no package to import from.
+answer_grpc = runpy.run_path("binary/servers.py")["answer_grpc"]
 
 # Started afresh for each run, and small: the kernel counts the memory of the process that starts a
 # program as the program's. Prints wall seconds, CPU seconds, KiB, page faults and the wait status.
@@ -84,20 +83,6 @@ def serve(listener: socket.socket, kind: str, chain: str) -> None:
             threading.Thread(target=answer, args=(peer,), daemon=True).start()
         else:
             answer(peer)
-
-
-def answer_grpc(peer: socket.socket) -> None:
-    connection = H2Connection(H2Configuration(client_side=False))
-    connection.initiate_connection()
-    peer.sendall(connection.data_to_send())
-    while received := peer.recv(65536):
-        for event in connection.receive_data(received):
-            if isinstance(event, RequestReceived):
-                head = [(":status", "200"), ("content-type", "application/grpc")]
-                connection.send_headers(event.stream_id, head)
-                connection.send_data(event.stream_id, _GRPC)
-                connection.send_headers(event.stream_id, [("grpc-status", "0")], end_stream=True)
-        peer.sendall(connection.data_to_send())
 
 
 @contextmanager
