@@ -38,8 +38,9 @@ PyObject *PyInit__saved_heap(void);
 /*
  * Each block has a header, and comes from the end of a zone or from a list of freed blocks of its
  * size. What a plain HTTP check writes to, what it only reads, what other checks touch besides, and
- * the rest lie in zones of their own, so that a check touches few pages. What the build frees before it saves lies in a zone that is not saved.
- * layout.py learns which block belongs where from a first build.
+ * the rest lie in zones of their own, so that a check touches few pages. What the build frees before
+ * it saves lies in a zone that is not saved. layout.py learns which block belongs where from a first
+ * build.
  *
  * In a started process, the header stands in front of the block. In the build, it stands AWAY behind
  * the block: what has been saved is never freed, so that its header need not be saved.

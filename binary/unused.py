@@ -162,7 +162,7 @@ class _Search:
         self.todo.append(type(thing))
         if isinstance(thing, type):
             for name, value in members(thing).items():
-                if not isinstance(value, _METHODS) or is_special(name) or name in self.names:
+                if self.may_be_used(name, value):
                     self.todo.append(value)
                 else:
                     self.waiting.setdefault(name, []).append(value)
@@ -173,15 +173,14 @@ class _Search:
             return
         if isinstance(thing, FunctionType):
             self.call(thing.__code__, thing.__globals__)
-            self.todo += (
-                thing.__code__,
-                thing.__defaults__,
-                thing.__kwdefaults__,
-                thing.__closure__,
-            )
-            self.todo.append(thing.__dict__)
+            self.todo += (thing.__code__, thing.__defaults__, thing.__kwdefaults__)
+            self.todo += (thing.__closure__, thing.__dict__)
             return
         self.todo += gc.get_referents(thing)
+
+    def may_be_used(self, name: str, value: object) -> bool:
+        """Tell whether a class needs this member, for all that has been found so far."""
+        return not isinstance(value, _METHODS) or is_special(name) or name in self.names
 
     def call(self, code: CodeType, namespace: dict[str, object]) -> None:
         names = set(names_in(code))
@@ -245,8 +244,7 @@ class _Search:
         for thing in gc.get_objects():
             if isinstance(thing, type) and id(thing) in self.seen:
                 for name, value in members(thing).items():
-                    kept = is_special(name) or name in self.names
-                    if id(value) in self.never or (isinstance(value, _METHODS) and not kept):
+                    if id(value) in self.never or not self.may_be_used(name, value):
                         yield id(thing), name
 
 
