@@ -53,7 +53,7 @@ def is_there(imported: str) -> bool:
 def main(paths: list[str]) -> int:
     sys.path[:0] = paths
     __import__("healthchecker.__main__")
-    __import__("healthchecker._warmup")
+    __import__("warmup")
     lines = (line.partition("#")[0].split() for line in NEVER.read_text().splitlines())
     never = {line[0] for line in lines if line}
     modules = {name: module for name, module in sys.modules.items() if name != "__main__"}

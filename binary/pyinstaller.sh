@@ -5,7 +5,7 @@ set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
 cd "$1"
-python/python -I -S -B "$here/imported.py" packages "$here/.." >modules.txt
+python/python -I -S -B "$here/imported.py" packages "$here/.." "$here" >modules.txt
 printf '%s\n' never_called servers start unused >>modules.txt
 
 bootloader=sources/pyinstaller/PyInstaller/bootloader/Linux-64bit-intel

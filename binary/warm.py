@@ -16,8 +16,7 @@ import _saved_heap
 from servers import answer_grpc, answer_http, server
 from start import start
 from unused import drop_unused
-
-from healthchecker._warmup import warm_up
+from warmup import warm_up
 
 # What type checkers, readers and the import system want to know.
 _SPARE = (

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from healthchecker._check import check
 from healthchecker._result import BadArgumentError, CheckResult, Reason
-from healthchecker._watch import Watch, watch
+from healthchecker._watch.watch import Watch, watch
 
 if TYPE_CHECKING:
-    from healthchecker._awatch import AsyncWatch, awatch
     from healthchecker._server import HealthServer, ServerStartError
+    from healthchecker._watch.awatch import AsyncWatch, awatch
 
 __all__ = [
     "AsyncWatch",
@@ -29,9 +29,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import what a check does not need, and what needs an extra, when it is first asked for."""
     if name in ("AsyncWatch", "awatch"):
-        from healthchecker import _awatch  # noqa: PLC0415
+        from healthchecker._watch import awatch  # noqa: PLC0415
 
-        return getattr(_awatch, name)
+        return getattr(awatch, name)
     if name in ("HealthServer", "ServerStartError"):
         try:
             from healthchecker import _server  # noqa: PLC0415

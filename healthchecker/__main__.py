@@ -6,7 +6,7 @@ import os
 import sys
 from typing import NoReturn
 
-from healthchecker._cli import main
+from healthchecker._cli.main import main
 
 
 def run() -> NoReturn:

@@ -8,9 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Unpack
 
-from healthchecker._deadline import Cancel, Cancelled
-from healthchecker._grpc import GrpcProber
-from healthchecker._http import HttpProber
+from healthchecker._net.deadline import Cancel, Cancelled
 from healthchecker._options import (
     CheckOptions,
     OptionValues,
@@ -18,10 +16,12 @@ from healthchecker._options import (
     make_options,
     options_for,
 )
-from healthchecker._prober import Prober
+from healthchecker._probers.grpc.call import GrpcProber
+from healthchecker._probers.http import HttpProber
+from healthchecker._probers.prober import Prober
+from healthchecker._probers.tcp import TcpProber
 from healthchecker._result import CheckResult
 from healthchecker._target import Target, parse_target
-from healthchecker._tcp import TcpProber
 
 _PROBERS: dict[str, type[HttpProber | TcpProber | GrpcProber]] = {
     "http": HttpProber,

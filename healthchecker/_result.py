@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -30,13 +31,12 @@ class Reason(StrEnum):
 
 
 class Phase(StrEnum):
-    """The part of a check in which it failed; the first word of a failure's detail."""
+    """The parts of a check, in their order. One that fails is the first word of the detail."""
 
     LOOKUP = "look-up"
     CONNECT = "connect"
     TLS = "TLS"
     RESPONSE = "response"
-    ASSERTION = "assertion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +48,38 @@ class CheckResult:
     healthy: bool
     reason: Reason
     detail: str
-    """What happened, in words. For a failure it starts with the phase."""
+    """What happened, in words. It starts with the phase where that did not come to its end; a
+    whole answer that is not the expected one speaks for itself."""
     status: int | str | None
     """The HTTP status code, or the name of the gRPC serving status or error code; None where
     the check did not get that far."""
     elapsed: float
     """Seconds from the start of the check to its end."""
+    phase: Phase | None = None
+    """The phase in which the check failed: `RESPONSE` for an answer that is not the expected one,
+    None for a healthy target and for what failed before there was any phase."""
+    phases_ms: Mapping[Phase, float] = field(default_factory=dict, compare=False)
+    """Milliseconds spent in each phase that the check came to, redirects included."""
 
     def __bool__(self) -> bool:
         return self.healthy
 
 
 class ProbeFailure(Exception):  # noqa: N818 - a failed probe is a result in the making, no error
-    """Ends a probe from within; a `Prober` turns it into a `CheckResult`."""
+    """Ends a probe from within; a `Prober` turns it into a `CheckResult`.
 
-    def __init__(
-        self, reason: Reason, phase: Phase, message: str, status: int | str | None = None
-    ) -> None:
+    It does not know the phase that it ends: the prober does, which has begun it.
+    """
+
+    def __init__(self, reason: Reason, message: str, status: int | str | None = None) -> None:
         super().__init__(message)
         self.reason = reason
-        self.phase = phase
         self.message = message
         self.status = status
+
+
+class UnexpectedAnswer(ProbeFailure):
+    """The answer came as a whole, and says or is something else than a healthy target's."""
 
 
 class BadArgumentError(ValueError):

@@ -8,13 +8,22 @@ from dataclasses import dataclass
 import httpx
 
 from healthchecker._result import BadArgumentError
-from healthchecker._stream import Endpoint
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SCHEMES = ("http", "https", "tcp", "grpc", "grpcs")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
 _MAX_PORT = 65535
 _SHAPES = "http://HOST, https://HOST, tcp://HOST:PORT or grpc[s]://HOST:PORT[/SERVICE]"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where to connect: a host and port, or the Unix socket that stands in for them."""
+
+    host: str
+    port: int
+    unix_socket: str | None = None
+    """A path, or a name in the abstract namespace after a leading `@`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +36,8 @@ class Target:
     """Without credentials."""
     basic_auth: tuple[str, str] | None
     """The credentials that stood in the URL."""
-    shown_as: str
+    label: str
+    """What people are shown: without credentials, with the Unix socket if there is one."""
 
     @property
     def tls(self) -> bool:
@@ -72,7 +82,7 @@ def parse_target(text: str, unix_socket: str | None = None) -> Target:
         endpoint=Endpoint(host, port, unix_socket),
         url=url,
         basic_auth=basic_auth,
-        shown_as=str(url) if unix_socket is None else f"{url} over {unix_socket}",
+        label=str(url) if unix_socket is None else f"{url} over {unix_socket}",
     )
 
 

@@ -59,19 +59,19 @@ CASES = [
         "another path",
         "--port {port} --path /nothing",
         1,
-        stderr=unhealthy("unexpected_status", "assertion: HTTP status 404, expected 200"),
+        stderr=unhealthy("unexpected_status", "HTTP status 404, expected 200"),
     ),
     Case(
         "unhealthy",
         "--port {port} --path /status/503",
         1,
-        stderr=unhealthy("unexpected_status", "assertion: HTTP status 503, expected 200"),
+        stderr=unhealthy("unexpected_status", "HTTP status 503, expected 200"),
     ),
     Case(
         "204 is not 200",
         "--port {port} --path /status/204",
         1,
-        stderr=unhealthy("unexpected_status", "assertion: HTTP status 204, expected 200"),
+        stderr=unhealthy("unexpected_status", "HTTP status 204, expected 200"),
     ),
     # Where.
     Case("host", "--host localhost --port {port}", 0),
@@ -198,33 +198,33 @@ CASES = [
         "other JSON",
         "--port {port} --expect-json status=DOWN",
         1,
-        stderr=unhealthy("unexpected_body", "assertion: status is not DOWN in the JSON body"),
+        stderr=unhealthy("unexpected_body", "status is not DOWN in the JSON body"),
     ),
     Case(
         "JSON true is no text",
         "--port {port} --expect-json checks.0.ok=1",
         1,
-        stderr=unhealthy("unexpected_body", "assertion: .*"),
+        stderr=unhealthy("unexpected_body", ".*"),
     ),
     Case(
         "no JSON",
         "--port {port} --path /delay --expect-json a=1",
         1,
-        stderr=unhealthy("unexpected_body", "assertion: the body is not JSON"),
+        stderr=unhealthy("unexpected_body", "the body is not JSON"),
     ),
     Case("expected body", ["--port", "{port}", "--expect-body", '"UP"'], 0),
     Case(
         "other body",
         ["--port", "{port}", "--expect-body", "DOWN"],
         1,
-        stderr=unhealthy("unexpected_body", "assertion: no 'DOWN' in the body"),
+        stderr=unhealthy("unexpected_body", "no 'DOWN' in the body"),
     ),
     Case("expected header", ["--port", "{port}", "--expect-header", "x-state: fine"], 0),
     Case(
         "other header",
         ["--port", "{port}", "--expect-header", "X-State: fin"],
         1,
-        stderr=unhealthy("unexpected_header", "assertion: no header X-State .*"),
+        stderr=unhealthy("unexpected_header", "no header X-State .*"),
     ),
     Case(
         "redirect",
@@ -292,7 +292,7 @@ CASES = [
         "--port {port} --path /status/500 --output json",
         1,
         r'\{"healthy": false, "checks": \[\{"target": "\S+", "healthy": false, '
-        r'"reason": "unexpected_status", "detail": "assertion: HTTP status 500, expected 200", '
+        r'"reason": "unexpected_status", "detail": "HTTP status 500, expected 200", '
         r'"status": 500, "elapsed_ms": [\d.]+\}\]\}'
         "\n",
     ),

@@ -70,7 +70,7 @@ def require_form(form: Form) -> None:
         return
     binary = Path(form.argv[0])
     require(binary.exists(), f"{binary.relative_to(ROOT)} is not built: run scripts/build-binary")
-    newest = max(path.stat().st_mtime for path in (ROOT / "healthchecker").glob("*.py"))
+    newest = max(path.stat().st_mtime for path in (ROOT / "healthchecker").rglob("*.py"))
     require(
         binary.stat().st_mtime >= newest,
         f"{binary.relative_to(ROOT)} is older than the source: run scripts/build-binary",

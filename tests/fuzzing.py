@@ -31,10 +31,13 @@ from h2.connection import H2Connection
 from h2.events import RequestReceived
 
 from healthchecker import CheckResult, Reason, check
-from healthchecker._dns import DnsMessageError
-from healthchecker._dns import parse as parse_dns
-from healthchecker._grpc import list_services
-from healthchecker._grpc_codec import (
+from healthchecker._cli.render import MAX_OUTPUT_BYTES, json_line, text_lines
+from healthchecker._net.dns import DnsMessageError
+from healthchecker._net.dns import parse as parse_dns
+from healthchecker._net.resolver import parse_resolv_conf
+from healthchecker._options import make_options, matches_json
+from healthchecker._probers.grpc.call import list_services
+from healthchecker._probers.grpc.codec import (
     CodecError,
     FrameReader,
     MessageReader,
@@ -43,9 +46,6 @@ from healthchecker._grpc_codec import (
     encode_check_request,
     encode_message,
 )
-from healthchecker._options import make_options, matches_json
-from healthchecker._render import MAX_OUTPUT_BYTES, json_line, text_lines
-from healthchecker._resolver import parse_resolv_conf
 from healthchecker._target import parse_target
 from tests import dns_server
 from tests.support import open_files

@@ -25,7 +25,7 @@ from hyperframe.frame import (
     SettingsFrame,
 )
 
-from healthchecker._grpc_codec import encode_message
+from healthchecker._probers.grpc.codec import encode_message
 from tests.peers import Behaviour, Connection
 
 Fields = Sequence[tuple[str, str]]

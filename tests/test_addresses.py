@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from healthchecker import _stream
-from healthchecker._deadline import Deadline
-from healthchecker._result import Phase, ProbeFailure, Reason
+from healthchecker._net import connect
+from healthchecker._net.deadline import Deadline
+from healthchecker._result import ProbeFailure, Reason
 from tests import dns_server
 from tests.dns_server import DnsServer, Reply
 from tests.forms import Form, Outcome, run, undisturbed
@@ -254,7 +254,6 @@ def test_every_attempt_is_closed() -> None:
     with silent_addresses(MANY) as port:
         before = open_files()
         with pytest.raises(ProbeFailure) as caught:
-            _stream.open_tcp(MANY, port, Deadline(0.1))
+            connect.open_tcp(MANY, port, Deadline(0.1))
         assert open_files() == before
     assert caught.value.reason is Reason.TIMEOUT
-    assert caught.value.phase is Phase.CONNECT

@@ -301,4 +301,4 @@ def test_a_module_that_is_missing_fails_the_build(tmp_path: Path) -> None:
     command = [str(python), "-I", "-S", "-B", str(script), str(packages), str(tmp_path)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == "not in the executable: turtle, by healthchecker._tcp\n"
+    assert done.stderr == "not in the executable: turtle, by healthchecker._probers.tcp\n"

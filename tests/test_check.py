@@ -13,9 +13,9 @@ import pytest
 
 from healthchecker import BadArgumentError, CheckResult, Reason, _check, check
 from healthchecker._check import check_all, make_prober
-from healthchecker._deadline import Cancel, Cancelled
+from healthchecker._net.deadline import Cancel, Cancelled
 from healthchecker._options import make_options
-from healthchecker._prober import Prober
+from healthchecker._probers.prober import Prober
 from healthchecker._target import parse_target
 from tests.http_service import http_service
 from tests.support import poll

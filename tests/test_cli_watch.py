@@ -24,10 +24,10 @@ import pytest
 from grpc_health.v1 import health, health_pb2
 
 from healthchecker import HealthServer
-from healthchecker._follow import follow
 from healthchecker._options import CheckOptions
 from healthchecker._target import parse_target
-from healthchecker._watch import WatchOptions
+from healthchecker._watch.follow import follow
+from healthchecker._watch.rule import WatchOptions
 from tests.forms import PYTHON, Form, run
 from tests.grpc_servers import grpc_server
 from tests.http_service import http_service
@@ -113,7 +113,7 @@ def test_watch_prints_each_change_and_nothing_else(form: Form, server: HealthSer
         assert re.fullmatch(rf"{TIME} healthy: \S+: HTTP status 200 \(\S+ ms\)", program.line())
         server.not_ready()
         assert re.fullmatch(
-            rf"{TIME} unhealthy: \S+: unexpected_status: assertion: HTTP status 503, "
+            rf"{TIME} unhealthy: \S+: unexpected_status: HTTP status 503, "
             r"expected 200 \(\S+ ms\)",
             program.line(),
         )
@@ -478,7 +478,7 @@ def test_wait_gives_up_at_its_deadline_with_the_last_reasons(
     assert outcome.code == 1
     assert outcome.stdout == ""
     first, second = outcome.stderr.splitlines()
-    assert re.search(r"unexpected_status: assertion: HTTP status 503", first)
+    assert re.search(r"unexpected_status: HTTP status 503", first)
     assert re.search(r"timeout: response: not done within 300 ms", second)
     assert 1.0 <= outcome.seconds < 4.0
 

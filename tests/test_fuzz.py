@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from healthchecker import _http
+from healthchecker._probers import http
 from tests.fuzzing import fuzz
 
 
@@ -17,7 +17,7 @@ def test_a_bug_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def matches_json(body: dict[str, str], path: str, value: str) -> bool:
         return body[path] == value  # nobody said that it is a dict with this key
 
-    monkeypatch.setattr(_http, "matches_json", matches_json)
+    monkeypatch.setattr(http, "matches_json", matches_json)
     said: list[str] = []
     assert not fuzz(1000, 20261120, said.append)
     assert any("Error" in line for line in said)

@@ -20,11 +20,11 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from h2.connection import H2Connection
 
 from healthchecker import BadArgumentError, CheckResult, Reason, check
-from healthchecker import _grpc as module
-from healthchecker._deadline import Cancel, Cancelled
-from healthchecker._grpc import GrpcProber, list_services, watch_service
-from healthchecker._grpc_codec import MAX_SERVICES, encode_message
+from healthchecker._net.deadline import Cancel, Cancelled
 from healthchecker._options import OptionValues, make_options
+from healthchecker._probers.grpc import call as module
+from healthchecker._probers.grpc.call import GrpcProber, list_services, watch_service
+from healthchecker._probers.grpc.codec import MAX_SERVICES, encode_message
 from healthchecker._target import parse_target
 from tests.grpc_servers import (
     HEALTHY,
@@ -162,7 +162,7 @@ def test_each_code_has_its_reason(code: grpc.StatusCode, reason: Reason) -> None
     with grpc_server(FailingServicer(code, "größer als 100 %")) as port:
         result = check(f"grpc://127.0.0.1:{port}", timeout=LONG)
     assert (result.healthy, result.reason, result.status) == (False, reason, code.name)
-    assert result.detail == f"assertion: gRPC status {code.name}: größer als 100 %"
+    assert result.detail == f"gRPC status {code.name}: größer als 100 %"
 
 
 def test_a_server_without_the_health_service_is_unimplemented() -> None:
@@ -697,7 +697,7 @@ def test_list_tells_every_service() -> None:
     assert list(result.statuses) == sorted(statuses)
     assert (result.check.healthy, result.check.reason) == (False, Reason.NOT_SERVING)
     assert result.check.status == "NOT_SERVING"
-    assert result.check.detail == "assertion: service b is NOT_SERVING, and 1 more are not SERVING"
+    assert result.check.detail == "service b is NOT_SERVING, and 1 more are not SERVING"
 
 
 def test_list_is_healthy_when_all_are_serving() -> None:

@@ -10,7 +10,7 @@ from grpc import StatusCode
 from grpc_health.v1 import health_pb2
 from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame
 
-from healthchecker._grpc_codec import (
+from healthchecker._probers.grpc.codec import (
     GOAWAY,
     MAX_FRAME_SIZE,
     MAX_SERVICES,

@@ -94,7 +94,7 @@ def test_json_values(path: str, value: str, matches: bool) -> None:
 def test_targets(text: str, host: str, port: int, shown: str) -> None:
     target = parse_target(text)
     assert (target.endpoint.host, target.endpoint.port) == (host, port)
-    assert target.shown_as in (shown, shown.replace("b\xfccher", "xn--bcher-kva"))
+    assert target.label in (shown, shown.replace("b\xfccher", "xn--bcher-kva"))
 
 
 def test_the_service_of_a_grpc_target() -> None:

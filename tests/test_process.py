@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from healthchecker._cli import main
+from healthchecker._cli.main import main
 from tests.forms import PYTHON, Form, run
 from tests.http_service import http_service
 from tests.support import open_files
@@ -102,7 +102,7 @@ _HANG = """
 import ctypes, os
 from functools import partial
 from operator import call
-from healthchecker import _cli
+from healthchecker._cli import main
 from healthchecker.__main__ import run
 
 def hang(*_):
@@ -110,7 +110,7 @@ def hang(*_):
     # Both in C: the alarm ends the first, and no byte code comes where it would be heard.
     tuple(map(call, [partial(ctypes.CDLL(None).sleep, 10), partial(os.read, reading, 1)]))
 
-_cli.make_probers = hang
+main.make_probers = hang
 run()
 """
 

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from healthchecker import Reason
-from healthchecker._cli import cli
+from healthchecker._cli.main import cli
 from tests.accountservice import UP, running_service
 from tests.support import ROOT
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from healthchecker import CheckResult, Reason
-from healthchecker._render import (
+from healthchecker._cli.render import (
     MAX_OUTPUT_BYTES,
     escape,
     failure_line,

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from healthchecker import _resolver
-from healthchecker._deadline import Deadline
-from healthchecker._resolver import ResolverConfig, parse_resolv_conf
-from healthchecker._result import Phase, ProbeFailure, Reason
+from healthchecker._net.deadline import Deadline
+from healthchecker._net.resolver import ResolverConfig, ResolverSources, parse_resolv_conf, resolve
+from healthchecker._result import ProbeFailure, Reason
 from tests.dns_server import (
     AAAA,
     A,
@@ -39,27 +38,31 @@ REFUSED = 5
 MANY = tuple(f"127.0.1.{n}" for n in range(200))
 
 Resolve = Callable[..., list[str]]
+Sources = Callable[..., ResolverSources]
 
 
 @pytest.fixture
-def files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
-    """Return a function that sets the contents of the files that the resolver reads."""
-    monkeypatch.setattr(_resolver, "HOSTS", tmp_path / "hosts")
-    monkeypatch.setattr(_resolver, "RESOLV_CONF", tmp_path / "resolv.conf")
+def sources(tmp_path: Path) -> Sources:
+    """Return a function that makes what the resolver reads; without it there are no files."""
 
-    def write(hosts: str | bytes = "", resolv_conf: str = "") -> None:
-        data = hosts if isinstance(hosts, bytes) else hosts.encode()
-        (tmp_path / "hosts").write_bytes(data)
-        (tmp_path / "resolv.conf").write_text(resolv_conf)
+    def make(
+        hosts: str | bytes | None = None, resolv_conf: str | None = None, port: int = 53
+    ) -> ResolverSources:
+        made = ResolverSources(tmp_path / "hosts", tmp_path / "resolv.conf", port)
+        if hosts is not None:
+            made.hosts.write_bytes(hosts if isinstance(hosts, bytes) else hosts.encode())
+        if resolv_conf is not None:
+            made.resolv_conf.write_text(resolv_conf)
+        return made
 
-    return write
+    return make
 
 
 @pytest.fixture
-def resolve(files: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Resolve:
+def look_up(sources: Sources) -> Resolve:
     """Return a function that resolves a name by name servers that it is given."""
 
-    def resolve(
+    def look_up(
         name: str,
         zone: Mapping[str, Reply],
         *,
@@ -67,12 +70,10 @@ def resolve(files: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Reso
         timeout: float = 1.0,
         tcp: bool = True,
     ) -> list[str]:
-        files(resolv_conf=config)
         with DnsServer(zone, tcp=tcp) as server:
-            monkeypatch.setattr(_resolver, "_DNS_PORT", server.port)
-            return _resolver.resolve(name, Deadline(timeout))
+            return resolve(name, Deadline(timeout), sources(resolv_conf=config, port=server.port))
 
-    return resolve
+    return look_up
 
 
 @pytest.mark.parametrize(
@@ -86,8 +87,8 @@ def resolve(files: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Reso
         ("api.localhost", ["::1", "127.0.0.1"]),
     ],
 )
-def test_known_without_asking(host: str, expected: list[str], files: Callable[..., None]) -> None:
-    assert _resolver.resolve(host, Deadline(1.0)) == expected  # there are no files at all
+def test_known_without_asking(host: str, expected: list[str], sources: Sources) -> None:
+    assert resolve(host, Deadline(1.0), sources()) == expected  # there are no files at all
 
 
 HOSTS = """\
@@ -113,20 +114,16 @@ nonsense one.example
     ],
 )
 @pytest.mark.parametrize("junk", [b"", b"\xff\xfe\0\n", b"x" * 5000 + b"\n"])
-def test_hosts_file(
-    host: str, expected: list[str], junk: bytes, files: Callable[..., None]
-) -> None:
-    files(hosts=junk + HOSTS.encode())
-    assert _resolver.resolve(host, Deadline(1.0)) == expected
+def test_hosts_file(host: str, expected: list[str], junk: bytes, sources: Sources) -> None:
+    found = resolve(host, Deadline(1.0), sources(hosts=junk + HOSTS.encode()))
+    assert found == expected
 
 
 @pytest.mark.parametrize("host", ["commented", "first.example", "192.0.2.4.example"])
-def test_what_the_hosts_file_does_not_name(
-    host: str, files: Callable[..., None], resolve: Resolve
-) -> None:
-    files(hosts=HOSTS)
+def test_what_the_hosts_file_does_not_name(host: str, sources: Sources, look_up: Resolve) -> None:
+    sources(hosts=HOSTS)
     with pytest.raises(ProbeFailure, match="no such name"):
-        resolve(host, {})
+        look_up(host, {})
 
 
 @pytest.mark.parametrize(
@@ -179,8 +176,8 @@ def test_resolv_conf(text: str, expected: ResolverConfig) -> None:
         (truncated(after(0.1, addresses("::1", "127.0.0.1"))), ["::1", "127.0.0.1"]),
     ],
 )
-def test_answers(reply: Reply, expected: list[str] | None, resolve: Resolve) -> None:
-    found = resolve("db.example", {"db.example": reply})
+def test_answers(reply: Reply, expected: list[str] | None, look_up: Resolve) -> None:
+    found = look_up("db.example", {"db.example": reply})
     assert found == expected or (expected is None and found)
 
 
@@ -197,40 +194,38 @@ def test_answers(reply: Reply, expected: list[str] | None, resolve: Resolve) -> 
         (truncated(noise), "could not be had over TCP"),
     ],
 )
-def test_failures(reply: Reply, words: str, resolve: Resolve) -> None:
+def test_failures(reply: Reply, words: str, look_up: Resolve) -> None:
     with pytest.raises(ProbeFailure, match=words) as caught:
-        resolve("db.example", {"db.example": reply}, timeout=1.5)
+        look_up("db.example", {"db.example": reply}, timeout=1.5)
     assert caught.value.reason is Reason.DNS_FAILURE
-    assert caught.value.phase is Phase.LOOKUP
 
 
 @pytest.mark.parametrize("reply", [silent, noise, cut_off, truncated(silent)])
-def test_name_servers_that_never_answer(reply: Reply, resolve: Resolve) -> None:
+def test_name_servers_that_never_answer(reply: Reply, look_up: Resolve) -> None:
     start = time.monotonic()
     with pytest.raises(ProbeFailure) as caught:
-        resolve("db.example", {"db.example": reply}, timeout=0.2)
+        look_up("db.example", {"db.example": reply}, timeout=0.2)
     assert caught.value.reason is Reason.TIMEOUT
-    assert caught.value.phase is Phase.LOOKUP
     assert 0.2 <= time.monotonic() - start < 0.35
 
 
-def test_gives_up_before_the_deadline_where_resolv_conf_says_so(resolve: Resolve) -> None:
+def test_gives_up_before_the_deadline_where_resolv_conf_says_so(look_up: Resolve) -> None:
     config = "nameserver 127.0.0.1\noptions timeout:1 attempts:1"
     start = time.monotonic()
     with pytest.raises(ProbeFailure, match="no name server answered") as caught:
-        resolve("db.example", {"db.example": silent}, timeout=10, config=config)
+        look_up("db.example", {"db.example": silent}, timeout=10, config=config)
     assert caught.value.reason is Reason.DNS_FAILURE
     assert 1.0 <= time.monotonic() - start < 1.5
 
 
-def test_lost_packets_are_sent_again(resolve: Resolve) -> None:
+def test_lost_packets_are_sent_again(look_up: Resolve) -> None:
     zone = {"db.example": at_the_second_time(addresses("192.0.2.1", "::1"))}
-    assert resolve("db.example", zone, timeout=3) == ["::1", "192.0.2.1"]
+    assert look_up("db.example", zone, timeout=3) == ["::1", "192.0.2.1"]
 
 
-def test_truncated_without_tcp(resolve: Resolve) -> None:
+def test_truncated_without_tcp(look_up: Resolve) -> None:
     with pytest.raises(ProbeFailure, match="could not be had over TCP") as caught:
-        resolve("db.example", {"db.example": truncated(silent)}, tcp=False)
+        look_up("db.example", {"db.example": truncated(silent)}, tcp=False)
     assert caught.value.reason is Reason.DNS_FAILURE
 
 
@@ -243,34 +238,30 @@ def test_truncated_without_tcp(resolve: Resolve) -> None:
         "nameserver 127.0.0.1\nnameserver fe80::1%nowhere",
     ],
 )
-def test_one_name_server_is_enough(config: str, resolve: Resolve) -> None:
-    assert resolve("db.example", {"db.example": addresses("192.0.2.1")}, config=config) == [
+def test_one_name_server_is_enough(config: str, look_up: Resolve) -> None:
+    assert look_up("db.example", {"db.example": addresses("192.0.2.1")}, config=config) == [
         "192.0.2.1"
     ]
 
 
 @pytest.mark.parametrize("reply", [error(SERVFAIL), silent, noise])
-def test_a_good_name_server_beside_a_bad_one(
-    reply: Reply, files: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files(resolv_conf="nameserver 127.0.0.1\nnameserver 127.0.0.2")
+def test_a_good_name_server_beside_a_bad_one(reply: Reply, sources: Sources) -> None:
+    config = "nameserver 127.0.0.1\nnameserver 127.0.0.2"
     good = {"db.example": after(0.05, addresses("192.0.2.1", "::1"))}
     with (
         DnsServer({"db.example": reply}) as bad,
         DnsServer(good, host="127.0.0.2", port=bad.port),
     ):
-        monkeypatch.setattr(_resolver, "_DNS_PORT", bad.port)
-        found = _resolver.resolve("db.example", Deadline(2.0))
+        found = resolve("db.example", Deadline(2.0), sources(resolv_conf=config, port=bad.port))
     assert "192.0.2.1" in found
 
 
-def test_no_name_server(files: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    files(resolv_conf="nameserver 127.0.0.9")
+def test_no_name_server(sources: Sources) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
         bound.bind(("127.0.0.8", 0))
-        monkeypatch.setattr(_resolver, "_DNS_PORT", bound.getsockname()[1])
+        made = sources(resolv_conf="nameserver 127.0.0.9", port=bound.getsockname()[1])
         with pytest.raises(ProbeFailure, match="unreachable: Connection refused") as caught:
-            _resolver.resolve("db.example", Deadline(1.0))
+            resolve("db.example", Deadline(1.0), made)
     assert caught.value.reason is Reason.DNS_FAILURE
 
 
@@ -284,28 +275,27 @@ def test_no_name_server(files: Callable[..., None], monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_search(
-    name: str, options: str, expected: list[str], files: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, options: str, expected: list[str], sources: Sources,
 ) -> None:  # fmt: skip
-    files(resolv_conf=f"nameserver 127.0.0.1\nsearch a.example b.example\n{options}")
+    config = f"nameserver 127.0.0.1\nsearch a.example b.example\n{options}"
     with DnsServer({expected[-1]: addresses("192.0.2.1")}) as server:
-        monkeypatch.setattr(_resolver, "_DNS_PORT", server.port)
-        assert _resolver.resolve(name, Deadline(1.0)) == ["192.0.2.1"]
+        made = sources(resolv_conf=config, port=server.port)
+        assert resolve(name, Deadline(1.0), made) == ["192.0.2.1"]
     assert list(dict.fromkeys(server.asked)) == expected
 
 
 @pytest.mark.parametrize(
     "name", ["x" * 64 + ".example", "a..example", "x." * 130, "bücher.example"]
 )
-def test_names_that_cannot_be(name: str, resolve: Resolve) -> None:
+def test_names_that_cannot_be(name: str, look_up: Resolve) -> None:
     with pytest.raises(ProbeFailure) as caught:
-        resolve(name, {})
+        look_up(name, {})
     assert caught.value.reason is Reason.DNS_FAILURE
 
 
 @pytest.mark.parametrize("reply", [addresses("::1"), error(SERVFAIL), silent, truncated(silent)])
-def test_leaves_no_socket_open(reply: Reply, resolve: Resolve) -> None:
+def test_leaves_no_socket_open(reply: Reply, look_up: Resolve) -> None:
     before = open_files()
     with contextlib.suppress(ProbeFailure):
-        resolve("db.example", {"db.example": reply}, timeout=0.1)
+        look_up("db.example", {"db.example": reply}, timeout=0.1)
     assert open_files() == before

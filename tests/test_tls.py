@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from healthchecker import _tls, check
+from healthchecker import check
+from healthchecker._net import tls
 from healthchecker._options import TlsOptions
 from tests.forms import Form, run
 from tests.hostile_peers import HEALTHY
@@ -348,16 +349,16 @@ def test_the_store_named_by_the_environment(form: Form, files: dict[str, str]) -
 
 def test_the_order_of_the_stores(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
     def subjects() -> list[object]:
-        context = _tls.make_context(TlsOptions(), "http/1.1")
+        context = tls.make_context(TlsOptions(), "http/1.1")
         return [cert["subject"] for cert in context.get_ca_certs()]
 
-    monkeypatch.setattr(_tls, "_SYSTEM_BUNDLES", (files["missing"], files["other_ca"]))
+    monkeypatch.setattr(tls, "_SYSTEM_BUNDLES", (files["missing"], files["other_ca"]))
     monkeypatch.setenv("SSL_CERT_FILE", files["ca"])
     (of_environment,) = subjects()
     monkeypatch.delenv("SSL_CERT_FILE")
     (of_system,) = subjects()
     assert of_environment != of_system
-    monkeypatch.setattr(_tls, "_SYSTEM_BUNDLES", (files["missing"],))
+    monkeypatch.setattr(tls, "_SYSTEM_BUNDLES", (files["missing"],))
     assert len(subjects()) == certifi.contents().count("BEGIN CERTIFICATE")
 
 

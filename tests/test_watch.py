@@ -19,12 +19,14 @@ from typing import Any, TypedDict
 
 import pytest
 
-from healthchecker import BadArgumentError, HealthServer, _awatch, awatch, watch
+from healthchecker import AsyncWatch, BadArgumentError, HealthServer, awatch, watch
 from healthchecker._check import make_prober
-from healthchecker._deadline import Cancel
+from healthchecker._net.deadline import Cancel
 from healthchecker._options import make_options
 from healthchecker._target import parse_target
-from healthchecker._watch import Threshold, Ticks, Watch, WatchOptions
+from healthchecker._watch import batches
+from healthchecker._watch.rule import Threshold, Ticks, WatchOptions
+from healthchecker._watch.watch import Watch
 from tests.support import poll
 
 
@@ -433,7 +435,7 @@ def test_out_of_file_descriptors_is_a_failure_and_passes() -> None:
 # The asynchronous form.
 
 
-async def collect(reports: _awatch.AsyncWatch, count: int) -> list[bool]:
+async def collect(reports: AsyncWatch, count: int) -> list[bool]:
     seen = []
     async for report in reports:
         seen.append(report)
@@ -641,6 +643,6 @@ def test_async_without_a_thread_to_be_had_waits_for_one(monkeypatch: pytest.Monk
             return await collect(reports, 2)
 
     with Pool(1) as pool, service(200) as target:
-        monkeypatch.setattr(_awatch, "_pool", lambda: pool)
+        monkeypatch.setattr(batches, "_pool", lambda: pool)
         assert run(program(target.url)) == [True, True]
         assert len(refused) == 3

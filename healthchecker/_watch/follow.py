@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from healthchecker._check import make_prober
-from healthchecker._deadline import Cancel
-from healthchecker._grpc import watch_service
-from healthchecker._grpc_codec import SERVING_STATUSES
+from healthchecker._net.deadline import Cancel
 from healthchecker._options import CheckOptions
-from healthchecker._prober import Prober
+from healthchecker._probers.grpc.call import watch_service
+from healthchecker._probers.grpc.codec import SERVING_STATUSES
+from healthchecker._probers.prober import Prober
 from healthchecker._result import CheckResult, Reason
 from healthchecker._target import Target
-from healthchecker._watch import Observation, Threshold, Watch, WatchOptions
+from healthchecker._watch.rule import Observation, Threshold, WatchOptions
+from healthchecker._watch.watch import Watch
 
 # In the manner of gRPC's "Connection Backoff Protocol", with a shorter maximum: seconds.
 _FIRST_BACKOFF = 1.0

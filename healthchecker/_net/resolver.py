@@ -17,14 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from healthchecker import _dns
-from healthchecker._deadline import Deadline
-from healthchecker._result import Phase, ProbeFailure, Reason
+from healthchecker._net import dns
+from healthchecker._net.connect import open_tcp
+from healthchecker._net.deadline import Deadline
+from healthchecker._result import ProbeFailure, Reason
 
-HOSTS = Path("/etc/hosts")
-RESOLV_CONF = Path("/etc/resolv.conf")
-
-_DNS_PORT = 53
 _MAX_NAMESERVERS = 3  # resolv.conf(5)
 _MAX_FILE_BYTES = 1 << 20
 _MAX_UDP_BYTES = 4096
@@ -56,17 +53,31 @@ class ResolverConfig:
         return [*searched, name]
 
 
-def resolve(host: str, deadline: Deadline) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class ResolverSources:
+    """Where names are looked up."""
+
+    hosts: Path = Path("/etc/hosts")
+    resolv_conf: Path = Path("/etc/resolv.conf")
+    dns_port: int = 53
+
+
+SYSTEM = ResolverSources()
+
+
+def resolve(host: str, deadline: Deadline, sources: ResolverSources = SYSTEM) -> list[str]:
     """Return the IP addresses of `host`, in the order in which to try them; never none."""
     literal = _literal(host)
     if literal is not None:
         return [literal]
-    deadline.phase = Phase.LOOKUP
     name = host.lower()
     if name.rstrip(".") == "localhost" or name.rstrip(".").endswith(".localhost"):
         return ["::1", "127.0.0.1"]  # RFC 6761, section 6.3
-    found = _from_hosts(_read(HOSTS), name.rstrip("."))
-    return found or _from_dns(name, parse_resolv_conf(_read(RESOLV_CONF)), deadline)
+    found = _from_hosts(_read(sources.hosts), name.rstrip("."))
+    if found:
+        return found
+    config = parse_resolv_conf(_read(sources.resolv_conf))
+    return _from_dns(name, config, sources.dns_port, deadline)
 
 
 def _literal(host: str) -> str | None:
@@ -122,30 +133,31 @@ def parse_resolv_conf(text: str) -> ResolverConfig:
     )
 
 
-def _from_dns(name: str, config: ResolverConfig, deadline: Deadline) -> list[str]:
+def _from_dns(name: str, config: ResolverConfig, port: int, deadline: Deadline) -> list[str]:
     failure = "no such name"
     for candidate in config.candidates(name):
         try:
-            with _Lookup(candidate, config) as lookup:
+            with _Lookup(candidate, config, port) as lookup:
                 addresses = lookup.run(deadline)
-        except (_dns.DnsMessageError, UnicodeEncodeError) as error:
-            raise ProbeFailure(Reason.DNS_FAILURE, Phase.LOOKUP, str(error)) from error
+        except (dns.DnsMessageError, UnicodeEncodeError) as error:
+            raise ProbeFailure(Reason.DNS_FAILURE, str(error)) from error
         if addresses:
             return addresses
         failure = lookup.failure or failure
-    raise ProbeFailure(Reason.DNS_FAILURE, Phase.LOOKUP, f"{name}: {failure}")
+    raise ProbeFailure(Reason.DNS_FAILURE, f"{name}: {failure}")
 
 
 class _Lookup:
     """The A and AAAA records of one absolute name, from whichever name server answers first."""
 
-    def __init__(self, name: str, config: ResolverConfig) -> None:
+    def __init__(self, name: str, config: ResolverConfig, port: int) -> None:
         self.failure = ""
         self._config = config
+        self._port = port
         self._answers: dict[bytes, tuple[str, ...]] = {}
         self._questions = {
-            _dns.question(name, kind): random.SystemRandom().getrandbits(16)
-            for kind in (_dns.TYPE_AAAA, _dns.TYPE_A)
+            dns.question(name, kind): random.SystemRandom().getrandbits(16)
+            for kind in (dns.TYPE_AAAA, dns.TYPE_A)
         }
         self._sockets: dict[int, socket.socket] = {}
         self._refused: dict[int, set[bytes]] = {}
@@ -190,7 +202,7 @@ class _Lookup:
         self._refused[sock.fileno()] = set()
         try:
             # Connected, so that only this server can answer and its refusal is heard.
-            sock.connect((server, _DNS_PORT))
+            sock.connect((server, self._port))
         except OSError as error:
             self._drop(sock.fileno(), error)
 
@@ -204,7 +216,7 @@ class _Lookup:
             try:
                 for asked, query_id in self._questions.items():
                     if asked not in self._answers and asked not in self._refused[fd]:
-                        sock.send(_dns.query(query_id, asked))
+                        sock.send(dns.query(query_id, asked))
             except BlockingIOError:
                 continue
             except OSError as error:
@@ -228,7 +240,7 @@ class _Lookup:
         if answer is None:
             self.failure = "a long answer could not be had over TCP"
             self._refused[fd].add(asked)
-        elif answer.rcode in (_dns.NOERROR, _dns.NXDOMAIN):
+        elif answer.rcode in (dns.NOERROR, dns.NXDOMAIN):
             self._answers[asked] = answer.addresses
             if answer.addresses:
                 is_ipv6 = ":" in answer.addresses[0]
@@ -246,21 +258,18 @@ class _Lookup:
             if self._questions.keys() <= self._answers.keys() | self._refused[fd]:
                 self._sockets.pop(fd).close()
 
-    def _accept(self, message: bytes) -> _dns.Answer | None:
+    def _accept(self, message: bytes) -> dns.Answer | None:
         """Decode a message; None when it is no answer to what was asked."""
         try:
-            answer = _dns.parse(message)
-        except _dns.DnsMessageError:
+            answer = dns.parse(message)
+        except dns.DnsMessageError:
             return None
         return answer if self._questions.get(answer.question) == answer.query_id else None
 
-    def _over_tcp(self, server: str, asked: bytes, deadline: Deadline) -> _dns.Answer | None:
-        # Imported here: streams resolve names, and only a truncated answer needs a stream.
-        from healthchecker._stream import open_tcp  # noqa: PLC0415
-
-        query = _dns.query(self._questions[asked], asked)
+    def _over_tcp(self, server: str, asked: bytes, deadline: Deadline) -> dns.Answer | None:
+        query = dns.query(self._questions[asked], asked)
         try:
-            with open_tcp([server], _DNS_PORT, deadline) as stream:
+            with open_tcp([server], self._port, deadline) as stream:
                 stream.write(len(query).to_bytes(2) + query)
                 length = int.from_bytes(stream.read_exactly(2))
                 return self._accept(stream.read_exactly(length))

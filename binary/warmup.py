@@ -27,7 +27,7 @@ import shlex
 import click._textwrap
 import click.shell_completion
 
-from healthchecker._cli import main
+from healthchecker._cli.main import main
 
 _ROUNDS = 20  # after some runs the interpreter has specialized the code for what it does
 

@@ -11,8 +11,8 @@ from typing import Any, NoReturn, TypeVar
 import click
 from click.core import ParameterSource
 
-from healthchecker import _render
-from healthchecker._deadline import Cancel
+from healthchecker._cli import render
+from healthchecker._net.deadline import Cancel
 from healthchecker._options import (
     MAX_SECONDS,
     CheckOptions,
@@ -354,12 +354,12 @@ def say(healthy: bool, results: Sequence[CheckResult], values: dict[str, Any]) -
     if values["quiet"]:
         return
     if values["output"] == "json":
-        write(STDOUT, _render.json_line(healthy, results))
+        write(STDOUT, render.json_line(healthy, results))
         return
     if values["verbose"]:
-        write(STDOUT, _render.text_lines(results, healthy=True))
+        write(STDOUT, render.text_lines(results, healthy=True))
     if values["verbose"] or not healthy:
-        write(STDERR, _render.text_lines(results, healthy=False))
+        write(STDERR, render.text_lines(results, healthy=False))
 
 
 def write(fd: int, text: str, cancel: Cancel | None = None) -> bool:

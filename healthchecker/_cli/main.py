@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
-from healthchecker import _render
 from healthchecker._check import check_all, make_probers
-from healthchecker._cli_options import (
+from healthchecker._cli import render
+from healthchecker._cli.options import (
     EPILOG,
     HEALTHY,
     LAST_RESORT_AFTER,
@@ -33,9 +33,9 @@ from healthchecker._cli_options import (
     usage_problem,
     write,
 )
-from healthchecker._cli_watch import wait, watch
-from healthchecker._deadline import Cancelled
-from healthchecker._grpc import list_services
+from healthchecker._cli.watch import wait, watch
+from healthchecker._net.deadline import Cancelled
+from healthchecker._probers.grpc.call import list_services
 from healthchecker._result import BadArgumentError, CheckResult, Reason
 from healthchecker._target import Target, parse_target
 from healthchecker._version import VERSION
@@ -110,9 +110,9 @@ def list_command(context: click.Context, /, **values: Any) -> int:
     )
     listed = list_services(target, options, timeout, cancel)
     if values["output"] == "json":
-        write(STDOUT, _render.list_json_line(listed.check, listed.statuses))
+        write(STDOUT, render.list_json_line(listed.check, listed.statuses))
     elif not values["quiet"]:
-        write(STDOUT, _render.list_lines(listed.statuses))
+        write(STDOUT, render.list_lines(listed.statuses))
         say(listed.check.healthy, [listed.check], values)
     return HEALTHY if listed.check.healthy else UNHEALTHY
 
@@ -124,7 +124,7 @@ cli.add_command(wait)
 def _say_overrun(targets: Sequence[Target], timeout: float, values: dict[str, Any]) -> None:
     detail = f"the check as a whole was not done within {timeout * 1000:.0f} ms"
     results = [
-        CheckResult(target.shown_as, False, Reason.TIMEOUT, detail, None, timeout)
+        CheckResult(target.label, False, Reason.TIMEOUT, detail, None, timeout)
         for target in targets
     ]
     say(False, results, values)
@@ -156,9 +156,9 @@ def _say_error(arguments: Sequence[str], reason: Reason, message: str, start: fl
     """Say what kept us from checking anything, in the form that was asked for."""
     result = CheckResult("", False, reason, message, None, time.monotonic() - start)
     if _wants_json(arguments):
-        write(STDOUT, _render.json_line(False, [result]))
+        write(STDOUT, render.json_line(False, [result]))
     else:
-        write(STDERR, f"healthchecker: {reason}: {_render.escape(message, 1000)}\n")
+        write(STDERR, f"healthchecker: {reason}: {render.escape(message, 1000)}\n")
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:

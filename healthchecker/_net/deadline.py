@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable
 from typing import Self
 
-from healthchecker._result import Phase, ProbeFailure, Reason
+from healthchecker._result import ProbeFailure, Reason
 
 
 class Cancelled(Exception):  # noqa: N818 - asked for by the caller
@@ -52,12 +52,11 @@ class Cancel:
 
 
 class Deadline:
-    """The moment at which a check is over, and the phase that it is in."""
+    """The moment at which a check is over."""
 
     def __init__(
         self, timeout: float, cancel: Cancel | None = None, start: float | None = None
     ) -> None:
-        self.phase = Phase.CONNECT
         self._timeout = timeout
         self._end = (time.monotonic() if start is None else start) + timeout
         self._cancel = cancel
@@ -66,17 +65,13 @@ class Deadline:
         """Return a deadline `timeout` seconds from now, or this one where it comes first."""
         if time.monotonic() + timeout >= self._end:
             return self
-        tighter = Deadline(timeout, self._cancel)
-        tighter.phase = self.phase
-        return tighter
+        return Deadline(timeout, self._cancel)
 
     def remaining(self) -> float:
         """Return the seconds left, never zero: a passed deadline is a `ProbeFailure`."""
         left = self._end - time.monotonic()
         if left <= 0:
-            raise ProbeFailure(
-                Reason.TIMEOUT, self.phase, f"not done within {self._timeout * 1000:.0f} ms"
-            )
+            raise ProbeFailure(Reason.TIMEOUT, f"not done within {self._timeout * 1000:.0f} ms")
         return left
 
     def wait_any(self, waits: Iterable[tuple[int, int]], limit: float | None = None) -> set[int]:

@@ -1,4 +1,4 @@
-"""The probe for http:// and https:// targets. The only module that knows httpx's transport."""
+"""The probe for http:// and https:// targets: httpx's messages, carried by httpcore's HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import cast
 import httpcore
 import httpx
 
-from healthchecker._deadline import Deadline
+from healthchecker._net.deadline import Deadline
+from healthchecker._net.stream import Stream
+from healthchecker._net.tls import make_context
 from healthchecker._options import CheckOptions, matches_json
-from healthchecker._prober import Healthy, Prober, connect
-from healthchecker._result import BadArgumentError, Phase, ProbeFailure, Reason
-from healthchecker._stream import Stream
+from healthchecker._probers.prober import Healthy, Prober, Progress, connect
+from healthchecker._result import BadArgumentError, ProbeFailure, Reason, UnexpectedAnswer
 from healthchecker._target import Target, parse_target
-from healthchecker._tls import make_context
 
 MAX_HEADER_BYTES = 32 * 1024
 MAX_HEADERS = 256
@@ -44,19 +44,19 @@ class HttpProber(Prober):
     """Sends one request on a connection of its own, and judges the whole response."""
 
     def __init__(self, target: Target, options: CheckOptions) -> None:
-        super().__init__(target.shown_as)
+        super().__init__(target.label)
         self._options = options
-        self._transport = _Transport(options)
+        self._context: ssl.SSLContext | None = None
         if target.tls:
-            self._transport.tls_context()  # a file that cannot be used is told at once
+            self._tls_context()  # a file that cannot be used is told at once
         self._target = target
         self._request = self._make_request(target, options.method, with_credentials=True)
 
-    def _ask(self, deadline: Deadline) -> Healthy:
+    def _ask(self, deadline: Deadline, progress: Progress) -> Healthy:
         target, request = self._target, self._request
         for _ in range(MAX_REDIRECTS + 1):
             try:
-                with closing(self._transport.open(target, request, deadline)) as response:
+                with closing(self._open(target, request, deadline, progress)) as response:
                     status = response.status_code
                     if status in _REDIRECTS and status not in self._options.status:
                         target, request = self._follow(target, request, response)
@@ -67,8 +67,43 @@ class HttpProber(Prober):
             except httpcore.LocalProtocolError as error:
                 raise BadArgumentError("header", "", str(error)) from error
             return Healthy(status, f"HTTP status {status}")
-        raise ProbeFailure(
-            Reason.REDIRECT, Phase.RESPONSE, f"more than {MAX_REDIRECTS} redirects", status
+        raise ProbeFailure(Reason.REDIRECT, f"more than {MAX_REDIRECTS} redirects", status)
+
+    def _tls_context(self) -> ssl.SSLContext:
+        if self._context is None:
+            self._context = make_context(self._options.tls, "http/1.1")
+        return self._context
+
+    def _open(
+        self, target: Target, request: httpx.Request, deadline: Deadline, progress: Progress
+    ) -> httpx.Response:
+        """Send the request; return the response as soon as its head is there."""
+        context = self._tls_context() if target.tls else None
+        stream = connect(target.endpoint, self._options, deadline, progress, context)
+        url = httpcore.URL(
+            scheme=request.url.raw_scheme,
+            host=request.url.raw_host,
+            port=target.endpoint.port,
+            target=request.url.raw_path,
+        )
+        network = _NetworkStream(stream)
+        connection = httpcore.HTTP11Connection(url.origin, network)
+        try:
+            response = connection.handle_request(
+                httpcore.Request(
+                    request.method,
+                    url,
+                    headers=request.headers.raw,
+                    content=cast("httpx.SyncByteStream", request.stream),
+                )
+            )
+            _check_size(response.headers)
+            network.head_is_read()
+        except BaseException:
+            connection.close()
+            raise
+        return httpx.Response(
+            response.status, headers=response.headers, stream=_Body(response, connection)
         )
 
     def _make_request(
@@ -100,20 +135,18 @@ class HttpProber(Prober):
         location = response.headers.get("location", "")
 
         def refuse(why: str) -> ProbeFailure:
-            return ProbeFailure(
-                Reason.REDIRECT, Phase.RESPONSE, f"HTTP status {status}{why}", status
-            )
+            return ProbeFailure(Reason.REDIRECT, f"HTTP status {status}{why}", status)
 
         try:
             new = parse_target(str(target.url.join(location)), target.endpoint.unix_socket)
         except (BadArgumentError, httpx.InvalidURL, ValueError) as error:
             raise refuse(" to what is no URL") from error
         if not self._options.follow_redirects:
-            raise refuse(f" to {new.shown_as}, and redirects are not followed")
+            raise refuse(f" to {new.label}, and redirects are not followed")
         if new.endpoint.host.lower() != target.endpoint.host.lower():
-            raise refuse(f" to another host: {new.shown_as}")
+            raise refuse(f" to another host: {new.label}")
         if new.scheme not in ("http", "https") or (target.tls and not new.tls):
-            raise refuse(f" to another protocol: {new.shown_as}")
+            raise refuse(f" to another protocol: {new.label}")
         method = request.method
         if (status == httpx.codes.SEE_OTHER and method != "HEAD") or (
             status in (httpx.codes.MOVED_PERMANENTLY, httpx.codes.FOUND) and method == "POST"
@@ -128,19 +161,15 @@ class HttpProber(Prober):
         options = self._options
         status = response.status_code
         if status not in options.status:
-            raise ProbeFailure(
+            raise UnexpectedAnswer(
                 Reason.UNEXPECTED_STATUS,
-                Phase.ASSERTION,
                 f"HTTP status {status}, expected {options.status.text}",
                 status,
             )
         for name, value in options.expect_header:
             if value not in response.headers.get_list(name):
-                raise ProbeFailure(
-                    Reason.UNEXPECTED_HEADER,
-                    Phase.ASSERTION,
-                    f"no header {name} with the expected value",
-                    status,
+                raise UnexpectedAnswer(
+                    Reason.UNEXPECTED_HEADER, f"no header {name} with the expected value", status
                 )
         body = _read_body(response, deadline)
         for text in options.expect_body:
@@ -156,56 +185,12 @@ class HttpProber(Prober):
                     raise _unexpected_body(f"{path} is not {expected} in the JSON body", status)
 
 
-class _Transport(httpx.BaseTransport):
-    """Carries a request over a connection of its own: httpx's messages, httpcore's HTTP/1.1."""
-
-    def __init__(self, options: CheckOptions) -> None:
-        self._options = options
-        self._context: ssl.SSLContext | None = None
-
-    def tls_context(self) -> ssl.SSLContext:
-        if self._context is None:
-            self._context = make_context(self._options.tls, "http/1.1")
-        return self._context
-
-    def open(self, target: Target, request: httpx.Request, deadline: Deadline) -> httpx.Response:
-        """Send the request; return the response as soon as its head is there."""
-        context = self.tls_context() if target.tls else None
-        stream = connect(target.endpoint, self._options, deadline, context)
-        url = httpcore.URL(
-            scheme=request.url.raw_scheme,
-            host=request.url.raw_host,
-            port=target.endpoint.port,
-            target=request.url.raw_path,
-        )
-        network = _NetworkStream(stream)
-        connection = httpcore.HTTP11Connection(url.origin, network)
-        try:
-            response = connection.handle_request(
-                httpcore.Request(
-                    request.method,
-                    url,
-                    headers=request.headers.raw,
-                    content=cast("httpx.SyncByteStream", request.stream),
-                )
-            )
-            _check_size(response.headers)
-            network.head_is_read()
-        except BaseException:
-            connection.close()
-            raise
-        return httpx.Response(
-            response.status, headers=response.headers, stream=_Body(response, connection)
-        )
-
-
 class _NetworkStream(httpcore.NetworkStream):
     """A `Stream` as httpcore wants it. The time-outs are the stream's own."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._head_bytes: float = _MAX_HEAD_BYTES
-        self._reset: ProbeFailure | None = None
 
     def head_is_read(self) -> None:
         """Lift the limit that holds until the response's head is there."""
@@ -216,19 +201,10 @@ class _NetworkStream(httpcore.NetworkStream):
             raise _invalid("the response does not come to the end of its headers")
         data = self._stream.read(int(min(max_bytes, self._head_bytes)))
         self._head_bytes -= len(data)
-        if not data and self._reset is not None:
-            raise self._reset  # the kernel tells only once
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        try:
-            self._stream.write(buffer)
-        except ProbeFailure as failure:
-            if failure.reason is Reason.CONNECTION_RESET:
-                # A server may answer without having read all; httpcore goes on to its answer.
-                self._reset = failure
-                raise httpcore.WriteError from failure
-            raise
+        self._stream.write(buffer)
 
     def close(self) -> None:
         self._stream.close()
@@ -286,8 +262,8 @@ def _has_credentials(request: httpx.Request) -> bool:
 
 
 def _invalid(message: str) -> ProbeFailure:
-    return ProbeFailure(Reason.INVALID_RESPONSE, Phase.RESPONSE, message)
+    return ProbeFailure(Reason.INVALID_RESPONSE, message)
 
 
-def _unexpected_body(message: str, status: int) -> ProbeFailure:
-    return ProbeFailure(Reason.UNEXPECTED_BODY, Phase.ASSERTION, message, status)
+def _unexpected_body(message: str, status: int) -> UnexpectedAnswer:
+    return UnexpectedAnswer(Reason.UNEXPECTED_BODY, message, status)

@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 
-from healthchecker import _render
 from healthchecker._check import check_all, make_prober, make_probers
-from healthchecker._cli_options import (
+from healthchecker._cli import render
+from healthchecker._cli.options import (
     EPILOG,
     HEALTHY,
     LAST_RESORT_AFTER,
@@ -35,10 +35,11 @@ from healthchecker._cli_options import (
     take_targets,
     write,
 )
-from healthchecker._deadline import Cancel
-from healthchecker._follow import follow
+from healthchecker._net.deadline import Cancel
 from healthchecker._result import CheckResult, Reason
-from healthchecker._watch import Observation, Watch, make_watch_options
+from healthchecker._watch.follow import follow
+from healthchecker._watch.rule import Observation, make_watch_options
+from healthchecker._watch.watch import Watch
 
 _CLEAR_LINE = "\r\x1b[K"
 _USUAL_COLUMNS = 80
@@ -134,7 +135,7 @@ def _now() -> str:
 
 
 def _text_line(result: CheckResult, _state: bool | None, changed: bool) -> str:
-    line = (_render.success_line if result.healthy else _render.failure_line)(result)
+    line = (render.success_line if result.healthy else render.failure_line)(result)
     return f"{_now()} {'' if changed else 'probe '}{line}\n"
 
 
@@ -143,7 +144,7 @@ def _json_line(result: CheckResult, state: bool | None, changed: bool) -> str:
         "time": _now(),
         "healthy": state,
         "changed": changed,
-        "check": _render.cut(_render.to_json(result)),
+        "check": render.cut(render.to_json(result)),
     }
     return json.dumps(shown) + "\n"
 
@@ -180,7 +181,7 @@ def wait(context: click.Context, /, **values: Any) -> int:
     start = time.monotonic()
     end = start + deadline
     results = [
-        CheckResult(target.shown_as, False, Reason.TIMEOUT, "not checked in time", None, deadline)
+        CheckResult(target.label, False, Reason.TIMEOUT, "not checked in time", None, deadline)
         for target in targets
     ]
     checked = False
@@ -221,4 +222,4 @@ def _status_line(results: Sequence[CheckResult], left: float) -> str:
         columns = os.get_terminal_size(STDERR).columns
     except OSError:
         columns = 0
-    return _CLEAR_LINE + _render.escape(text, (columns or _USUAL_COLUMNS) - 1)
+    return _CLEAR_LINE + render.escape(text, (columns or _USUAL_COLUMNS) - 1)

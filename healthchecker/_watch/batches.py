@@ -1,4 +1,4 @@
-"""The asyncio form of `watch()`, made for thousands of targets in one process.
+"""Probes of many watches, made together on few threads of their own.
 
 Probers are synchronous. A thread and two wake-ups of the event loop for each probe would cost more
 than the probe, so probes that are due at about the same time form a batch: one thread makes them
@@ -14,22 +14,12 @@ import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from typing import Self, Unpack
 from weakref import WeakKeyDictionary
 
-from healthchecker._deadline import Cancelled
-from healthchecker._options import OptionValues
-from healthchecker._prober import Prober
+from healthchecker._net.deadline import Cancelled
+from healthchecker._probers.prober import Prober
 from healthchecker._result import CheckResult
-from healthchecker._watch import (
-    Stop,
-    Threshold,
-    Ticks,
-    WatchOptions,
-    make_watch_options,
-    make_watched_prober,
-    probe,
-)
+from healthchecker._watch.watch import Stop, probe
 
 MAX_THREADS = 512
 """How many probes of all watches can hang at the same time before others have to wait."""
@@ -40,7 +30,7 @@ _BATCH_SIZE = 20
 _BATCH_SECONDS = 0.05
 
 
-class _Job:
+class Job:
     """One probe: waiting in a batch, on a thread, or done."""
 
     def __init__(self, prober: Prober, timeout: float, done: asyncio.Future[None]) -> None:
@@ -69,12 +59,12 @@ class _Job:
             self.done.set_result(None)
 
 
-class _Batch:
+class Batch:
     """Jobs that are due at the same time."""
 
     def __init__(self) -> None:
-        self.waiting: deque[_Job] = deque()
-        self._over: deque[_Job] = deque()
+        self.waiting: deque[Job] = deque()
+        self._over: deque[Job] = deque()
         self._unfinished = 0
         self._late = False
 
@@ -84,7 +74,7 @@ class _Batch:
         self._timer = loop.call_later(_BATCH_SECONDS, self._spread)
         self._take_thread()
 
-    def remove(self, job: _Job) -> bool:
+    def remove(self, job: Job) -> bool:
         """Take a job out; tell whether it was still waiting."""
         try:
             self.waiting.remove(job)
@@ -133,10 +123,10 @@ class _Batch:
             self._timer = self._loop.call_later(_BATCH_SECONDS, self._spread)
 
 
-_batches: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[float, _Batch]] = WeakKeyDictionary()
+_batches: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[float, Batch]] = WeakKeyDictionary()
 
 
-def _place(job: _Job, due: float, interval: float, *, first: bool) -> tuple[_Batch, float]:
+def place(job: Job, due: float, interval: float, *, first: bool) -> tuple[Batch, float]:
     """Put a job into the batch of its time slot; return the batch and when it starts.
 
     The first job of a watch may come to a later slot, up to one interval, so that watches that
@@ -159,7 +149,7 @@ def _place(job: _Job, due: float, interval: float, *, first: bool) -> tuple[_Bat
     when = index * slot
     batch = batches.get(when)
     if batch is None:
-        batch = batches[when] = _Batch()
+        batch = batches[when] = Batch()
         loop.call_at(when, partial(_start, loop, when))
     batch.waiting.append(job)
     return batch, when
@@ -177,115 +167,3 @@ def _pool() -> ThreadPoolExecutor:
 
 
 os.register_at_fork(after_in_child=_pool.cache_clear)  # the threads stay behind
-
-
-class AsyncWatch:
-    """Reports on one target until closed: what `awatch()` returns. Iterate it in one task."""
-
-    def __init__(self, prober: Prober, options: WatchOptions) -> None:
-        self._prober = prober
-        self._options = options
-        self._threshold = Threshold(options.failure_threshold)
-        self._ticks: Ticks | None = None
-        self._closed = False
-        self._job: _Job | None = None
-        self._batch: _Batch | None = None
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bool:
-        if self._job is not None:
-            if not self._job.stop.is_set:
-                raise RuntimeError("the watch is iterated already")
-            await asyncio.wait([self._job.done])  # its reader was cancelled; it ends at once
-            self._job = None
-        while not self._closed:
-            result = await self._probe()
-            if result is None:
-                break
-            report = self._threshold.feed(result.healthy)
-            if report is not None:
-                return report
-        raise StopAsyncIteration
-
-    async def _probe(self) -> CheckResult | None:
-        """Wait for the next tick and probe; return None when closed meanwhile."""
-        loop = asyncio.get_running_loop()
-        job = _Job(self._prober, self._options.request_timeout, loop.create_future())
-        now = loop.time()
-        ticks = self._ticks or Ticks(now, self._options.initial_delay, self._options.interval)
-        due = now + ticks.wait(now)
-        batch, when = _place(job, due, self._options.interval, first=self._ticks is None)
-        if self._ticks is None:
-            ticks.due = when
-            self._ticks = ticks
-        self._job, self._batch = job, batch
-        try:
-            await job.done
-        except asyncio.CancelledError:
-            job.stop.set()
-            if not batch.remove(job):
-                ticks.fired(when)
-                if not job.is_done:
-                    job.done = loop.create_future()  # for when its thread has left it
-                    raise
-            self._job = None
-            raise
-        self._job = None
-        ticks.fired(when)
-        if isinstance(job.result, BaseException):
-            raise job.result
-        return job.result
-
-    def close(self) -> None:
-        """End the watch at once, also in the middle of a wait or of a probe; from any thread."""
-        self._closed = True
-        job, batch = self._job, self._batch
-        if job is None or batch is None:
-            return
-        job.stop.set()
-
-        def wake() -> None:
-            if batch.remove(job):
-                job.finish()
-
-        try:
-            job.done.get_loop().call_soon_threadsafe(wake)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            return
-
-    async def aclose(self) -> None:
-        """Close, and return when nothing of the watch is left."""
-        self.close()
-        if self._job is not None:
-            await asyncio.wait([self._job.done])
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_exception: object) -> None:
-        await self.aclose()
-
-
-def awatch(
-    target: str,
-    *,
-    initial_delay: float = 1.0,
-    interval: float = 5.0,
-    failure_threshold: int = 2,
-    request_timeout: float = 2.0,
-    success_status: int | str = 200,
-    **options: Unpack[OptionValues],
-) -> AsyncWatch:
-    """Watch `target` as `watch()` does, in `async for`.
-
-    The clock is that of the event loop, and times count from the first iteration.
-
-    Made for many: probes that are due within a tenth of a second (a twentieth of an interval
-    shorter than 2 s) are made together, and of watches that start together only the first twenty
-    keep their initial delay; the others' first probes follow, twenty to each such slot, inside one
-    interval. Up to `MAX_THREADS` targets can hang without delaying any other.
-    """
-    settings = make_watch_options(initial_delay, interval, failure_threshold, request_timeout)
-    return AsyncWatch(make_watched_prober(target, success_status, options), settings)

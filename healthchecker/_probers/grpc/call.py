@@ -31,8 +31,11 @@ from h2.events import (
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 
-from healthchecker._deadline import Cancel, Deadline
-from healthchecker._grpc_codec import (
+from healthchecker._net.deadline import Cancel, Deadline
+from healthchecker._net.stream import Stream
+from healthchecker._net.tls import make_context
+from healthchecker._options import CheckOptions
+from healthchecker._probers.grpc.codec import (
     GOAWAY,
     MAX_FRAME_SIZE,
     STATUS_CODES,
@@ -46,12 +49,16 @@ from healthchecker._grpc_codec import (
     encode_message,
     frame_type,
 )
-from healthchecker._options import CheckOptions
-from healthchecker._prober import Healthy, Prober, connect
-from healthchecker._result import BadArgumentError, CheckResult, Phase, ProbeFailure, Reason
-from healthchecker._stream import Endpoint, Stream
-from healthchecker._target import Target
-from healthchecker._tls import make_context
+from healthchecker._probers.prober import Healthy, Prober, Progress, connect
+from healthchecker._result import (
+    BadArgumentError,
+    CheckResult,
+    Phase,
+    ProbeFailure,
+    Reason,
+    UnexpectedAnswer,
+)
+from healthchecker._target import Endpoint, Target
 
 T = TypeVar("T")
 
@@ -137,14 +144,14 @@ class GrpcProber(Prober):
     """Asks for the state of one service, or of the whole server (RPC `Check`)."""
 
     def __init__(self, target: Target, options: CheckOptions) -> None:
-        super().__init__(target.shown_as)
+        super().__init__(target.label)
         if target.scheme not in ("grpc", "grpcs"):
-            raise BadArgumentError("TARGET", target.shown_as, "not a gRPC target")
+            raise BadArgumentError("TARGET", target.label, "not a gRPC target")
         if target.url.query:
-            raise BadArgumentError("TARGET", target.shown_as, "gRPC has no query")
+            raise BadArgumentError("TARGET", target.label, "gRPC has no query")
         if len(target.service.encode()) > MAX_SERVICE_BYTES:
             raise BadArgumentError(
-                "TARGET", target.shown_as, f"a service name of more than {MAX_SERVICE_BYTES} bytes"
+                "TARGET", target.label, f"a service name of more than {MAX_SERVICE_BYTES} bytes"
             )
         self._target = target
         self._options = options
@@ -152,9 +159,11 @@ class GrpcProber(Prober):
         self._context = make_context(options.tls, "h2") if target.tls else None
         self._subject = f"service {target.service}" if target.service else "the server"
 
-    def _ask(self, deadline: Deadline) -> Healthy:
+    def _ask(self, deadline: Deadline, progress: Progress) -> Healthy:
         request = encode_check_request(self._target.service)
-        with closing(self._call("Check", request, decode_check_response, deadline)) as call:
+        with closing(
+            self._call("Check", request, decode_check_response, deadline, progress)
+        ) as call:
             return self._judge(call.only_message())
 
     def _call(
@@ -163,12 +172,13 @@ class GrpcProber(Prober):
         request: bytes,
         decode: Callable[[bytes], T],
         deadline: Deadline,
+        progress: Progress,
         *,
         max_size: int = MAX_CHECK_BYTES,
         endless: bool = False,
     ) -> _Call[T]:
         """Connect and send the request; tell the server its time, unless the call is `endless`."""
-        stream = connect(self._target.endpoint, self._options, deadline, self._context)
+        stream = connect(self._target.endpoint, self._options, deadline, progress, self._context)
         try:
             headers = [
                 (":method", "POST"),
@@ -194,9 +204,8 @@ class GrpcProber(Prober):
     def _judge(self, status: str) -> Healthy:
         if status != "SERVING":
             unknown = status == "SERVICE_UNKNOWN"
-            raise ProbeFailure(
+            raise UnexpectedAnswer(
                 Reason.UNKNOWN_SERVICE if unknown else Reason.NOT_SERVING,
-                Phase.ASSERTION,
                 f"{self._subject} is {status}",
                 status,
             )
@@ -207,26 +216,24 @@ class _ListProber(GrpcProber):
     def __init__(self, target: Target, options: CheckOptions) -> None:
         super().__init__(target, options)
         if target.service:
-            raise BadArgumentError("TARGET", target.shown_as, "a list is of all services")
+            raise BadArgumentError("TARGET", target.label, "a list is of all services")
         self.statuses: dict[str, str] = {}
 
-    def _ask(self, deadline: Deadline) -> Healthy:
+    def _ask(self, deadline: Deadline, progress: Progress) -> Healthy:
         with closing(
-            self._call("List", b"", decode_list_response, deadline, max_size=MAX_LIST_BYTES)
+            self._call(
+                "List", b"", decode_list_response, deadline, progress, max_size=MAX_LIST_BYTES
+            )
         ) as call:
             self.statuses = dict(sorted(call.only_message().items()))
         if not self.statuses:
-            raise ProbeFailure(
-                Reason.UNKNOWN_SERVICE, Phase.ASSERTION, "the server lists no service"
-            )
+            raise UnexpectedAnswer(Reason.UNKNOWN_SERVICE, "the server lists no service")
         bad = [(name, status) for name, status in self.statuses.items() if status != "SERVING"]
         if bad:
             name, status = bad[0]
             first = f"service {name}" if name else "the server"
             more = f", and {len(bad) - 1} more are not SERVING" if len(bad) > 1 else ""
-            raise ProbeFailure(
-                Reason.NOT_SERVING, Phase.ASSERTION, f"{first} is {status}{more}", status
-            )
+            raise UnexpectedAnswer(Reason.NOT_SERVING, f"{first} is {status}{more}", status)
         return Healthy("SERVING", f"{len(self.statuses)} listed, all SERVING")
 
 
@@ -248,16 +255,16 @@ class _WatchProber(GrpcProber):
             if self._watch is not None:
                 self._watch.close()
 
-    def _ask(self, deadline: Deadline) -> Healthy:
+    def _ask(self, deadline: Deadline, progress: Progress) -> Healthy:
         self._broken = True  # unless a message comes
         if self._watch is None:
             request = encode_check_request(self._target.service)
             self._watch = self._call(
-                "Watch", request, decode_check_response, deadline, endless=True
+                "Watch", request, decode_check_response, deadline, progress, endless=True
             )
             status = self._watch.next_message()
         else:
-            deadline.phase = Phase.RESPONSE
+            progress.enter(Phase.RESPONSE)
             deadline.wait_any([], 0.0)  # a peer that never pauses must not hide a Cancel
             status = self._next(self._watch, deadline)
         if status is None:
@@ -281,7 +288,7 @@ class _WatchProber(GrpcProber):
                 if failure.reason is not Reason.TIMEOUT:
                     raise
                 raise ProbeFailure(
-                    Reason.TIMEOUT, failure.phase, f"no sign of life: {failure.message}"
+                    Reason.TIMEOUT, f"no sign of life: {failure.message}"
                 ) from failure
 
 
@@ -307,7 +314,6 @@ class _Call(Generic[T]):
         self._endless = endless
         self._messages: deque[T] = deque()
         self._failure: ProbeFailure | None = None
-        self._write_failure: ProbeFailure | None = None
         self.ended = False
         """Whether nothing more will come, be it because of a failure."""
         self._tls = (":scheme", "https") in headers
@@ -372,9 +378,7 @@ class _Call(Generic[T]):
         """Read once, and take in what came: messages before a failure still count."""
         data = self._read()
         if not data:
-            self._fail(
-                self._write_failure or _invalid("connection closed before the call was over")
-            )
+            self._fail(_invalid("connection closed before the call was over"))
             return
         try:
             for frame in self._frames.feed(data):
@@ -399,7 +403,6 @@ class _Call(Generic[T]):
                 # and not every server sends an alert then.
                 raise ProbeFailure(
                     Reason.TLS_FAILURE,
-                    failure.phase,
                     "the peer closed the connection after the handshake without a word, "
                     "as if it missed or refused a client certificate",
                 ) from failure
@@ -454,7 +457,6 @@ class _Call(Generic[T]):
             self._fail(
                 ProbeFailure(
                     Reason.INVALID_RESPONSE,
-                    Phase.RESPONSE,
                     f"HTTP status {_text(status)}, which no gRPC answer has",
                     int(status) if _STATUS_CODE.fullmatch(status) else None,
                 )
@@ -479,9 +481,8 @@ class _Call(Generic[T]):
         encoded = trailers.get(b"grpc-message", b"")[: 3 * _MAX_MESSAGE_SHOWN]
         said = unquote(encoded.decode("ascii", "replace"))[:_MAX_MESSAGE_SHOWN]
         self._fail(
-            ProbeFailure(
+            UnexpectedAnswer(
                 _REASONS.get(name, Reason.UNEXPECTED_STATUS),
-                Phase.ASSERTION,
                 f"gRPC status {name}" + (f": {said}" if said else ""),
                 name,
             )
@@ -495,15 +496,8 @@ class _Call(Generic[T]):
 
     def _flush(self) -> None:
         data = self._h2.data_to_send()
-        if not data:
-            return
-        try:
+        if data:
             self._stream.write(data)
-        except ProbeFailure as failure:
-            # A peer may answer without having read all; what it says is worth more.
-            if failure.reason is not Reason.CONNECTION_RESET:
-                raise
-            self._write_failure = failure
 
 
 def _make_headers(target: Target, options: CheckOptions) -> list[tuple[str, str]]:
@@ -571,8 +565,8 @@ def _error_name(code: int) -> str:
 
 
 def _invalid(message: str) -> ProbeFailure:
-    return ProbeFailure(Reason.INVALID_RESPONSE, Phase.RESPONSE, message)
+    return ProbeFailure(Reason.INVALID_RESPONSE, message)
 
 
 def _reset(message: str) -> ProbeFailure:
-    return ProbeFailure(Reason.CONNECTION_RESET, Phase.RESPONSE, message)
+    return ProbeFailure(Reason.CONNECTION_RESET, message)

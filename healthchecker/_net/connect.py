@@ -1,0 +1,107 @@
+"""Connections: to the first of a host's addresses that answers, or to a Unix socket."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import time
+from collections.abc import Sequence
+
+from healthchecker._net.deadline import Deadline
+from healthchecker._net.stream import REASON_BY_ERRNO, Stream
+from healthchecker._result import ProbeFailure, Reason
+
+_ATTEMPT_DELAY = 0.25  # RFC 8305, section 5: Connection Attempt Delay
+_MIN_ATTEMPT_DELAY = 0.01  # the same
+
+
+def open_tcp(addresses: Sequence[str], port: int, deadline: Deadline) -> Stream:
+    """Connect to one of the addresses: each in its turn, the next when one fails or is slow.
+
+    A simple form of Happy Eyeballs (RFC 8305): a slow attempt goes on beside the next one.
+    """
+    waiting = list(reversed(addresses))
+    pending: dict[int, tuple[socket.socket, str]] = {}
+    failures: list[ProbeFailure] = []
+    next_start = 0.0
+    try:
+        while waiting or pending:
+            now = time.monotonic()
+            if waiting and (not pending or now >= next_start):
+                address = waiting.pop()
+                # Less than usual where there are so many that the last would get no time.
+                share = deadline.remaining() / (2 * (len(waiting) + 1))
+                next_start = now + max(min(_ATTEMPT_DELAY, share), _MIN_ATTEMPT_DELAY)
+                try:
+                    sock = _socket_for(address)
+                except OSError as error:
+                    failures.append(_connect_failure(error.errno, address, port))
+                    continue
+                pending[sock.fileno()] = (sock, address)
+                code = sock.connect_ex(_socket_address(address, port))
+                if code == 0:
+                    return Stream(pending.pop(sock.fileno())[0], deadline)
+                if code != errno.EINPROGRESS:
+                    pending.pop(sock.fileno())[0].close()
+                    failures.append(_connect_failure(code, address, port))
+                continue
+            limit = next_start - now if waiting else None
+            for fd in deadline.wait_any([(fd, select.POLLOUT) for fd in pending], limit):
+                sock, address = pending.pop(fd)
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if code == 0:
+                    return Stream(sock, deadline)
+                sock.close()
+                failures.append(_connect_failure(code, address, port))
+                next_start = 0.0
+    finally:
+        for sock, _ in pending.values():
+            sock.close()
+    raise failures[-1]
+
+
+def open_unix(name: str, deadline: Deadline) -> Stream:
+    """Connect to a Unix socket: a path, or a name in the abstract namespace after `@`."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    address = "\0" + name[1:] if name.startswith("@") else name
+    while True:
+        code = sock.connect_ex(address)
+        if code == 0:
+            return Stream(sock, deadline)
+        if code != errno.EAGAIN:
+            sock.close()
+            raise _connect_failure(code, name, None)
+        # The listener's queue is full, and poll() cannot tell when it no longer is.
+        try:
+            deadline.wait_any([], limit=0.01)
+        except BaseException:
+            sock.close()
+            raise
+
+
+def _socket_for(address: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def _socket_address(address: str, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
+    host, _, zone = address.partition("%")
+    if not zone:
+        return (host, port)
+    try:
+        scope = int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
+    except OSError as error:
+        raise ProbeFailure(Reason.CONNECTION_FAILED, f"no network interface {zone}") from error
+    return (host, port, 0, scope)
+
+
+def _connect_failure(code: int | None, address: str, port: int | None) -> ProbeFailure:
+    place = address if port is None else f"[{address}]:{port}" if ":" in address else None
+    return ProbeFailure(
+        REASON_BY_ERRNO.get(code or 0, Reason.CONNECTION_FAILED),
+        f"{place or f'{address}:{port}'}: {os.strerror(code or 0)}",
+    )

@@ -1,0 +1,1 @@
+"""gRPC health checking (grpc.health.v1): `Check`, `List` and `Watch`."""

@@ -1,0 +1,149 @@
+"""What every prober has in common: ask once under a deadline, and report a `CheckResult`."""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from healthchecker._net.connect import open_tcp, open_unix
+from healthchecker._net.deadline import Cancel, Deadline
+from healthchecker._net.resolver import resolve
+from healthchecker._net.stream import Stream
+from healthchecker._options import CheckOptions
+from healthchecker._result import CheckResult, Phase, ProbeFailure, Reason, UnexpectedAnswer
+from healthchecker._target import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Healthy:
+    """What a target that is healthy said."""
+
+    status: int | str | None
+    detail: str
+
+
+class Progress:
+    """The phase that a probe is in, and the time that it has spent in each."""
+
+    def __init__(self, start: float) -> None:
+        self.phase: Phase | None = None
+        self._since = start
+        self._spent: dict[Phase, float] = {}
+
+    def enter(self, phase: Phase) -> None:
+        """Begin a phase; the one before is over."""
+        self._stop(time.monotonic())
+        self.phase = phase
+
+    def end(self, now: float) -> dict[Phase, float]:
+        """Return the milliseconds spent in each phase, the last one ending `now`."""
+        self._stop(now)
+        return {phase: seconds * 1000 for phase, seconds in self._spent.items()}
+
+    def _stop(self, now: float) -> None:
+        if self.phase is not None:
+            self._spent[self.phase] = self._spent.get(self.phase, 0.0) + now - self._since
+        self._since = now
+
+
+class Prober(ABC):
+    """Asks one target how it is. May be used again and again, one probe at a time."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    def probe(
+        self, timeout: float, cancel: Cancel | None = None, start: float | None = None
+    ) -> CheckResult:
+        """Ask within `timeout` seconds from now, or from `start` (of `time.monotonic()`).
+
+        Raises `Cancelled` when `cancel` is set meanwhile; any other exception is a bug.
+        """
+        start = time.monotonic() if start is None else start
+        progress = Progress(start)
+        try:
+            healthy = self._ask(Deadline(timeout, cancel, start), progress)
+        except ProbeFailure as failure:
+            return failed(self.label, failure, progress, start)
+        now = time.monotonic()
+        return CheckResult(
+            target=self.label,
+            healthy=True,
+            reason=Reason.OK,
+            detail=healthy.detail,
+            status=healthy.status,
+            elapsed=now - start,
+            phases_ms=progress.end(now),
+        )
+
+    @abstractmethod
+    def _ask(self, deadline: Deadline, progress: Progress) -> Healthy:
+        """Ask the target; raise `ProbeFailure` when it is not healthy."""
+
+
+def failed(label: str, failure: ProbeFailure, progress: Progress, start: float) -> CheckResult:
+    """Return the result of a probe that a failure has ended."""
+    now = time.monotonic()
+    detail = failure.message
+    if progress.phase is not None and not isinstance(failure, UnexpectedAnswer):
+        detail = f"{progress.phase}: {detail}"
+    return CheckResult(
+        target=label,
+        healthy=False,
+        reason=failure.reason,
+        detail=detail,
+        status=failure.status,
+        elapsed=now - start,
+        phase=progress.phase,
+        phases_ms=progress.end(now),
+    )
+
+
+def connect(
+    endpoint: Endpoint,
+    options: CheckOptions,
+    deadline: Deadline,
+    progress: Progress,
+    context: ssl.SSLContext | None = None,
+) -> Stream:
+    """Look up, connect and, with a context, do the TLS handshake; what follows is the response.
+
+    The one place that knows the order of the phases.
+    """
+    connecting = deadline
+    if options.connect_timeout is not None:
+        connecting = deadline.tightened(options.connect_timeout)
+    if endpoint.unix_socket is not None:
+        progress.enter(Phase.CONNECT)
+        stream = open_unix(endpoint.unix_socket, connecting)
+    else:
+        progress.enter(Phase.LOOKUP)
+        addresses = resolve(endpoint.host, connecting)
+        if options.loopback_only:
+            _refuse_others_than_loopback(endpoint.host, addresses)
+        progress.enter(Phase.CONNECT)
+        stream = open_tcp(addresses, endpoint.port, connecting)
+    try:
+        if context is not None:
+            progress.enter(Phase.TLS)
+            stream.start_tls(context, options.tls.server_name or endpoint.host.rstrip("."))
+    except BaseException:
+        stream.close()
+        raise
+    progress.enter(Phase.RESPONSE)
+    stream.extend(deadline)
+    return stream
+
+
+def _refuse_others_than_loopback(host: str, addresses: Sequence[str]) -> None:
+    for address in addresses:
+        parsed = ipaddress.ip_address(address)
+        mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+        if not (mapped or parsed).is_loopback:
+            raise ProbeFailure(
+                Reason.NOT_LOOPBACK, f"{host} is {address}, which is not a loopback address"
+            )

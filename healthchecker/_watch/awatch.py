@@ -1,0 +1,125 @@
+"""The asyncio form of `watch()`, made for thousands of targets in one process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Self, Unpack
+
+from healthchecker._options import OptionValues
+from healthchecker._probers.prober import Prober
+from healthchecker._result import CheckResult
+from healthchecker._watch.batches import Batch, Job, place
+from healthchecker._watch.rule import Threshold, Ticks, WatchOptions, make_watch_options
+from healthchecker._watch.watch import make_watched_prober
+
+
+class AsyncWatch:
+    """Reports on one target until closed: what `awatch()` returns. Iterate it in one task."""
+
+    def __init__(self, prober: Prober, options: WatchOptions) -> None:
+        self._prober = prober
+        self._options = options
+        self._threshold = Threshold(options.failure_threshold)
+        self._ticks: Ticks | None = None
+        self._closed = False
+        self._job: Job | None = None
+        self._batch: Batch | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bool:
+        if self._job is not None:
+            if not self._job.stop.is_set:
+                raise RuntimeError("the watch is iterated already")
+            await asyncio.wait([self._job.done])  # its reader was cancelled; it ends at once
+            self._job = None
+        while not self._closed:
+            result = await self._probe()
+            if result is None:
+                break
+            report = self._threshold.feed(result.healthy)
+            if report is not None:
+                return report
+        raise StopAsyncIteration
+
+    async def _probe(self) -> CheckResult | None:
+        """Wait for the next tick and probe; return None when closed meanwhile."""
+        loop = asyncio.get_running_loop()
+        job = Job(self._prober, self._options.request_timeout, loop.create_future())
+        now = loop.time()
+        ticks = self._ticks or Ticks(now, self._options.initial_delay, self._options.interval)
+        due = now + ticks.wait(now)
+        batch, when = place(job, due, self._options.interval, first=self._ticks is None)
+        if self._ticks is None:
+            ticks.due = when
+            self._ticks = ticks
+        self._job, self._batch = job, batch
+        try:
+            await job.done
+        except asyncio.CancelledError:
+            job.stop.set()
+            if not batch.remove(job):
+                ticks.fired(when)
+                if not job.is_done:
+                    job.done = loop.create_future()  # for when its thread has left it
+                    raise
+            self._job = None
+            raise
+        self._job = None
+        ticks.fired(when)
+        if isinstance(job.result, BaseException):
+            raise job.result
+        return job.result
+
+    def close(self) -> None:
+        """End the watch at once, also in the middle of a wait or of a probe; from any thread."""
+        self._closed = True
+        job, batch = self._job, self._batch
+        if job is None or batch is None:
+            return
+        job.stop.set()
+
+        def wake() -> None:
+            if batch.remove(job):
+                job.finish()
+
+        try:
+            job.done.get_loop().call_soon_threadsafe(wake)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return
+
+    async def aclose(self) -> None:
+        """Close, and return when nothing of the watch is left."""
+        self.close()
+        if self._job is not None:
+            await asyncio.wait([self._job.done])
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self.aclose()
+
+
+def awatch(
+    target: str,
+    *,
+    initial_delay: float = 1.0,
+    interval: float = 5.0,
+    failure_threshold: int = 2,
+    request_timeout: float = 2.0,
+    success_status: int | str = 200,
+    **options: Unpack[OptionValues],
+) -> AsyncWatch:
+    """Watch `target` as `watch()` does, in `async for`.
+
+    The clock is that of the event loop, and times count from the first iteration.
+
+    Made for many: probes that are due within a tenth of a second (a twentieth of an interval
+    shorter than 2 s) are made together, and of watches that start together only the first twenty
+    keep their initial delay; the others' first probes follow, twenty to each such slot, inside one
+    interval. Up to `MAX_THREADS` targets can hang without delaying any other.
+    """
+    settings = make_watch_options(initial_delay, interval, failure_threshold, request_timeout)
+    return AsyncWatch(make_watched_prober(target, success_status, options), settings)
