@@ -9,44 +9,10 @@ from functools import partial
 from typing import Unpack
 
 from healthchecker._net.deadline import Cancel, Cancelled
-from healthchecker._options import (
-    CheckOptions,
-    OptionValues,
-    check_seconds,
-    make_options,
-    options_for,
-)
-from healthchecker._probers.grpc.call import GrpcProber
-from healthchecker._probers.http import HttpProber
+from healthchecker._options import OptionValues, check_seconds, make_options
 from healthchecker._probers.prober import Prober
-from healthchecker._probers.tcp import TcpProber
+from healthchecker._probers.table import make_prober, parse_target
 from healthchecker._result import CheckResult
-from healthchecker._target import Target, parse_target
-
-_PROBERS: dict[str, type[HttpProber | TcpProber | GrpcProber]] = {
-    "http": HttpProber,
-    "https": HttpProber,
-    "tcp": TcpProber,
-    "grpc": GrpcProber,
-    "grpcs": GrpcProber,
-}
-
-
-def make_probers(targets: Sequence[Target], options: CheckOptions) -> list[Prober]:
-    """Return the probers for targets that are checked together.
-
-    Options that none of them can use are a `BadArgumentError`.
-    """
-    schemes = {target.scheme for target in targets}
-    return [
-        _PROBERS[target.scheme](target, options_for(target.scheme, options, schemes))
-        for target in targets
-    ]
-
-
-def make_prober(target: Target, options: CheckOptions) -> Prober:
-    """Return the prober for one target, as `make_probers`."""
-    return make_probers([target], options)[0]
 
 
 def check(target: str, *, timeout: float = 2.0, **options: Unpack[OptionValues]) -> CheckResult:

@@ -5,23 +5,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 from healthchecker._result import BadArgumentError
 
 MAX_SECONDS = 24 * 3600.0
 
-_HTTP_ONLY = (
+REQUEST_OPTIONS = frozenset({"headers", "basic_auth"})
+"""The options of a request that carries headers or metadata."""
+HTTP_OPTIONS = REQUEST_OPTIONS | {
     "method",
     "status",
     "expect_json",
     "expect_body",
     "expect_header",
     "follow_redirects",
-)
-_REQUEST_ONLY = (*_HTTP_ONLY, "headers", "basic_auth")
-_MEANINGLESS = {"tcp": _REQUEST_ONLY, "grpc": _HTTP_ONLY, "grpcs": _HTTP_ONLY}
+}
+_SPECIAL_OPTIONS = HTTP_OPTIONS  # those that not every target has a use for
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h)?", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
@@ -96,23 +97,23 @@ class CheckOptions:
     unix_socket: str | None = None
 
 
-def options_for(scheme: str, options: CheckOptions, schemes: Iterable[str]) -> CheckOptions:
+def options_for(
+    scheme: str, usable: Mapping[str, frozenset[str]], options: CheckOptions
+) -> CheckOptions:
     """Return the options that mean something to targets of a scheme.
 
-    One that means nothing to any of the `schemes` that are checked together is refused: it would
-    be taken for a check that is made.
+    `usable` names, for each scheme that is checked together with it, the special options that it
+    has a use for. One that none of them has a use for is refused: it would be taken for a check
+    that is made.
     """
     default = CheckOptions()
-    given = {
-        field.name
-        for field in fields(options)
-        if getattr(options, field.name) != getattr(default, field.name)
-    }
-    meaningless = given.intersection(_MEANINGLESS.get(scheme, ()))
-    for name in sorted(meaningless):
-        if all(name in _MEANINGLESS.get(other, ()) for other in schemes):
-            raise BadArgumentError(name, f"{scheme}://", "such a target has no use for it")
-    return replace(options, **{name: getattr(default, name) for name in meaningless})
+    unused = {}
+    for name in sorted(_SPECIAL_OPTIONS - usable[scheme]):
+        if getattr(options, name) != getattr(default, name):
+            if not any(name in names for names in usable.values()):
+                raise BadArgumentError(name, f"{scheme}://", "such a target has no use for it")
+            unused[name] = getattr(default, name)
+    return replace(options, **unused) if unused else options
 
 
 def make_options(**values: object) -> CheckOptions:

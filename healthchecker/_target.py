@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
 
 from healthchecker._result import BadArgumentError
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_SCHEMES = ("http", "https", "tcp", "grpc", "grpcs")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
 _MAX_PORT = 65535
-_SHAPES = "http://HOST, https://HOST, tcp://HOST:PORT or grpc[s]://HOST:PORT[/SERVICE]"
+_ANY_PORT = 80  # of a target over a Unix socket, where none is used
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """What the targets of one URL scheme look like, and which options they have a use for."""
+
+    form: str
+    """How such a target is written, for people."""
+    default_port: int | None = None
+    tls: bool = False
+    has_path: bool = True
+    over_unix_socket: bool = True
+    options: frozenset[str] = frozenset()
+    """The names of options of a check, besides those that every target has a use for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +44,7 @@ class Target:
     """One thing to check."""
 
     scheme: str
+    tls: bool
     endpoint: Endpoint
     url: httpx.URL
     """Without credentials."""
@@ -40,17 +54,13 @@ class Target:
     """What people are shown: without credentials, with the Unix socket if there is one."""
 
     @property
-    def tls(self) -> bool:
-        return self.scheme in ("https", "grpcs")
-
-    @property
     def service(self) -> str:
         """The gRPC service; the empty name is the whole server (grpc.health.v1)."""
         return self.url.path.removeprefix("/")
 
 
-def parse_target(text: str, unix_socket: str | None = None) -> Target:
-    """Read a TARGET; raise `BadArgumentError` when it is none."""
+def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | None = None) -> Target:
+    """Read a TARGET of one of these schemes; raise `BadArgumentError` when it is none."""
     shown = _without_credentials(text)
     if not text.isprintable():
         raise BadArgumentError("TARGET", shown, "has a character that no URL has")
@@ -59,26 +69,30 @@ def parse_target(text: str, unix_socket: str | None = None) -> Target:
     except (httpx.InvalidURL, ValueError) as error:
         problem = "not a URL" if "@" in text else f"not a URL ({error})"
         raise BadArgumentError("TARGET", shown, problem) from error
-    if url.scheme not in _SCHEMES:
-        raise BadArgumentError("TARGET", shown, f"not {_SHAPES}")
+    scheme = schemes.get(url.scheme)
+    if scheme is None:
+        *forms, last = dict.fromkeys(scheme.form for scheme in schemes.values())
+        raise BadArgumentError("TARGET", shown, f"not {', '.join(forms)} or {last}")
     host = url.raw_host.decode("ascii").replace("%25", "%", 1)  # a zone, by RFC 6874
     if not _HOST.fullmatch(host):
         raise BadArgumentError("TARGET", shown, "has no usable host")
-    port = _DEFAULT_PORTS.get(url.scheme) if url.port is None else url.port
+    port = scheme.default_port if url.port is None else url.port
     if unix_socket is not None:
-        if url.scheme == "tcp":
-            raise BadArgumentError("TARGET", shown, "tcp:// does not go over a Unix socket")
-        port = port or _DEFAULT_PORTS["http"]
+        if not scheme.over_unix_socket:
+            problem = f"{url.scheme}:// does not go over a Unix socket"
+            raise BadArgumentError("TARGET", shown, problem)
+        port = port or _ANY_PORT
     if port is None:
         raise BadArgumentError("TARGET", shown, "needs a port")
     if not 0 < port <= _MAX_PORT:
         raise BadArgumentError("TARGET", shown, f"its port is not from 1 to {_MAX_PORT}")
-    if url.scheme == "tcp" and (url.path not in ("", "/") or url.query):
-        raise BadArgumentError("TARGET", shown, "tcp:// takes a host and a port only")
+    if not scheme.has_path and (url.path not in ("", "/") or url.query):
+        raise BadArgumentError("TARGET", shown, f"{url.scheme}:// takes a host and a port only")
     basic_auth = (url.username, url.password) if url.userinfo else None
     url = url.copy_with(userinfo=b"", fragment=None)
     return Target(
         scheme=url.scheme,
+        tls=scheme.tls,
         endpoint=Endpoint(host, port, unix_socket),
         url=url,
         basic_auth=basic_auth,

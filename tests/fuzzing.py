@@ -46,7 +46,7 @@ from healthchecker._probers.grpc.codec import (
     encode_check_request,
     encode_message,
 )
-from healthchecker._target import parse_target
+from healthchecker._probers.table import parse_target
 from tests import dns_server
 from tests.support import open_files
 

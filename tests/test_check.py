@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import pytest
 
 from healthchecker import BadArgumentError, CheckResult, Reason, _check, check
-from healthchecker._check import check_all, make_prober
+from healthchecker._check import check_all
 from healthchecker._net.deadline import Cancel, Cancelled
 from healthchecker._options import make_options
 from healthchecker._probers.prober import Prober
-from healthchecker._target import parse_target
+from healthchecker._probers.table import make_prober, parse_target
 from tests.http_service import http_service
 from tests.support import poll
 
@@ -217,8 +217,9 @@ def test_without_threads_the_targets_are_asked_in_turn(
 
 def test_a_bug_in_one_of_several_probes_is_not_swallowed(url: str) -> None:
     class Broken(Prober):
-        def _ask(self, deadline: object) -> object:  # type: ignore[override]
+        def _ask(self, deadline: object, progress: object) -> object:  # type: ignore[override]
             raise ZeroDivisionError
 
+    broken = Broken(parse_target(url), make_options())
     with pytest.raises(ZeroDivisionError):
-        check_all([prober(f"{url}/health"), Broken("broken")], 1)
+        check_all([prober(f"{url}/health"), broken], 1)

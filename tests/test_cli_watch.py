@@ -25,7 +25,7 @@ from grpc_health.v1 import health, health_pb2
 
 from healthchecker import HealthServer
 from healthchecker._options import CheckOptions
-from healthchecker._target import parse_target
+from healthchecker._probers.table import parse_target
 from healthchecker._watch.follow import follow
 from healthchecker._watch.rule import WatchOptions
 from tests.forms import PYTHON, Form, run

@@ -25,7 +25,7 @@ from healthchecker._options import OptionValues, make_options
 from healthchecker._probers.grpc import call as module
 from healthchecker._probers.grpc.call import GrpcProber, list_services, watch_service
 from healthchecker._probers.grpc.codec import MAX_SERVICES, encode_message
-from healthchecker._target import parse_target
+from healthchecker._probers.table import parse_target
 from tests.grpc_servers import (
     HEALTHY,
     NOT_SERVING,

@@ -6,7 +6,8 @@ import pytest
 
 from healthchecker import BadArgumentError
 from healthchecker._options import matches_json, parse_duration, parse_status
-from healthchecker._target import local_url, parse_target
+from healthchecker._probers.table import parse_target
+from healthchecker._target import local_url
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,9 @@ from typing import Any, TypedDict
 import pytest
 
 from healthchecker import AsyncWatch, BadArgumentError, HealthServer, awatch, watch
-from healthchecker._check import make_prober
 from healthchecker._net.deadline import Cancel
 from healthchecker._options import make_options
-from healthchecker._target import parse_target
+from healthchecker._probers.table import make_prober, parse_target
 from healthchecker._watch import batches
 from healthchecker._watch.rule import Threshold, Ticks, WatchOptions
 from healthchecker._watch.watch import Watch

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from healthchecker._check import check_all, make_probers
+from healthchecker._check import check_all
 from healthchecker._cli import render
 from healthchecker._cli.options import (
     EPILOG,
@@ -36,8 +36,9 @@ from healthchecker._cli.options import (
 from healthchecker._cli.watch import wait, watch
 from healthchecker._net.deadline import Cancelled
 from healthchecker._probers.grpc.call import list_services
+from healthchecker._probers.table import make_probers, parse_target
 from healthchecker._result import BadArgumentError, CheckResult, Reason
-from healthchecker._target import Target, parse_target
+from healthchecker._target import Target
 from healthchecker._version import VERSION
 
 

@@ -19,8 +19,9 @@ from healthchecker._options import (
     make_options,
     parse_duration,
 )
+from healthchecker._probers.table import parse_target
 from healthchecker._result import BadArgumentError, CheckResult
-from healthchecker._target import Target, local_url, parse_target
+from healthchecker._target import Target, local_url
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from healthchecker._check import check_all, make_prober, make_probers
+from healthchecker._check import check_all
 from healthchecker._cli import render
 from healthchecker._cli.options import (
     EPILOG,
@@ -36,6 +36,7 @@ from healthchecker._cli.options import (
     write,
 )
 from healthchecker._net.deadline import Cancel
+from healthchecker._probers.table import make_prober, make_probers
 from healthchecker._result import CheckResult, Reason
 from healthchecker._watch.follow import follow
 from healthchecker._watch.rule import Observation, make_watch_options

@@ -9,7 +9,7 @@ import zlib
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import cast
+from typing import ClassVar, cast
 
 import httpcore
 import httpx
@@ -17,10 +17,10 @@ import httpx
 from healthchecker._net.deadline import Deadline
 from healthchecker._net.stream import Stream
 from healthchecker._net.tls import make_context
-from healthchecker._options import CheckOptions, matches_json
+from healthchecker._options import HTTP_OPTIONS, CheckOptions, matches_json
 from healthchecker._probers.prober import Healthy, Prober, Progress, connect
 from healthchecker._result import BadArgumentError, ProbeFailure, Reason, UnexpectedAnswer
-from healthchecker._target import Target, parse_target
+from healthchecker._target import Scheme, Target, read_target
 
 MAX_HEADER_BYTES = 32 * 1024
 MAX_HEADERS = 256
@@ -43,13 +43,16 @@ _CREDENTIALS = (b"authorization", b"cookie", b"proxy-authorization")
 class HttpProber(Prober):
     """Sends one request on a connection of its own, and judges the whole response."""
 
+    SCHEMES: ClassVar = {
+        "http": Scheme("http://HOST", 80, options=HTTP_OPTIONS),
+        "https": Scheme("https://HOST", 443, tls=True, options=HTTP_OPTIONS),
+    }
+
     def __init__(self, target: Target, options: CheckOptions) -> None:
-        super().__init__(target.label)
-        self._options = options
+        super().__init__(target, options)
         self._context: ssl.SSLContext | None = None
         if target.tls:
             self._tls_context()  # a file that cannot be used is told at once
-        self._target = target
         self._request = self._make_request(target, options.method, with_credentials=True)
 
     def _ask(self, deadline: Deadline, progress: Progress) -> Healthy:
@@ -138,14 +141,17 @@ class HttpProber(Prober):
             return ProbeFailure(Reason.REDIRECT, f"HTTP status {status}{why}", status)
 
         try:
-            new = parse_target(str(target.url.join(location)), target.endpoint.unix_socket)
+            url = target.url.join(location)
+            if url.scheme not in self.SCHEMES:
+                raise refuse(" to another protocol")
+            new = read_target(str(url), self.SCHEMES, target.endpoint.unix_socket)
         except (BadArgumentError, httpx.InvalidURL, ValueError) as error:
             raise refuse(" to what is no URL") from error
         if not self._options.follow_redirects:
             raise refuse(f" to {new.label}, and redirects are not followed")
         if new.endpoint.host.lower() != target.endpoint.host.lower():
             raise refuse(f" to another host: {new.label}")
-        if new.scheme not in ("http", "https") or (target.tls and not new.tls):
+        if target.tls and not new.tls:
             raise refuse(f" to another protocol: {new.label}")
         method = request.method
         if (status == httpx.codes.SEE_OTHER and method != "HEAD") or (

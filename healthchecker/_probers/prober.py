@@ -6,8 +6,9 @@ import ipaddress
 import ssl
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from healthchecker._net.connect import open_tcp, open_unix
 from healthchecker._net.deadline import Cancel, Deadline
@@ -15,7 +16,7 @@ from healthchecker._net.resolver import resolve
 from healthchecker._net.stream import Stream
 from healthchecker._options import CheckOptions
 from healthchecker._result import CheckResult, Phase, ProbeFailure, Reason, UnexpectedAnswer
-from healthchecker._target import Endpoint
+from healthchecker._target import Endpoint, Scheme, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,14 @@ class Progress:
 class Prober(ABC):
     """Asks one target how it is. May be used again and again, one probe at a time."""
 
-    def __init__(self, label: str) -> None:
-        self.label = label
+    SCHEMES: ClassVar[Mapping[str, Scheme]]
+    """The targets that it can ask, by URL scheme."""
+
+    def __init__(self, target: Target, options: CheckOptions) -> None:
+        """Take what to ask, and how; `BadArgumentError` where that makes no sense together."""
+        self.label = target.label
+        self._target = target
+        self._options = options
 
     def probe(
         self, timeout: float, cancel: Cancel | None = None, start: float | None = None

@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import Self, Unpack
 
-from healthchecker._check import make_prober
 from healthchecker._net.deadline import Cancel, Cancelled
 from healthchecker._options import OptionValues, make_options
 from healthchecker._probers.prober import Prober, Progress, failed
+from healthchecker._probers.table import make_prober, parse_target
 from healthchecker._result import BadArgumentError, CheckResult, Phase, ProbeFailure, Reason
-from healthchecker._target import parse_target
 from healthchecker._watch.rule import (
     Observation,
     Threshold,

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 from urllib.parse import unquote
 
 from h2.config import H2Configuration
@@ -34,7 +34,7 @@ from h2.settings import SettingCodes, Settings
 from healthchecker._net.deadline import Cancel, Deadline
 from healthchecker._net.stream import Stream
 from healthchecker._net.tls import make_context
-from healthchecker._options import CheckOptions
+from healthchecker._options import REQUEST_OPTIONS, CheckOptions
 from healthchecker._probers.grpc.codec import (
     GOAWAY,
     MAX_FRAME_SIZE,
@@ -58,7 +58,7 @@ from healthchecker._result import (
     Reason,
     UnexpectedAnswer,
 )
-from healthchecker._target import Endpoint, Target
+from healthchecker._target import Endpoint, Scheme, Target
 
 T = TypeVar("T")
 
@@ -70,6 +70,7 @@ MAX_IDLE_FRAMES = 1000
 KEEPALIVE_INTERVAL = 30.0
 """Seconds without a message after which a watched server is asked for a sign of life."""
 
+_FORM = "grpc[s]://HOST:PORT[/SERVICE]"
 _STREAM_ID = 1
 _READ_SIZE = 64 * 1024
 _MAX_MESSAGE_SHOWN = 200
@@ -143,9 +144,14 @@ def watch_service(
 class GrpcProber(Prober):
     """Asks for the state of one service, or of the whole server (RPC `Check`)."""
 
+    SCHEMES: ClassVar = {
+        "grpc": Scheme(_FORM, options=REQUEST_OPTIONS),
+        "grpcs": Scheme(_FORM, tls=True, options=REQUEST_OPTIONS),
+    }
+
     def __init__(self, target: Target, options: CheckOptions) -> None:
-        super().__init__(target.label)
-        if target.scheme not in ("grpc", "grpcs"):
+        super().__init__(target, options)
+        if target.scheme not in self.SCHEMES:
             raise BadArgumentError("TARGET", target.label, "not a gRPC target")
         if target.url.query:
             raise BadArgumentError("TARGET", target.label, "gRPC has no query")
@@ -153,8 +159,6 @@ class GrpcProber(Prober):
             raise BadArgumentError(
                 "TARGET", target.label, f"a service name of more than {MAX_SERVICE_BYTES} bytes"
             )
-        self._target = target
-        self._options = options
         self._headers = _make_headers(target, options)
         self._context = make_context(options.tls, "h2") if target.tls else None
         self._subject = f"service {target.service}" if target.service else "the server"

@@ -1,0 +1,39 @@
+"""The protocols that can be asked. A new one is a module beside this and a name in `_PROBERS`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from healthchecker._options import CheckOptions, options_for
+from healthchecker._probers.grpc.call import GrpcProber
+from healthchecker._probers.http import HttpProber
+from healthchecker._probers.prober import Prober
+from healthchecker._probers.tcp import TcpProber
+from healthchecker._target import Target, read_target
+
+_PROBERS: tuple[type[Prober], ...] = (HttpProber, TcpProber, GrpcProber)
+
+_PROBER_BY_SCHEME = {scheme: prober for prober in _PROBERS for scheme in prober.SCHEMES}
+SCHEMES = {name: scheme for prober in _PROBERS for name, scheme in prober.SCHEMES.items()}
+
+
+def parse_target(text: str, unix_socket: str | None = None) -> Target:
+    """Read a TARGET; raise `BadArgumentError` when it is none."""
+    return read_target(text, SCHEMES, unix_socket)
+
+
+def make_probers(targets: Sequence[Target], options: CheckOptions) -> list[Prober]:
+    """Return the probers for targets that are checked together.
+
+    Options that none of them can use are a `BadArgumentError`.
+    """
+    usable = {target.scheme: SCHEMES[target.scheme].options for target in targets}
+    return [
+        _PROBER_BY_SCHEME[target.scheme](target, options_for(target.scheme, usable, options))
+        for target in targets
+    ]
+
+
+def make_prober(target: Target, options: CheckOptions) -> Prober:
+    """Return the prober for one target, as `make_probers`."""
+    return make_probers([target], options)[0]
