@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.forms import FORMS, Form, require_form
+from tests.support.forms import FORMS, Form, require_form
 
 
 @pytest.fixture(params=FORMS, ids=lambda form: form.name, scope="session")

@@ -19,7 +19,7 @@ import pytest
 
 from accountservice.__main__ import STOP_LIMIT
 from accountservice.config import ConfigError, read_config
-from tests.accountservice import DOWN, UP, Service, running_service
+from tests.servers.accountservice import DOWN, UP, Service, running_service
 from tests.support import ROOT, poll
 
 

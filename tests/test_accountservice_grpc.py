@@ -21,7 +21,7 @@ from accountservice.__main__ import STOP_LIMIT
 from accountservice.grpc_server import SERVICE
 from accountservice.health import INTERVAL
 from accountservice.proto import account_pb2, account_pb2_grpc
-from tests.accountservice import BOUND, DOWN, UP, Service, running_service
+from tests.servers.accountservice import BOUND, DOWN, UP, Service, running_service
 from tests.support import ROOT, poll
 
 SERVING = health_pb2.HealthCheckResponse.SERVING

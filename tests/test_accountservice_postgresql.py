@@ -19,8 +19,14 @@ import pytest
 from accountservice.__main__ import STOP_LIMIT
 from accountservice.database import CONNECTIONS
 from accountservice.proto import account_pb2, account_pb2_grpc
-from tests.accountservice import BOUND, DOWN, UP, Service, running_service
-from tests.postgres import MAX_CONNECTIONS, PASSWORD, Cluster, find_binaries, running_cluster
+from tests.servers.accountservice import BOUND, DOWN, UP, Service, running_service
+from tests.servers.postgres import (
+    MAX_CONNECTIONS,
+    PASSWORD,
+    Cluster,
+    find_binaries,
+    running_cluster,
+)
 from tests.support import poll, require
 
 _numbers = count()

@@ -14,12 +14,12 @@ import pytest
 from healthchecker._net import connect
 from healthchecker._net.deadline import Deadline
 from healthchecker._result import ProbeFailure, Reason
-from tests import dns_server
-from tests.dns_server import DnsServer, Reply
-from tests.forms import Form, Outcome, run, undisturbed
-from tests.hostile_peers import HEALTHY
-from tests.peers import Peer, answer, silent_addresses
+from tests.servers import dns as dns_server
+from tests.servers.dns import DnsServer, Reply
+from tests.servers.peers import Peer, answer, silent_addresses
 from tests.support import open_files, require
+from tests.support.forms import Form, Outcome, run, undisturbed
+from tests.tables.hostile_http import HEALTHY
 
 GRACE = 0.15
 NAME_SERVER = "127.0.53.53"

@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.forms import COLD, SAVED, Form, Outcome, require_form, run
-from tests.http_service import http_service
+from tests.servers.http import http_service
 from tests.support import ROOT, require
+from tests.support.forms import COLD, SAVED, Form, Outcome, require_form, run
 
 _INTERPRETER, _DYNAMIC = 3, 2  # kinds of ELF segments
 _MIB = 1 << 20

@@ -17,7 +17,7 @@ from healthchecker._net.deadline import Cancel, Cancelled
 from healthchecker._options import make_options
 from healthchecker._probers.prober import Prober
 from healthchecker._probers.table import make_prober, parse_target
-from tests.http_service import http_service
+from tests.servers.http import http_service
 from tests.support import poll
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cli_cases import CASES, Case
-from tests.forms import Form, run
-from tests.http_service import http_service
+from tests.servers.http import http_service
+from tests.support.forms import Form, run
+from tests.tables.cli_cases import CASES, Case
 
 
 @pytest.fixture(scope="module")

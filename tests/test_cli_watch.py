@@ -28,16 +28,16 @@ from healthchecker._options import CheckOptions
 from healthchecker._probers.table import parse_target
 from healthchecker._watch.follow import follow
 from healthchecker._watch.rule import WatchOptions
-from tests.forms import PYTHON, Form, run
-from tests.grpc_servers import grpc_server
-from tests.http_service import http_service
+from tests.servers.grpc import grpc_server
+from tests.servers.http import http_service
 from tests.support import poll
+from tests.support.forms import PYTHON, Form, run
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 QUICK = ("--initial-delay=0", "--interval=100ms", "--timeout=100ms")
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-LATE_SIGNAL = dataclasses.replace(PYTHON, argv=(sys.executable, "-m", "tests.late_signal"))
+LATE_SIGNAL = dataclasses.replace(PYTHON, argv=(sys.executable, "-m", "tests.support.late_signal"))
 
 
 class Program:

@@ -14,12 +14,20 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.dns_server import DnsServer, addresses
-from tests.engine import build_images, container, docker, health, image, outcome, require_engine
-from tests.forms import COLD, SAVED, Form, require_form, run
-from tests.hostile_peers import HEALTHY
-from tests.peers import Peer, answer
+from tests.servers.dns import DnsServer, addresses
+from tests.servers.peers import Peer, answer
 from tests.support import poll, require
+from tests.support.engine import (
+    build_images,
+    container,
+    docker,
+    health,
+    image,
+    outcome,
+    require_engine,
+)
+from tests.support.forms import COLD, SAVED, Form, require_form, run
+from tests.tables.hostile_http import HEALTHY
 
 pytestmark = pytest.mark.usefixtures("engine")
 

@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from healthchecker._options import parse_duration
-from tests.engine import build_images, docker, outcome, require_engine, succeed
 from tests.support import ROOT, poll, require
+from tests.support.engine import build_images, docker, outcome, require_engine, succeed
 
 DEPLOY = ROOT / "deploy"
 NAME = f"healthchecker-test-{os.getpid()}"

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from healthchecker._net import dns
-from tests import dns_server
+from tests.servers import dns as dns_server
 
 
 def asked(name: str = "a.example", kind: int = dns.TYPE_A) -> dns_server.Question:

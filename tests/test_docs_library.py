@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from healthchecker import HealthServer, awatch, watch
-from tests.http_service import http_service
+from tests.servers.http import http_service
 from tests.support import ROOT
 
 TEXT = (ROOT / "docs/library.md").read_text()

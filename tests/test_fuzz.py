@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from healthchecker._probers import http
-from tests.fuzzing import fuzz
+from tests.support.fuzzing import fuzz
 
 
 def test_short_run() -> None:

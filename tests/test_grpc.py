@@ -26,7 +26,7 @@ from healthchecker._probers.grpc import call as module
 from healthchecker._probers.grpc.call import GrpcProber, list_services, watch_service
 from healthchecker._probers.grpc.codec import MAX_SERVICES, encode_message
 from healthchecker._probers.table import parse_target
-from tests.grpc_servers import (
+from tests.servers.grpc import (
     HEALTHY,
     NOT_SERVING,
     OK_HEADERS,
@@ -50,7 +50,7 @@ from tests.grpc_servers import (
     settings_ack,
     trailers,
 )
-from tests.peers import Behaviour, Connection, Peer, blurt, close, hold, reset
+from tests.servers.peers import Behaviour, Connection, Peer, blurt, close, hold, reset
 from tests.support import poll
 
 LIMIT = 0.4

@@ -26,7 +26,7 @@ from healthchecker._probers.grpc.codec import (
     encode_message,
     frame_type,
 )
-from tests.grpc_servers import list_response
+from tests.servers.grpc import list_response
 
 FRAMES = [
     PingFrame(0, b"12345678").serialize(),

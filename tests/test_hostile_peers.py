@@ -7,9 +7,9 @@ import ssl
 import pytest
 import trustme
 
-from tests.forms import Form, Outcome, run, undisturbed
-from tests.hostile_peers import HOSTILE, Hostile
-from tests.peers import Peer
+from tests.servers.peers import Peer
+from tests.support.forms import Form, Outcome, run, undisturbed
+from tests.tables.hostile_http import HOSTILE, Hostile
 
 GRACE = 0.15
 """Seconds by which the whole process may exceed its time limit."""

@@ -8,8 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.forms import COLD, SAVED, require_form
 from tests.support import ROOT, require
+from tests.support.forms import COLD, SAVED, require_form
 
 _INIT = """#!/busybox sh
 /busybox ifconfig lo 127.0.0.1 up

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from healthchecker._cli.main import main
-from tests.forms import PYTHON, Form, run
-from tests.http_service import http_service
+from tests.servers.http import http_service
 from tests.support import open_files
+from tests.support.forms import PYTHON, Form, run
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 
 from healthchecker import Reason
 from healthchecker._cli.main import cli
-from tests.accountservice import UP, running_service
+from tests.servers.accountservice import UP, running_service
 from tests.support import ROOT
 
 README = (ROOT / "README.md").read_text()

@@ -13,7 +13,7 @@ import pytest
 from healthchecker._net.deadline import Deadline
 from healthchecker._net.resolver import ResolverConfig, ResolverSources, parse_resolv_conf, resolve
 from healthchecker._result import ProbeFailure, Reason
-from tests.dns_server import (
+from tests.servers.dns import (
     AAAA,
     A,
     DnsServer,

@@ -21,10 +21,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from healthchecker import check
 from healthchecker._net import tls
 from healthchecker._options import TlsOptions
-from tests.forms import Form, run
-from tests.hostile_peers import HEALTHY
-from tests.peers import Peer, answer, blurt, read_a_byte
+from tests.servers.peers import Peer, answer, blurt, read_a_byte
 from tests.support import require
+from tests.support.forms import Form, run
+from tests.tables.hostile_http import HEALTHY
 
 NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)

@@ -25,8 +25,8 @@ from statistics import median
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[0] = str(ROOT)  # this file's own folder would hide the package of its name
 
-from tests.accountservice import UP, running_service  # noqa: E402
-from tests.postgres import find_binaries, running_cluster  # noqa: E402
+from tests.servers.accountservice import UP, running_service  # noqa: E402
+from tests.servers.postgres import find_binaries, running_cluster  # noqa: E402
 
 REQUIRED = 1 / 3
 """Throughput of /health / throughput of the bare route."""

@@ -47,7 +47,7 @@ from healthchecker._probers.grpc.codec import (
     encode_message,
 )
 from healthchecker._probers.table import parse_target
-from tests import dns_server
+from tests.servers import dns as dns_server
 from tests.support import open_files
 
 TIMEOUT = 0.5

@@ -1,4 +1,4 @@
-"""The table of peers that misbehave: what each does, and what a check must make of it."""
+"""The table of HTTP peers that misbehave: what each does, and what a check must make of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 
 from healthchecker import Reason
-from tests.peers import (
+from tests.servers.peers import (
     Behaviour,
     answer,
     blurt,

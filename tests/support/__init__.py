@@ -12,7 +12,7 @@ import pytest
 
 T = TypeVar("T")
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def poll(condition: Callable[[], T], *, timeout: float, what: str) -> T:

@@ -26,7 +26,7 @@ from hyperframe.frame import (
 )
 
 from healthchecker._probers.grpc.codec import encode_message
-from tests.peers import Behaviour, Connection
+from tests.servers.peers import Behaviour, Connection
 
 Fields = Sequence[tuple[str, str]]
 
