@@ -45,7 +45,7 @@ quietly "${link[@]}" -o cold loader.o bootloader.o config.o "$python/libpython3.
 # ending in heap.c instead of Py_Finalize().
 "${cc[@]}" -Wall -Wextra -Werror -I. -DPy_Finalize=heap_finalize -c "$here/loader.c" -o loader-warm.o
 objcopy --redefine-sym main=loader_main bootloader.o bootloader-warm.o
-"${cc[@]}" "${core[@]}" -Wall -Wextra -Werror -c "$here/heap.c"
+"${cc[@]}" "${core[@]}" -Wall -Wextra -Werror -c "$here/heap/product/heap.c"
 sed 's/^struct _inittab/extern PyObject *PyInit__saved_heap(void);\n&/; s/{"_ast", /{"_saved_heap", PyInit__saved_heap},\n    &/' \
     config.c >config-warm.c
 grep -q '"_saved_heap"' config-warm.c

@@ -295,10 +295,11 @@ def test_a_module_that_is_missing_fails_the_build(tmp_path: Path) -> None:
     require(python.exists(), "no build/: run scripts/build-binary")
     package = tmp_path / "healthchecker"
     shutil.copytree(ROOT / "healthchecker", package)
-    with (package / "_tcp.py").open("a") as file:
+    with (package / "_probers/tcp.py").open("a") as file:
         file.write("\n\ndef late() -> None:\n    import turtle\n")
-    script, packages = ROOT / "binary/imported.py", ROOT / "build/packages"
-    command = [str(python), "-I", "-S", "-B", str(script), str(packages), str(tmp_path)]
+    script, build = ROOT / "binary/imported.py", ROOT / "binary/heap/build"
+    paths = [str(ROOT / "build/packages"), str(tmp_path), str(build)]
+    command = [str(python), "-I", "-S", "-B", str(script), *paths]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == "not in the executable: turtle, by healthchecker._probers.tcp\n"

@@ -31,7 +31,7 @@ import trustme
 
 _HTTP = b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\nconnection: close\r\n\r\n" + b'{"status":"UP"}'
 # The gRPC server that the build warms up with; binary/ is no package to import from.
-answer_grpc = runpy.run_path("binary/servers.py")["answer_grpc"]
+answer_grpc = runpy.run_path("binary/heap/build/servers.py")["answer_grpc"]
 
 # Started afresh for each run, and small: the kernel counts the memory of the process that starts a
 # program as the program's. Prints wall seconds, CPU seconds, KiB, page faults and the wait status.
