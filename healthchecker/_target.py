@@ -53,11 +53,6 @@ class Target:
     label: str
     """What people are shown: without credentials, with the Unix socket if there is one."""
 
-    @property
-    def service(self) -> str:
-        """The gRPC service; the empty name is the whole server (grpc.health.v1)."""
-        return self.url.path.removeprefix("/")
-
 
 def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | None = None) -> Target:
     """Read a TARGET of one of these schemes; raise `BadArgumentError` when it is none."""

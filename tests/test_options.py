@@ -98,12 +98,6 @@ def test_targets(text: str, host: str, port: int, shown: str) -> None:
     assert target.label in (shown, shown.replace("b\xfccher", "xn--bcher-kva"))
 
 
-def test_the_service_of_a_grpc_target() -> None:
-    assert parse_target("grpc://h:1/pkg.Service").service == "pkg.Service"
-    assert parse_target("grpc://h:1/").service == ""
-    assert parse_target("grpc://h:1").service == ""
-
-
 @pytest.mark.parametrize("path", ["", "health", "http://x/"])
 def test_a_path_begins_with_a_slash(path: str) -> None:
     with pytest.raises(BadArgumentError):

@@ -35,7 +35,7 @@ from healthchecker._cli.options import (
 )
 from healthchecker._cli.watch import wait, watch
 from healthchecker._net.deadline import Cancelled
-from healthchecker._probers.grpc.call import list_services
+from healthchecker._probers.grpc.list import list_services
 from healthchecker._probers.table import make_probers, parse_target
 from healthchecker._result import BadArgumentError, CheckResult, Reason
 from healthchecker._target import Target

@@ -6,7 +6,7 @@ import ipaddress
 import ssl
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -70,26 +70,37 @@ class Prober(ABC):
 
         Raises `Cancelled` when `cancel` is set meanwhile; any other exception is a bug.
         """
-        start = time.monotonic() if start is None else start
-        progress = Progress(start)
-        try:
-            healthy = self._ask(Deadline(timeout, cancel, start), progress)
-        except ProbeFailure as failure:
-            return failed(self.label, failure, progress, start)
-        now = time.monotonic()
-        return CheckResult(
-            target=self.label,
-            healthy=True,
-            reason=Reason.OK,
-            detail=healthy.detail,
-            status=healthy.status,
-            elapsed=now - start,
-            phases_ms=progress.end(now),
-        )
+        return probe_once(self.label, self._ask, timeout, cancel, start)
 
     @abstractmethod
     def _ask(self, deadline: Deadline, progress: Progress) -> Healthy:
         """Ask the target; raise `ProbeFailure` when it is not healthy."""
+
+
+def probe_once(
+    label: str,
+    ask: Callable[[Deadline, Progress], Healthy],
+    timeout: float,
+    cancel: Cancel | None = None,
+    start: float | None = None,
+) -> CheckResult:
+    """Carry out what asks a target: for `Prober.probe`, and for what is asked in another way."""
+    start = time.monotonic() if start is None else start
+    progress = Progress(start)
+    try:
+        healthy = ask(Deadline(timeout, cancel, start), progress)
+    except ProbeFailure as failure:
+        return failed(label, failure, progress, start)
+    now = time.monotonic()
+    return CheckResult(
+        target=label,
+        healthy=True,
+        reason=Reason.OK,
+        detail=healthy.detail,
+        status=healthy.status,
+        elapsed=now - start,
+        phases_ms=progress.end(now),
+    )
 
 
 def failed(label: str, failure: ProbeFailure, progress: Progress, start: float) -> CheckResult:

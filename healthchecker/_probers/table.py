@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from healthchecker._options import CheckOptions, options_for
-from healthchecker._probers.grpc.call import GrpcProber
+from healthchecker._probers.grpc.check import GrpcProber
 from healthchecker._probers.http import HttpProber
 from healthchecker._probers.prober import Prober
 from healthchecker._probers.tcp import TcpProber

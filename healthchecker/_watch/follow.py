@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from healthchecker._net.deadline import Cancel
 from healthchecker._options import CheckOptions
-from healthchecker._probers.grpc.call import watch_service
 from healthchecker._probers.grpc.codec import SERVING_STATUSES
+from healthchecker._probers.grpc.watch import watch_service
 from healthchecker._probers.prober import Prober
 from healthchecker._probers.table import make_prober
 from healthchecker._result import CheckResult, Reason

@@ -25,7 +25,6 @@ from hyperframe.frame import (
     SettingsFrame,
 )
 
-from healthchecker._probers.grpc.codec import encode_message
 from tests.servers.peers import Behaviour, Connection
 
 Fields = Sequence[tuple[str, str]]
@@ -150,6 +149,10 @@ def ping() -> bytes:
     return PingFrame(0, b"\x00" * 8).serialize()
 
 
+def ping_ack() -> bytes:
+    return PingFrame(0, b"\x00" * 8, flags=["ACK"]).serialize()
+
+
 def push() -> bytes:
     request = hpack.Encoder().encode([(":method", "GET"), (":scheme", "http"), (":path", "/")])
     return PushPromiseFrame(1, 2, request, flags=["END_HEADERS"]).serialize()
@@ -230,26 +233,3 @@ class AliveWatch:
             if self.settings_seen == self._wanted:
                 server.send_data(1, NOT_SERVING)
             connection.send(server.data_to_send())
-
-
-class LongWatch:
-    """A behaviour that says SERVING in `count` messages of 20,000 bytes; keeps to flow control."""
-
-    def __init__(self, count: int) -> None:
-        self._messages = [encode_message(b"\x08\x01" * 10_000)] * count
-
-    def __call__(self, connection: Connection) -> None:
-        server, _ = read_call(connection)
-        server.send_headers(1, OK_HEADERS)
-        for message in self._messages:
-            while server.local_flow_control_window(1) < len(message):
-                connection.send(server.data_to_send())
-                received = connection.sock.recv(65536)
-                if not received:
-                    return
-                server.receive_data(received)
-            for start in range(0, len(message), server.max_outbound_frame_size):
-                server.send_data(1, message[start : start + server.max_outbound_frame_size])
-        server.send_headers(1, [("grpc-status", "0")], end_stream=True)
-        connection.send(server.data_to_send())
-        connection.hold()

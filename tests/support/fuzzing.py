@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -36,7 +36,7 @@ from healthchecker._net.dns import DnsMessageError
 from healthchecker._net.dns import parse as parse_dns
 from healthchecker._net.resolver import parse_resolv_conf
 from healthchecker._options import make_options, matches_json
-from healthchecker._probers.grpc.call import list_services
+from healthchecker._probers.grpc.call import CHECK, LIST, WATCH, Call
 from healthchecker._probers.grpc.codec import (
     CodecError,
     FrameReader,
@@ -46,6 +46,7 @@ from healthchecker._probers.grpc.codec import (
     encode_check_request,
     encode_message,
 )
+from healthchecker._probers.grpc.list import list_services
 from healthchecker._probers.table import parse_target
 from tests.servers import dns as dns_server
 from tests.support import open_files
@@ -122,15 +123,16 @@ HTTP_WORDS = (
 )
 
 
+CALL_HEADERS = ((":method", "POST"), (":path", "/"), (":scheme", "http"), (":authority", "a"))
+
+
 def _grpc_answer(
     *messages: bytes, trailers: Sequence[tuple[str, str]] = (("grpc-status", "0"),)
 ) -> bytes:
     """Return all that an HTTP/2 server says to a call."""
     client = H2Connection(H2Configuration(client_side=True))
     client.initiate_connection()
-    client.send_headers(
-        1, [(":method", "POST"), (":path", "/"), (":scheme", "http"), (":authority", "a")]
-    )
+    client.send_headers(1, CALL_HEADERS)
     client.send_data(1, encode_message(b""), end_stream=True)
     server = H2Connection(H2Configuration(client_side=False))
     server.initiate_connection()
@@ -440,6 +442,16 @@ def _read_messages(data: bytes) -> None:
     reader.finish()
 
 
+def _feed_call(data: bytes) -> None:
+    for method in (CHECK, LIST, WATCH):
+        call: Call[Any] = Call(method, CALL_HEADERS, b"")
+        for start in range(0, len(data), 4096):
+            call.feed(data[start : start + 4096])
+        call.feed(b"")
+        if not call.is_over or (call.failure is None and len(call.messages) != 1):
+            raise CaseError(f"no outcome of {method.name}: {list(call.messages)}")
+
+
 def _read_resolv_conf(data: bytes) -> None:
     parse_resolv_conf(data.decode("latin-1")).candidates("a.example")
 
@@ -458,6 +470,7 @@ _PARSERS: tuple[
     ],
     ...,
 ] = (
+    ("call", _feed_call, (), GRPC, GRPC_WORDS),
     ("frames", _read_frames, CodecError, GRPC, GRPC_WORDS),
     ("messages", _read_messages, CodecError, [encode_message(SERVING) * 3], GRPC_WORDS),
     ("check response", decode_check_response, CodecError, [SERVING, LISTED], [b"\x80", b"\xff"]),
