@@ -1,0 +1,72 @@
+"""The man page healthchecker(1), made from click's commands.
+
+man_page.py DATE    prints it; DATE (YYYY-MM-DD) is that of the version
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+
+from command_line import DEFAULT, Option, commands, general_options
+
+from healthchecker._cli.main import cli
+from healthchecker._version import VERSION
+
+
+def man_page(date: str) -> str:
+    """Return the page in the macros of man(7)."""
+    check, *others = commands()
+    lines = [
+        f'.TH HEALTHCHECKER 1 "{date}" "healthchecker {VERSION}" "User Commands"',
+        ".SH NAME",
+        r"healthchecker \- is this service healthy?",
+        ".SH SYNOPSIS",
+        rf"\fBhealthchecker\fR {_escaped(check.usage)}",
+    ]
+    for command in others:
+        lines += [".br", rf"\fBhealthchecker {command.name}\fR {_escaped(command.usage)}"]
+    lines += [".SH DESCRIPTION", *_paragraphs(str(cli.help))]
+    lines += [".SH OPTIONS", *_options([*general_options(), *check.options])]
+    known = {option.names for option in check.options}
+    lines += [".SH COMMANDS"]
+    for command in (check, *others):
+        lines += [f".SS {command.name}", *_paragraphs(command.help)]
+        if command.name != DEFAULT:
+            own = [option for option in command.options if option.names not in known]
+            lines += _options(own)
+    lines += [
+        ".SH EXIT STATUS",
+        ".TP",
+        ".B 0",
+        "All targets are healthy.",
+        ".TP",
+        ".B 1",
+        "Everything else: unhealthy, unreachable, too late, a mistake on the command line.",
+        ".SH ENVIRONMENT",
+        *_paragraphs(str(cli.epilog)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _options(options: Iterable[Option]) -> Iterator[str]:
+    for option in options:
+        names = ", ".join(rf"\fB{_escaped(name)}\fR" for name in option.names)
+        value = rf" \fI{_escaped(option.metavar)}\fR" if option.metavar else ""
+        default = f" The default is {option.default}." if option.default else ""
+        yield from (".TP", names + value, _escaped(option.help + default))
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    for paragraph in text.split("\n\n"):
+        yield ".PP"
+        yield _escaped(" ".join(paragraph.replace("\b", "").split()))
+
+
+def _escaped(text: str) -> str:
+    escaped = text.replace("\\", r"\e").replace("-", r"\-").replace("'", r"\(aq")
+    return rf"\&{escaped}" if escaped.startswith(".") else escaped
+
+
+if __name__ == "__main__":
+    sys.stdout.write(man_page(sys.argv[1]))

@@ -1,0 +1,146 @@
+"""The completions, tried in real shells, and the man page."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT, require
+
+RELEASE = ROOT / "release"
+
+
+def made(script: str, *args: str) -> str:
+    """Return what a script of the release prints."""
+    done = subprocess.run(
+        [sys.executable, RELEASE / script, *args],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def bash(line: str, folder: Path) -> list[str]:
+    script = folder / "completion.bash"
+    script.write_text(made("completions.py", "bash"))
+    words = line.split(" ")
+    asked = f"""
+        source {script}
+        COMP_WORDS=({" ".join(f"'{word}'" for word in words)})
+        COMP_CWORD={len(words) - 1}
+        _healthchecker 2>/dev/null
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(
+        ["bash", "-c", asked], capture_output=True, text=True, check=True, cwd=folder
+    )
+    return done.stdout.split()
+
+
+def fish(line: str, folder: Path) -> list[str]:
+    script = folder / "completion.fish"
+    script.write_text(made("completions.py", "fish"))
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", f"source {script}; complete -C '{line}'"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder,
+    )
+    return [offered.partition("\t")[0] for offered in done.stdout.splitlines()]
+
+
+def zsh(line: str, folder: Path) -> list[str]:
+    """Type a line and a tabulator into a zsh on a terminal, and read what it lists."""
+    (folder / "_healthchecker").write_text(made("completions.py", "zsh"))
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(folder)
+        os.execvpe("zsh", ["zsh", "-f"], {**os.environ, "TERM": "dumb", "COLUMNS": "200"})
+    seen = ""
+
+    def expect(pattern: str) -> None:
+        nonlocal seen
+        end = time.monotonic() + 20
+        while not re.search(pattern, seen):
+            ready, _, _ = select.select([terminal], [], [], max(end - time.monotonic(), 0))
+            assert ready, f"no {pattern!r} in {seen!r}"
+            seen += os.read(terminal, 65536).decode("utf-8", "replace")
+
+    try:
+        setup = (
+            "unsetopt zle prompt_cr; PS1='rea''dy> '; LISTMAX=0; fpath=($PWD $fpath); "
+            "autoload -U compinit; compinit -u -D; zstyle ':completion:*' insert-tab false; "
+            "setopt zle no_list_ambiguous; bindkey '^I' list-choices\n"
+        )
+        os.write(terminal, setup.encode())
+        expect("ready> ")  # written, not typed
+        seen = ""
+        os.write(terminal, f"{line}\t".encode())
+        expect("ready> |\\a")  # the line again below the list, or the bell for nothing
+    finally:
+        os.kill(pid, 9)
+        os.close(terminal)
+        os.waitpid(pid, 0)
+    return re.findall(r"\S+", seen)
+
+
+SHELLS = {"bash": bash, "fish": fish, "zsh": zsh}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("line", "offered", "not_offered"),
+    [
+        ("healthchecker --time", {"--timeout"}, {"--status"}),
+        ("healthchecker --failure", set(), {"--failure-threshold"}),
+        ("healthchecker watch --failure", {"--failure-threshold"}, set()),
+        ("healthchecker list --ca", {"--cacert"}, set()),
+        ("healthchecker --output ", {"text", "json"}, set()),
+        ("healthchecker --cacert ", {"ca.pem"}, set()),
+        ("healthchecker wa", {"wait", "watch"}, {"list"}),
+    ],
+)
+def test_completion(
+    shell: str, line: str, offered: set[str], not_offered: set[str], tmp_path: Path
+) -> None:
+    require(shutil.which(shell), f"no {shell}")
+    (tmp_path / "ca.pem").touch()
+    (tmp_path / "other.pem").touch()
+    found = set(SHELLS[shell](line, tmp_path))
+    assert offered <= found
+    assert not found & not_offered
+
+
+def test_man_page() -> None:
+    require(shutil.which("mandoc"), "no mandoc")
+    page = made("man_page.py", "2026-11-24")
+    lint = subprocess.run(
+        ["mandoc", "-T", "lint", "-W", "error"],
+        input=page,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert lint.returncode == 0, lint.stdout
+    shown = subprocess.run(
+        ["mandoc", "-T", "ascii"], input=page, capture_output=True, text=True, check=True
+    ).stdout
+    plain = re.sub(".\b", "", shown)
+    for words in (
+        "healthchecker - is this service healthy?",
+        "--expect-json",
+        "--failure-threshold",
+    ):
+        assert words in plain
