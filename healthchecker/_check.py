@@ -16,7 +16,7 @@ from healthchecker._result import CheckResult
 
 
 def check(target: str, *, timeout: float = 2.0, **options: Unpack[OptionValues]) -> CheckResult:
-    """Ask once whether `target` is healthy, and know it after `timeout` seconds at the latest.
+    """Check once whether `target` is healthy; returns within `timeout` seconds.
 
     `target` is `http://…`, `https://…`, `tcp://host:port`, `grpc://host:port[/service]` or
     `grpcs://…`. An unhealthy or unreachable target is a result like any other. A bad argument

@@ -111,7 +111,8 @@ def options_for(
     for name in sorted(_SPECIAL_OPTIONS - usable[scheme]):
         if getattr(options, name) != getattr(default, name):
             if not any(name in names for names in usable.values()):
-                raise BadArgumentError(name, f"{scheme}://", "such a target has no use for it")
+                kind = "HTTP and gRPC" if name in REQUEST_OPTIONS else "HTTP"
+                raise BadArgumentError(name, f"{scheme}://", f"applies to {kind} targets only")
             unused[name] = getattr(default, name)
     return replace(options, **unused) if unused else options
 
@@ -136,7 +137,7 @@ def _make(given: OptionValues) -> CheckOptions:
     if key is not None and cert is None:
         raise BadArgumentError("key", key, "needs a certificate beside it")
     if given.get("insecure") and given.get("cacert") is not None:
-        raise BadArgumentError("cacert", given.get("cacert"), "contradicts insecure")
+        raise BadArgumentError("cacert", given.get("cacert"), "cannot be combined with insecure")
     connect_timeout = given.get("connect_timeout")
     if connect_timeout is not None:
         connect_timeout = check_seconds("connect_timeout", connect_timeout)

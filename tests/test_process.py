@@ -102,7 +102,7 @@ _HANG = """
 import ctypes, os
 from functools import partial
 from operator import call
-from healthchecker._cli import main
+from healthchecker._cli.commands import check
 from healthchecker.__main__ import run
 
 def hang(*_):
@@ -110,7 +110,7 @@ def hang(*_):
     # Both in C: the alarm ends the first, and no byte code comes where it would be heard.
     tuple(map(call, [partial(ctypes.CDLL(None).sleep, 10), partial(os.read, reading, 1)]))
 
-main.make_probers = hang
+check.make_probers = hang
 run()
 """
 
@@ -120,16 +120,6 @@ def test_an_alarm_just_before_a_call_that_hangs_comes_again() -> None:
     outcome = run(hanging, ["--timeout", "300ms", "http://127.0.0.1:1/"], timeout=10)
     assert outcome.code == 1
     assert ": timeout: the check as a whole was not done within 300 ms" in outcome.stderr
-
-
-@pytest.fixture
-def handlers() -> Iterator[None]:
-    """Put the handlers of signals back."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
-    before = {number: signal.getsignal(number) for number in numbers}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 COMMANDS = [

@@ -310,7 +310,7 @@ def test_who_is_trusted(
         ("--cert={client_cert} --key={other_key}", "matching"),
         ("--cert={client_cert} --key={client_key_encrypted}", "unencrypted"),
         ("--key={client_key}", "needs a certificate"),
-        ("--insecure --cacert={ca}", "contradict"),
+        ("--insecure --cacert={ca}", "cannot be combined"),
     ],
 )
 def test_files_that_cannot_be_used(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 from healthchecker._result import CheckResult
 
 MAX_OUTPUT_BYTES = 4095
 """Docker keeps 4,096 bytes of a check's output; all of ours stays below."""
+
+CLEAR_LINE = "\r\x1b[K"
+"""Takes the terminal back to the start of a line with nothing on it."""
 
 _MAX_PART = 400
 _MAX_PARTS_SHORT = (400, 120, 40)
@@ -81,6 +85,27 @@ def list_json_line(check: CheckResult, statuses: dict[str, str]) -> str:
     )
 
 
+def watch_line(result: CheckResult, _state: bool | None, *, changed: bool) -> str:
+    """Return the line of `watch` for one probe; the time is now."""
+    line = (success_line if result.healthy else failure_line)(result)
+    return f"{_now()} {'' if changed else 'probe '}{line}\n"
+
+
+def watch_json_line(result: CheckResult, state: bool | None, *, changed: bool) -> str:
+    """Return the JSON object of `watch` for one probe; `state` is None while it is not known."""
+    shown = {"time": _now(), "healthy": state, "changed": changed, "check": cut(to_json(result))}
+    return json.dumps(shown) + "\n"
+
+
+def status_line(results: Sequence[CheckResult], left: float, columns: int) -> str:
+    """Return what `wait` waits for, on a line of the terminal that the next one overwrites."""
+    waiting = [result for result in results if not result.healthy]
+    more = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
+    first = waiting[0]
+    text = f"waiting {max(left, 0):.0f} s for {first.target}{more}: {first.reason}: {first.detail}"
+    return CLEAR_LINE + escape(text, columns - 1)
+
+
 def list_lines(statuses: dict[str, str]) -> str:
     """Return a line for each service, status first; the nameless one is the whole server."""
     return _lines(
@@ -129,6 +154,10 @@ def _as_many_as_fit(total: int, make: Callable[[int], dict[str, object]]) -> str
 
 def _is_healthy(check: dict[str, object]) -> bool:
     return bool(check["healthy"])
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _milliseconds(result: CheckResult) -> float:

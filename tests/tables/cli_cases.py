@@ -369,18 +369,20 @@ CASES = [
     Case("unknown output", "--output xml", 1, stderr=usage(".*--output.*'xml' is not one of .*")),
     Case("status that is none", "--status ok", 1, stderr=usage("--status: 'ok': not .*")),
     Case("status backwards", "--status 300-200", 1, stderr=usage("--status: '300-200': .*")),
-    Case("quiet and verbose", "-q -v", 1, stderr=usage("--quiet contradicts --verbose")),
+    Case(
+        "quiet and verbose", "-q -v", 1, stderr=usage("--quiet cannot be combined with --verbose")
+    ),
     Case(
         "a target and a port",
         "http://127.0.0.1/ --port 1",
         1,
-        stderr=usage("a TARGET contradicts --port"),
+        stderr=usage("--port cannot be combined with a TARGET"),
     ),
     Case(
         "insecure and an authority",
         "--insecure --cacert /nonexistent",
         1,
-        stderr=usage("--insecure contradicts --cacert"),
+        stderr=usage("--insecure cannot be combined with --cacert"),
     ),
     Case(
         "a key alone",
@@ -401,13 +403,13 @@ CASES = [
         "a status of tcp",
         "tcp://127.0.0.1:1 --status 204",
         1,
-        stderr=usage("--status: 'tcp://': such a target has no use for it"),
+        stderr=usage("--status: 'tcp://': applies to HTTP targets only"),
     ),
     Case(
         "a header for tcp",
         ["tcp://127.0.0.1:1", "-H", "A: b"],
         1,
-        stderr=usage("--header: 'tcp://': such a target has no use for it"),
+        stderr=usage("--header: 'tcp://': applies to HTTP and gRPC targets only"),
     ),
     Case(
         "a status of one of two",

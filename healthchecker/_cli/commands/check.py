@@ -1,0 +1,33 @@
+"""`healthchecker check`, which is also what runs when no command is named."""
+
+from __future__ import annotations
+
+import click
+
+from healthchecker._check import check_all
+from healthchecker._cli.invocation import read_invocation
+from healthchecker._cli.options import ANY, REQUEST_OPTIONS, TARGETS
+from healthchecker._cli.parsing import Command
+from healthchecker._cli.process import HEALTHY, UNHEALTHY, Lifetime, use_small_thread_stacks
+from healthchecker._probers.table import make_probers
+
+
+def _run(context: click.Context) -> int:
+    asked = read_invocation(context, TARGETS.of(context))
+    any_is_enough = ANY.of(context)
+    with Lifetime() as lifetime:
+        lifetime.end_after(asked.timeout, asked.print_overrun)
+        probers = make_probers(asked.targets, asked.options)
+        if len(probers) > 1:
+            use_small_thread_stacks()
+        results = check_all(
+            probers, asked.timeout, any_is_enough=any_is_enough, cancel=lifetime.cancel
+        )
+        healthy = (any if any_is_enough else all)(result.healthy for result in results)
+        asked.output.print_results(healthy, results)
+    return HEALTHY if healthy else UNHEALTHY
+
+
+CHECK = Command(
+    "check", _run, (TARGETS, ANY, *REQUEST_OPTIONS), help="Check once. This is the default command."
+)

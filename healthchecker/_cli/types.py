@@ -1,0 +1,121 @@
+"""The types of options: from the text of an argument or a variable to a value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from healthchecker._options import MAX_SECONDS, parse_duration
+
+_MAX_PORT = 65535
+
+
+class Port(click.ParamType[int, object]):
+    """A TCP port."""
+
+    name = "port"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) <= _MAX_PORT):
+            self.fail(f"{text!r} is not a port from 1 to {_MAX_PORT}", param, ctx)
+        return int(text)
+
+
+class Duration(click.ParamType[float, object]):
+    """Seconds, from text such as `500ms`, `2s`, `1m` or a bare number."""
+
+    name = "duration"
+
+    def __init__(self, *, zero: bool = False) -> None:
+        self._zero = zero
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            seconds = parse_duration(str(value))
+        except ValueError as error:
+            self.fail(f"{value!r} is {error}", param, ctx)
+        if seconds > MAX_SECONDS or (seconds == 0 and not self._zero):
+            least = "from 0" if self._zero else "more than 0"
+            self.fail(f"{value!r} is not {least} and at most 24h", param, ctx)
+        return seconds
+
+
+class Lines(click.ParamType[str, object]):
+    """A text; a variable may hold several, one per line."""
+
+    name = "text"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        return str(value)
+
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        return _lines(rv)
+
+
+class Pair(click.ParamType[tuple[str, str], object]):
+    """Two texts with a separator between. The value may be a secret and is never shown."""
+
+    def __init__(self, separator: str, form: str) -> None:
+        self.name = form
+        self._separator = separator
+        self._form = form
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        first, separator, second = str(value).partition(self._separator)
+        if not separator or not first.strip():
+            self.fail(f"the value is not of the form '{self._form}'", param, ctx)
+        return self.clean(first, second)
+
+    def clean(self, first: str, second: str) -> tuple[str, str]:
+        """Return the two as they are meant."""
+        return (first.strip(), second)
+
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        return _lines(rv)
+
+
+class Field(Pair):
+    """`N: v`, a header or metadata; the white space around both does not count."""
+
+    def __init__(self) -> None:
+        super().__init__(":", "N: v")
+
+    def clean(self, first: str, second: str) -> tuple[str, str]:
+        return (first.strip(), second.strip())
+
+
+class Credentials(Pair):
+    """`USER:PASSWORD` of basic authentication; the password is taken as it is."""
+
+    def __init__(self) -> None:
+        super().__init__(":", "USER:PASSWORD")
+
+
+class OutputFormat(click.ParamType[bool, object]):
+    """`text` or `json`: whether the output is JSON."""
+
+    name = "format"
+    _choice = click.Choice(["text", "json"])
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        return self._choice.get_metavar(param, ctx)
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> bool:
+        return self._choice.convert(value, param, ctx) == "json"
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines that say something: a block of YAML ends with a line feed."""
+    return [line for line in text.split("\n") if line.strip()]
