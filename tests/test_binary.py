@@ -297,7 +297,7 @@ def test_a_module_that_is_missing_fails_the_build(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "healthchecker", package)
     with (package / "_probers/tcp.py").open("a") as file:
         file.write("\n\ndef late() -> None:\n    import turtle\n")
-    script, build = ROOT / "binary/imported.py", ROOT / "binary/heap/build"
+    script, build = ROOT / "binary/program/imported.py", ROOT / "binary/heap/build"
     paths = [str(ROOT / "build/packages"), str(tmp_path), str(build)]
     command = [str(python), "-I", "-S", "-B", str(script), *paths]
     done = subprocess.run(command, check=False, capture_output=True, text=True)

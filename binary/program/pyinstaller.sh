@@ -4,19 +4,21 @@
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
+binary=$(dirname "$here")
+root=$(dirname "$binary")
 cd "$1"
-python/python -I -S -B "$here/imported.py" packages "$here/.." "$here/heap/build" >modules.txt
+python/python -I -S -B "$here/imported.py" packages "$root" "$binary/heap/build" >modules.txt
 printf '%s\n' never_called servers start unused >>modules.txt
 
-bootloader=sources/pyinstaller/PyInstaller/bootloader/Linux-64bit-intel
+bootloader=tools/pyinstaller/PyInstaller/bootloader/Linux-64bit-intel
 mkdir -p "$bootloader"
 rm -rf work/cold work/warm
 for entry in heap/product/cold.py heap/build/warm.py; do
     name=$(basename "$entry" .py)
     cp "link/$name" "$bootloader/run"
     env -i PATH="$PATH" HOME="$PWD/work" PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=0 PYTHONDONTWRITEBYTECODE=1 \
-        PYTHONPATH="sources/pyinstaller:tools:packages:$here/..:$here/heap/build:$here/heap/product" \
-        MODULES="$PWD/modules.txt" ENTRY="$here/$entry" \
+        PYTHONPATH="tools/pyinstaller:tools:packages:$root:$binary/heap/build:$binary/heap/product" \
+        MODULES="$PWD/modules.txt" ENTRY="$binary/$entry" \
         python/python -m PyInstaller --noconfirm --workpath "work/$name" --distpath work \
         "$here/healthchecker.spec" >"$name.log" 2>&1 || { tail "$name.log" >&2; exit 1; }
     mv "work/$name/healthchecker/$name" "work/$name.new"

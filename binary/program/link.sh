@@ -10,7 +10,7 @@ python=$(realpath "$2")
 mkdir -p "$3"
 cd "$3"
 cc=(gcc -O2 -fno-pie -fcf-protection=none -ffunction-sections -fdata-sections "-ffile-prefix-map=$bootloader=bootloader"
-    "-ffile-prefix-map=$here=binary" "-ffile-prefix-map=$python/../sources/cpython=cpython")
+    "-ffile-prefix-map=$(dirname "$here")=binary" "-ffile-prefix-map=$python/source=cpython")
 
 # The bootloader, and what takes the place of its dlopen and of its use of the environment.
 sed -n 's/^ *_IMPORT_FUNCTION(\(\w*\)).*/\1/p' "$bootloader/pyi_dylib_python.c" |
@@ -33,8 +33,8 @@ for library in ssl crypto; do
 done
 libraries=("$python"/Modules/_hacl/*.a -L. -lssl -lcrypto -lz -lzstd -lm)
 link=(gcc -static -no-pie -s -Wl,--gc-sections,--wrap=setlocale)
-core=(-DPy_BUILD_CORE "-I$python" "-I$python/../sources/cpython/Include"
-    "-I$python/../sources/cpython/Include/internal")
+core=(-DPy_BUILD_CORE "-I$python" "-I$python/source/Include"
+    "-I$python/source/Include/internal")
 # The linker warns that the static libc would load plug-ins for name look-up; ours uses none.
 quietly() { "$@" 2>warnings || { cat warnings >&2; return 1; }; }
 
@@ -45,7 +45,7 @@ quietly "${link[@]}" -o cold loader.o bootloader.o config.o "$python/libpython3.
 # ending in heap.c instead of Py_Finalize().
 "${cc[@]}" -Wall -Wextra -Werror -I. -DPy_Finalize=heap_finalize -c "$here/loader.c" -o loader-warm.o
 objcopy --redefine-sym main=loader_main bootloader.o bootloader-warm.o
-"${cc[@]}" "${core[@]}" -Wall -Wextra -Werror -c "$here/heap/product/heap.c"
+"${cc[@]}" "${core[@]}" -Wall -Wextra -Werror -c "$here/../heap/product/heap.c"
 sed 's/^struct _inittab/extern PyObject *PyInit__saved_heap(void);\n&/; s/{"_ast", /{"_saved_heap", PyInit__saved_heap},\n    &/' \
     config.c >config-warm.c
 grep -q '"_saved_heap"' config-warm.c

@@ -9,6 +9,7 @@ PYTHON_SHA256=93e583f243454e6e9e4588ca2c2662206ad961659863277afcdb96801647d640
 PYINSTALLER=6.22.3
 PYINSTALLER_SHA256=05eb2f5615503e72939a7224d68b4aff572c6b0438ee4a17d0a4b481f399362d
 
+rm -rf "$1"  # nothing of an earlier version
 mkdir -p "$1"
 cd "$1"
 
@@ -35,13 +36,3 @@ sha256sum --check --strict - <<END
 $PYTHON_SHA256  python${PYTHON%.*}_$PYTHON.orig.tar.xz
 $PYINSTALLER_SHA256  pyinstaller-$PYINSTALLER.tar.gz
 END
-rm -rf cpython pyinstaller  # what apt has verified needs no second check
-dpkg-source --no-check -x "python${PYTHON%.*}_$PYTHON"-*.dsc cpython >/dev/null
-mkdir pyinstaller
-tar -xzf "pyinstaller-$PYINSTALLER.tar.gz" -C pyinstaller --strip-components=1
-
-# At each start PyInstaller looks for eggs beside the executable. There are none, nor is there a
-# directory of its own for them to be in.
-bootstrap=pyinstaller/PyInstaller/loader/pyiboot01_bootstrap.py
-sed -i 's/for entry in os.listdir(sys._MEIPASS):/for entry in ():/' "$bootstrap"
-grep -q 'for entry in ():' "$bootstrap"
