@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 import httpx
 
@@ -12,7 +13,16 @@ from healthchecker._result import BadArgumentError
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
 _MAX_PORT = 65535
-_ANY_PORT = 80  # of a target over a Unix socket, where none is used
+_MAX_UNIX_PATH = 107  # sun_path in unix(7), less the final NUL
+_ANY_PORT = 80  # of a target over a Unix socket or at a path, where none is used
+
+
+class Place(Enum):
+    """What stands after the scheme of a URL."""
+
+    HOST = "a host, and a port perhaps"
+    SOCKET = "the path of a Unix socket, or a name in the abstract namespace after `@`"
+    FILE = "the path of a file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +34,8 @@ class Scheme:
     default_port: int | None = None
     tls: bool = False
     has_path: bool = True
+    has_query: bool = True
+    place: Place = Place.HOST
     over_unix_socket: bool = True
     options: frozenset[str] = frozenset()
     """The names of options of a check, besides those that every target has a use for."""
@@ -53,6 +65,21 @@ class Target:
     label: str
     """What people are shown: without credentials, with the Unix socket if there is one."""
 
+    @property
+    def path(self) -> str:
+        """The path of the URL, decoded; that on this machine, where the target is one."""
+        return self.url.path
+
+    @property
+    def user(self) -> str:
+        """The user of the URL; empty where there is none."""
+        return self.basic_auth[0] if self.basic_auth else ""
+
+    @property
+    def password(self) -> str:
+        """The password of the URL; empty where there is none."""
+        return self.basic_auth[1] if self.basic_auth else ""
+
 
 def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | None = None) -> Target:
     """Read a TARGET of one of these schemes; raise `BadArgumentError` when it is none."""
@@ -68,19 +95,16 @@ def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | Non
     if scheme is None:
         *forms, last = dict.fromkeys(scheme.form for scheme in schemes.values())
         raise BadArgumentError("TARGET", shown, f"not {', '.join(forms)} or {last}")
-    host = url.raw_host.decode("ascii").replace("%25", "%", 1)  # a zone, by RFC 6874
-    if not _HOST.fullmatch(host):
-        raise BadArgumentError("TARGET", shown, "has no usable host")
-    port = scheme.default_port if url.port is None else url.port
-    if unix_socket is not None:
-        if not scheme.over_unix_socket:
-            problem = f"{url.scheme}:// does not go over a Unix socket"
-            raise BadArgumentError("TARGET", shown, problem)
-        port = port or _ANY_PORT
-    if port is None:
-        raise BadArgumentError("TARGET", shown, "needs a port")
-    if not 0 < port <= _MAX_PORT:
-        raise BadArgumentError("TARGET", shown, f"its port is not from 1 to {_MAX_PORT}")
+    if not scheme.has_query and (url.query or url.fragment):
+        shown = re.split("[?#]", shown)[0]  # libpq has passwords there
+        raise BadArgumentError("TARGET", shown, f"{url.scheme}:// takes nothing after ? or #")
+    if "\0" in url.username + url.password or ("\0" in url.path and not scheme.has_query):
+        raise BadArgumentError("TARGET", shown, "has a NUL")
+    if unix_socket is not None and not scheme.over_unix_socket:
+        raise BadArgumentError("TARGET", shown, f"{url.scheme}:// does not go over a Unix socket")
+    if scheme.place is not Place.HOST:
+        return _local_target(url, shown, scheme)
+    endpoint = _read_endpoint(url, shown, scheme, unix_socket)
     if not scheme.has_path and (url.path not in ("", "/") or url.query):
         raise BadArgumentError("TARGET", shown, f"{url.scheme}:// takes a host and a port only")
     basic_auth = (url.username, url.password) if url.userinfo else None
@@ -88,10 +112,42 @@ def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | Non
     return Target(
         scheme=url.scheme,
         tls=scheme.tls,
-        endpoint=Endpoint(host, port, unix_socket),
+        endpoint=endpoint,
         url=url,
         basic_auth=basic_auth,
         label=str(url) if unix_socket is None else f"{url} over {unix_socket}",
+    )
+
+
+def _read_endpoint(url: httpx.URL, shown: str, scheme: Scheme, unix_socket: str | None) -> Endpoint:
+    host = url.raw_host.decode("ascii").replace("%25", "%", 1)  # a zone, by RFC 6874
+    if not _HOST.fullmatch(host):
+        raise BadArgumentError("TARGET", shown, "has no usable host")
+    port = scheme.default_port if url.port is None else url.port
+    if unix_socket is not None:
+        port = port or _ANY_PORT
+    if port is None:
+        raise BadArgumentError("TARGET", shown, "needs a port")
+    if not 0 < port <= _MAX_PORT:
+        raise BadArgumentError("TARGET", shown, f"its port is not from 1 to {_MAX_PORT}")
+    return Endpoint(host, port, unix_socket)
+
+
+def _local_target(url: httpx.URL, shown: str, scheme: Scheme) -> Target:
+    path = url.path
+    is_socket = scheme.place is Place.SOCKET
+    is_abstract = is_socket and path.startswith("@") and path != "@"
+    if url.netloc not in (b"", b"localhost") or not (is_abstract or path.startswith("/")):
+        raise BadArgumentError("TARGET", shown, f"not of the form {scheme.form}")
+    if is_socket and len(path.encode()) > _MAX_UNIX_PATH:
+        raise BadArgumentError("TARGET", shown, f"longer than {_MAX_UNIX_PATH} bytes")
+    return Target(
+        scheme=url.scheme,
+        tls=False,
+        endpoint=Endpoint("localhost", _ANY_PORT, path if is_socket else None),
+        url=url,
+        basic_auth=None,
+        label=f"{url.scheme}:{path}" if is_abstract else f"{url.scheme}://{path}",
     )
 
 

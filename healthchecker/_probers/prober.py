@@ -18,6 +18,9 @@ from healthchecker._options import CheckOptions
 from healthchecker._result import CheckResult, Phase, ProbeFailure, Reason, UnexpectedAnswer
 from healthchecker._target import Endpoint, Scheme, Target
 
+DEFAULT_USER = "healthchecker"
+"""Who asks, where a protocol wants a name and the target has none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Healthy:

@@ -7,11 +7,17 @@ from collections.abc import Sequence
 from healthchecker._options import CheckOptions, options_for
 from healthchecker._probers.grpc.check import GrpcProber
 from healthchecker._probers.http import HttpProber
+from healthchecker._probers.postgresql import PostgresqlProber
 from healthchecker._probers.prober import Prober
 from healthchecker._probers.tcp import TcpProber
 from healthchecker._target import Target, read_target
 
-_PROBERS: tuple[type[Prober], ...] = (HttpProber, TcpProber, GrpcProber)
+_PROBERS: tuple[type[Prober], ...] = (
+    HttpProber,
+    TcpProber,
+    GrpcProber,
+    PostgresqlProber,
+)
 
 _PROBER_BY_SCHEME = {scheme: prober for prober in _PROBERS for scheme in prober.SCHEMES}
 SCHEMES = {name: scheme for prober in _PROBERS for name, scheme in prober.SCHEMES.items()}

@@ -33,7 +33,7 @@ class Cluster:
     """One PostgreSQL server on a free port, with the role `accounts` and `PASSWORD`."""
 
     def __init__(self, binaries: Path, directory: Path) -> None:
-        self._binaries = binaries
+        self.binaries = binaries
         self._directory = directory
         # PostgreSQL refuses to run as root.
         self._user = "postgres" if os.geteuid() == 0 else None
@@ -41,19 +41,19 @@ class Cluster:
             shutil.chown(directory, self._user)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
-        self._run("initdb", "--auth=trust", "--username=admin", "--no-sync", "-D", self._data)
+        self._run("initdb", "--auth=trust", "--username=admin", "--no-sync", "-D", str(self.data))
         hba = "host all admin 127.0.0.1/32 trust\nhost all accounts 127.0.0.1/32 scram-sha-256\n"
-        Path(self._data, "pg_hba.conf").write_text(hba)
+        (self.data / "pg_hba.conf").write_text(hba)
         self.start()
         with self.connect() as admin:
             admin.execute(f"CREATE ROLE accounts LOGIN PASSWORD '{PASSWORD}'")
 
     @property
-    def _data(self) -> str:
-        return str(self._directory / "data")
+    def data(self) -> Path:
+        return self._directory / "data"
 
     def _run(self, name: str, *arguments: str) -> None:
-        command = [str(self._binaries / name), *arguments]
+        command = [str(self.binaries / name), *arguments]
         subprocess.run(
             command, user=self._user, cwd=self._directory, check=True, capture_output=True
         )
@@ -79,8 +79,11 @@ class Cluster:
     def url(self, name: str) -> str:
         return f"postgresql://accounts:p%25ss%2Fw%3Ard%40@127.0.0.1:{self.port}/{name}"
 
-    def start(self) -> None:
-        """Start, on the port of the last time, and return when connections are accepted."""
+    def start(self, *, accepts: bool = True, **changed: str) -> None:
+        """Start, on the port of the last time, and return when connections are accepted.
+
+        With `accepts=False` return as soon as the port is listened on. `changed` are settings.
+        """
         if not self.port:
             with socket.create_server(("127.0.0.1", 0)) as free:
                 self.port = free.getsockname()[1]
@@ -93,12 +96,13 @@ class Cluster:
             "superuser_reserved_connections": 0,
             "max_wal_senders": 0,
             "dynamic_shared_memory_type": "mmap",  # in its own directory, not in /dev/shm
+            **changed,
         }
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    str(self._binaries / "postgres"),
-                    *("-D", self._data),
+                    str(self.binaries / "postgres"),
+                    *("-D", str(self.data)),
                     *(f"--{name}={value}" for name, value in settings.items()),
                 ],
                 user=self._user,
@@ -106,14 +110,24 @@ class Cluster:
                 stdout=log,
                 stderr=log,
             )
-        poll(self._accepts, timeout=20, what="PostgreSQL accepts connections")
+        ready = self._accepts if accepts else self._listens
+        poll(ready, timeout=20, what="PostgreSQL accepts connections")
+
+    def _listens(self) -> bool:
+        self._assert_running()
+        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port)):
+            return True
+        return False
 
     def _accepts(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, (self._directory / "log").read_text()
+        self._assert_running()
         with suppress(psycopg.OperationalError), self.connect():
             return True
         return False
+
+    def _assert_running(self) -> None:
+        assert self._process is not None
+        assert self._process.poll() is None, (self._directory / "log").read_text()
 
     def stop(self) -> None:
         """Stop as an administrator would, without waiting for clients."""

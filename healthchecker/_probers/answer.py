@@ -1,0 +1,51 @@
+"""One answer from a peer: bytes are read until a codec can tell what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from healthchecker._net.stream import Stream
+from healthchecker._result import ProbeFailure, Reason
+
+T = TypeVar("T")
+
+MAX_ANSWER_BYTES = 64 * 1024
+"""None of the answers that a check waits for is nearly as long."""
+
+MAX_SHOWN = 200
+"""How many characters of what a peer says are shown to people."""
+
+
+class CodecError(Exception):
+    """What came is no answer of this protocol. Its text says so in words for people."""
+
+
+def read_answer(stream: Stream, decode: Callable[[bytes], T | None]) -> T:
+    """Return what `decode` makes of all that has come; it returns None where more must come.
+
+    What it refuses, an answer that is too long, and an end before the answer has come are a
+    `ProbeFailure`.
+    """
+    data = b""
+    while True:
+        more = stream.read(MAX_ANSWER_BYTES - len(data))
+        if not more:
+            when = "within its answer" if data else "without an answer"
+            raise ProbeFailure(Reason.INVALID_RESPONSE, f"the peer closed the connection {when}")
+        data += more
+        try:
+            answer = decode(data)
+        except CodecError as error:
+            raise ProbeFailure(Reason.INVALID_RESPONSE, str(error)) from error
+        if answer is not None:
+            return answer
+        if len(data) >= MAX_ANSWER_BYTES:
+            raise ProbeFailure(
+                Reason.INVALID_RESPONSE, f"an answer of more than {MAX_ANSWER_BYTES} bytes"
+            )
+
+
+def text(data: bytes) -> str:
+    """Return the words of a peer, cut to what is shown."""
+    return data[:MAX_SHOWN].decode("utf-8", "replace")
