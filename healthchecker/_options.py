@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypedDict
 
 from healthchecker._result import BadArgumentError
+from healthchecker._target import Scheme
 
 MAX_SECONDS = 24 * 3600.0
 
@@ -22,7 +23,13 @@ HTTP_OPTIONS = REQUEST_OPTIONS | {
     "expect_header",
     "follow_redirects",
 }
-_SPECIAL_OPTIONS = HTTP_OPTIONS  # those that not every target has a use for
+TLS_OPTIONS = frozenset({"cacert", "cert", "key", "server_name", "insecure"})
+SPECIAL_OPTIONS = {
+    **dict.fromkeys(HTTP_OPTIONS, "HTTP"),
+    **dict.fromkeys(REQUEST_OPTIONS, "HTTP and gRPC"),
+    **dict.fromkeys(TLS_OPTIONS, "TLS"),
+}
+"""The options that not every target has a use for, and which targets have, in words."""
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h)?", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
@@ -97,6 +104,23 @@ class CheckOptions:
     unix_socket: str | None = None
 
 
+_DEFAULT = CheckOptions()
+
+
+def usable_options(scheme: Scheme, *, follow_redirects: bool) -> frozenset[str]:
+    """Return the special options that targets of a scheme have a use for."""
+    may_follow = follow_redirects and "follow_redirects" in scheme.options
+    # A redirect may lead from http to https.
+    return scheme.options | TLS_OPTIONS if scheme.tls or may_follow else scheme.options
+
+
+def not_applicable(name: str, scheme: str) -> BadArgumentError:
+    """Return the error for a special option that no target has a use for."""
+    return BadArgumentError(
+        name, f"{scheme}://", f"applies to {SPECIAL_OPTIONS[name]} targets only"
+    )
+
+
 def options_for(
     scheme: str, usable: Mapping[str, frozenset[str]], options: CheckOptions
 ) -> CheckOptions:
@@ -106,15 +130,18 @@ def options_for(
     has a use for. One that none of them has a use for is refused: it would be taken for a check
     that is made.
     """
-    default = CheckOptions()
     unused = {}
-    for name in sorted(_SPECIAL_OPTIONS - usable[scheme]):
-        if getattr(options, name) != getattr(default, name):
+    for name in sorted(SPECIAL_OPTIONS.keys() - usable[scheme]):
+        if _special(options, name) != _special(_DEFAULT, name):
             if not any(name in names for names in usable.values()):
-                kind = "HTTP and gRPC" if name in REQUEST_OPTIONS else "HTTP"
-                raise BadArgumentError(name, f"{scheme}://", f"applies to {kind} targets only")
-            unused[name] = getattr(default, name)
+                raise not_applicable(name, scheme)
+            field = "tls" if name in TLS_OPTIONS else name
+            unused[field] = getattr(_DEFAULT, field)
     return replace(options, **unused) if unused else options
+
+
+def _special(options: CheckOptions, name: str) -> object:
+    return getattr(options.tls if name in TLS_OPTIONS else options, name)
 
 
 def make_options(**values: object) -> CheckOptions:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from healthchecker import BadArgumentError, check
 from healthchecker._cli import options
 from healthchecker._cli.commands import watch
 from healthchecker._cli.main import cli
@@ -30,6 +31,15 @@ def test_every_declared_option_belongs_to_a_command() -> None:
     taken = {id(one) for command in COMMANDS for one in command.params}
     assert [one.name for one in DECLARED if id(one) not in taken] == []
     assert {type(one) for command in COMMANDS for one in command.params} == {Argument, Option}
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.1:1", "tcp://127.0.0.1:1", "grpc://[::1]:1"])
+@pytest.mark.parametrize(
+    "option", [{"cacert": "x"}, {"cert": "x"}, {"server_name": "x"}, {"insecure": True}]
+)
+def test_tls_options_without_tls_are_refused(target: str, option: dict[str, Any]) -> None:
+    with pytest.raises(BadArgumentError, match=f"{min(option)}: .* applies to TLS targets only"):
+        check(target, **option)
 
 
 class _Recorder(dict[str, Any]):

@@ -17,7 +17,7 @@ import httpx
 from healthchecker._net.deadline import Deadline
 from healthchecker._net.stream import Stream
 from healthchecker._net.tls import make_context
-from healthchecker._options import HTTP_OPTIONS, CheckOptions, matches_json
+from healthchecker._options import HTTP_OPTIONS, CheckOptions, TlsOptions, matches_json
 from healthchecker._probers.prober import Healthy, Prober, Progress, connect
 from healthchecker._result import BadArgumentError, ProbeFailure, Reason, UnexpectedAnswer
 from healthchecker._target import Scheme, Target, read_target
@@ -51,7 +51,7 @@ class HttpProber(Prober):
     def __init__(self, target: Target, options: CheckOptions) -> None:
         super().__init__(target, options)
         self._context: ssl.SSLContext | None = None
-        if target.tls:
+        if target.tls or options.tls != TlsOptions():
             self._tls_context()  # a file that cannot be used is told at once
         self._request = self._make_request(target, options.method, with_credentials=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from healthchecker._options import CheckOptions, options_for
+from healthchecker._options import CheckOptions, options_for, usable_options
 from healthchecker._probers.grpc.check import GrpcProber
 from healthchecker._probers.http import HttpProber
 from healthchecker._probers.postgresql import PostgresqlProber
@@ -33,7 +33,12 @@ def make_probers(targets: Sequence[Target], options: CheckOptions) -> list[Probe
 
     Options that none of them can use are a `BadArgumentError`.
     """
-    usable = {target.scheme: SCHEMES[target.scheme].options for target in targets}
+    usable = {
+        target.scheme: usable_options(
+            SCHEMES[target.scheme], follow_redirects=options.follow_redirects
+        )
+        for target in targets
+    }
     return [
         _PROBER_BY_SCHEME[target.scheme](target, options_for(target.scheme, usable, options))
         for target in targets

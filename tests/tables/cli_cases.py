@@ -412,6 +412,40 @@ CASES = [
         stderr=usage("--header: 'tcp://': applies to HTTP and gRPC targets only"),
     ),
     Case(
+        "an authority without TLS",
+        "--cacert missing.pem http://127.0.0.1:{port}/health",
+        1,
+        stderr=usage("--cacert: 'http://': applies to TLS targets only"),
+    ),
+    Case(
+        "insecure without TLS",
+        "--insecure grpc://127.0.0.1:{port}",
+        1,
+        stderr=usage("--insecure: 'grpc://': applies to TLS targets only"),
+    ),
+    Case(
+        "insecure without a target",
+        "--insecure --port {port}",
+        1,
+        stderr=usage("--insecure: 'http://': applies to TLS targets only"),
+    ),
+    Case(
+        "insecure for a redirect",
+        "--insecure --follow-redirects --port {port} --path /redirect/health",
+        0,
+    ),
+    Case(
+        "an authority for a redirect",
+        "--cacert missing.pem --follow-redirects --port {port}",
+        1,
+        stderr=usage("--cacert: 'missing.pem': No such file or directory"),
+    ),
+    Case(
+        "insecure for one of two",
+        "--any --insecure http://127.0.0.1:{port}/health https://127.0.0.1:{closed}/",
+        0,
+    ),
+    Case(
         "a status of one of two",
         "--status 2xx tcp://127.0.0.1:{port} http://127.0.0.1:{port}/health",
         0,
