@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from healthchecker._options import CheckOptions, options_for, usable_options
 from healthchecker._probers.grpc.check import GrpcProber
 from healthchecker._probers.http import HttpProber
+from healthchecker._probers.mysql import MysqlProber
 from healthchecker._probers.postgresql import PostgresqlProber
 from healthchecker._probers.prober import Prober
 from healthchecker._probers.tcp import TcpProber
@@ -17,6 +18,7 @@ _PROBERS: tuple[type[Prober], ...] = (
     TcpProber,
     GrpcProber,
     PostgresqlProber,
+    MysqlProber,
 )
 
 _PROBER_BY_SCHEME = {scheme: prober for prober in _PROBERS for scheme in prober.SCHEMES}

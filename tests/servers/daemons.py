@@ -1,0 +1,113 @@
+"""Real servers as processes: unprivileged, on free ports, with data that is thrown away."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.support import poll, require
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody has for now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+def program(name: str, *, folder: str | None = None) -> str:
+    """Return where a server's program is; skip the test where it is not installed."""
+    found = shutil.which(name, path=folder) if folder else shutil.which(name)
+    require(found, f"{name} is not installed")
+    return str(found)
+
+
+class Daemon:
+    """One server process and its directory."""
+
+    def __init__(
+        self, command: Sequence[str], directory: Path, env: Mapping[str, str] | None = None
+    ) -> None:
+        self.directory = directory
+        self._command = [str(word) for word in command]
+        self._env = env
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "log").read_text(errors="replace")
+
+    def start(self) -> None:
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                user=owner_of(self.directory),
+                group=None if owner_of(self.directory) is None else self.directory.group(),
+                extra_groups=None if owner_of(self.directory) is None else [],
+                cwd=self.directory,
+                env=None if self._env is None else {**os.environ, **self._env},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def listens(self, port: int) -> bool:
+        """Tell whether it listens on a port of loopback; fail when it has ended."""
+        assert self._process is not None
+        assert self._process.poll() is None, self.log
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return True
+        return False
+
+    def await_port(self, port: int, timeout: float = 20) -> None:
+        poll(lambda: self.listens(port), timeout=timeout, what=f"{self._command[0]} listens")
+
+    def pause(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """Stop as an administrator would, then by force; safe in any state."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        self._process.send_signal(signal.SIGCONT)
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+def owner_of(directory: Path) -> str | None:
+    """Return who must run what lives in a directory; None where that is who we are."""
+    owner = directory.stat().st_uid
+    return None if owner == os.geteuid() else pwd.getpwuid(owner).pw_name
+
+
+@contextmanager
+def data_directory(user: str) -> Iterator[Path]:
+    """Make a directory of a short name; it is `user`'s, where we are root and may give it away."""
+    with tempfile.TemporaryDirectory() as name:
+        if os.geteuid() == 0:
+            shutil.chown(name, user, pwd.getpwnam(user).pw_gid)
+        Path(name).chmod(0o755)
+        yield Path(name)

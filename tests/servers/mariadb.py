@@ -1,0 +1,107 @@
+"""A throw-away MariaDB server that tests may fill, block, stop and freeze."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from tests.servers.daemons import Daemon, data_directory, free_port, owner_of, program
+from tests.support import poll
+
+MAX_CONNECTIONS = 10  # the least that it takes
+MAX_CONNECT_ERRORS = 5
+
+
+class MariaDb:
+    """One MariaDB server, on all addresses and on a Unix socket."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self.socket = directory / "socket"
+        data = directory / "data"
+        self._admin = [program("mariadb-admin"), "--no-defaults", "--connect-timeout=1"]
+        self._client = [program("mariadb"), "--no-defaults", f"--socket={self.socket}", "-uroot"]
+        install = [program("mariadb-install-db"), "--no-defaults", f"--datadir={data}"]
+        install += ["--auth-root-authentication-method=normal", "--skip-test-db"]
+        subprocess.run(
+            install, user=owner_of(directory), cwd=directory, check=True, capture_output=True
+        )
+        self._daemon = Daemon(
+            [
+                program("mariadbd", folder="/usr/sbin:/usr/bin:/usr/local/sbin"),
+                "--no-defaults",
+                f"--datadir={data}",
+                f"--socket={self.socket}",
+                f"--port={self.port}",
+                "--bind-address=0.0.0.0",
+                f"--pid-file={directory / 'pid'}",
+                f"--max-connections={MAX_CONNECTIONS}",
+                f"--max-connect-errors={MAX_CONNECT_ERRORS}",
+                "--innodb-buffer-pool-size=8M",
+                "--innodb-flush-log-at-trx-commit=0",
+            ],
+            directory,
+        )
+
+    def start(self) -> None:
+        self._daemon.start()
+        poll(self._accepts, timeout=30, what="MariaDB accepts connections")
+
+    def stop(self) -> None:
+        self._daemon.stop()
+
+    def pause(self) -> None:
+        self._daemon.pause()
+
+    def resume(self) -> None:
+        self._daemon.resume()
+
+    def execute(self, statement: str) -> None:
+        """Run a statement as administrator."""
+        subprocess.run([*self._client, "-e", statement], check=True, capture_output=True)
+
+    def ping(self, *where: str) -> bool:
+        """Return the verdict of `mysqladmin ping`."""
+        done = subprocess.run([*self._admin, *where, "ping"], check=False, capture_output=True)
+        return done.returncode == 0
+
+    @contextmanager
+    def all_connections_taken(self) -> Iterator[None]:
+        """Hold every connection there is, that which is kept for administrators, too."""
+        with ExitStack() as stack:
+            for _ in range(MAX_CONNECTIONS + 1):
+                stack.enter_context(self._greeted("127.0.0.1"))
+            yield
+
+    def interrupt_handshake(self, address: str) -> None:
+        """Connect and go without a word, as a plain check of the port does."""
+        self._greeted(address).close()
+
+    def _greeted(self, address: str) -> socket.socket:
+        connection = socket.create_connection((address, self.port), timeout=10)
+        connection.recv(65536)
+        return connection
+
+    def _accepts(self) -> bool:
+        if not self._daemon.listens(self.port):
+            return False
+        with suppress(subprocess.CalledProcessError):
+            self.execute("SELECT 1")
+            return True
+        return False
+
+
+@contextmanager
+def running_mariadb() -> Iterator[MariaDb]:
+    """Make and start a server; afterwards neither a process nor a file of it is left."""
+    program("mariadb-install-db")
+    with data_directory("mysql") as directory:
+        server = MariaDb(directory)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
