@@ -1,6 +1,6 @@
 """Completions for bash, zsh and fish, made from click's commands.
 
-    completions.py SHELL    prints the file for bash, zsh or fish
+    python -m release.completions SHELL    prints the file for bash, zsh or fish
 
 Click's own need the program at each key; these are files that need nothing.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 
-from command_line import Option, commands, general_options
+from release.command_line import Option, commands, general_options
 
 _CHECK, *_OTHERS = commands()
 _GENERAL = general_options()

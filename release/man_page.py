@@ -8,10 +8,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 
-from command_line import DEFAULT, Option, commands, general_options
-
 from healthchecker._cli.main import cli
 from healthchecker._version import VERSION
+from release.command_line import DEFAULT, Option, commands, general_options
 
 
 def man_page(date: str) -> str:

@@ -16,14 +16,12 @@ import pytest
 
 from tests.support import ROOT, require
 
-RELEASE = ROOT / "release"
 
-
-def made(script: str, *args: str) -> str:
-    """Return what a script of the release prints."""
+def made(module: str, *args: str) -> str:
+    """Return what a module of the release prints."""
     done = subprocess.run(
-        [sys.executable, RELEASE / script, *args],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-m", f"release.{module}", *args],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
@@ -33,7 +31,7 @@ def made(script: str, *args: str) -> str:
 
 def bash(line: str, folder: Path) -> list[str]:
     script = folder / "completion.bash"
-    script.write_text(made("completions.py", "bash"))
+    script.write_text(made("completions", "bash"))
     words = line.split(" ")
     asked = f"""
         source {script}
@@ -50,7 +48,7 @@ def bash(line: str, folder: Path) -> list[str]:
 
 def fish(line: str, folder: Path) -> list[str]:
     script = folder / "completion.fish"
-    script.write_text(made("completions.py", "fish"))
+    script.write_text(made("completions", "fish"))
     done = subprocess.run(
         ["fish", "--no-config", "-c", f"source {script}; complete -C '{line}'"],
         capture_output=True,
@@ -63,7 +61,7 @@ def fish(line: str, folder: Path) -> list[str]:
 
 def zsh(line: str, folder: Path) -> list[str]:
     """Type a line and a tabulator into a zsh on a terminal, and read what it lists."""
-    (folder / "_healthchecker").write_text(made("completions.py", "zsh"))
+    (folder / "_healthchecker").write_text(made("completions", "zsh"))
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(folder)
@@ -125,7 +123,7 @@ def test_completion(
 
 def test_man_page() -> None:
     require(shutil.which("mandoc"), "no mandoc")
-    page = made("man_page.py", "2026-11-24")
+    page = made("man_page", "2026-11-24")
     lint = subprocess.run(
         ["mandoc", "-T", "lint", "-W", "error"],
         input=page,

@@ -1,10 +1,13 @@
 """What one check costs as a whole process: wall and CPU time, peak memory, page faults, size.
 
-    scripts/bench process [--runs N] [--limits]
+    scripts/bench process [--runs N] [--peer NAME=KIND:COMMAND] [--limits]
+                          [--json FILE] [--svg FILE]
 
-The programs check the same healthy server and take turns, run by run. Ratios are of the medians,
-with those of the first and third quartile. --limits ends with exit code 1 where dist/healthchecker
-does not keep the limits of the project.
+The programs check the same healthy servers and take turns, run by run. Ratios are of the medians,
+with those of the first and third quartile. What the machine has is measured: curl, wget, busybox,
+and a helper in Go where there is a compiler. --peer adds another program, KIND being http, https or
+grpc; its COMMAND may name {port}, {url} and {ca}. --limits ends with exit code 1 where
+dist/healthchecker does not keep the limits of the project.
 """
 
 from __future__ import annotations
@@ -14,45 +17,32 @@ import json
 import multiprocessing
 import os
 import runpy
+import shlex
 import shutil
 import socket
 import ssl
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import trustme
 
+from scripts.benchmarks.chart import Bar, Panel, svg
+from scripts.benchmarks.instructions import instructions
+from scripts.benchmarks.turns import Program, Run, Taken, start, take_turns
+
+OURS = "healthchecker"
+
+_EXECUTABLE, _COLD = "dist/healthchecker", "dist/healthchecker-cold"
 _HTTP = b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\nconnection: close\r\n\r\n" + b'{"status":"UP"}'
+_SYSTEM_STORE = Path("/etc/ssl/certs")
 # The gRPC server that the build warms up with; binary/ is no package to import from.
 answer_grpc = runpy.run_path("binary/heap/build/servers.py")["answer_grpc"]
-
-# Started afresh for each run, and small: the kernel counts the memory of the process that starts a
-# program as the program's. Prints wall seconds, CPU seconds, KiB, page faults and the wait status.
-_LAUNCHER = """
-import os, sys, time
-null = os.open(os.devnull, os.O_RDWR)
-begin = time.perf_counter()
-pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ,
-    file_actions=[(os.POSIX_SPAWN_DUP2, null, fd) for fd in range(2)])
-_, status, usage = os.wait4(pid, 0)
-wall = time.perf_counter() - begin
-print([wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, usage.ru_minflt, status])
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    wall: float
-    cpu: float
-    rss: int
-    faults: int
 
 
 def serve(listener: socket.socket, kind: str, chain: str) -> None:
@@ -97,127 +87,211 @@ def server(kind: str, chain: str = "") -> Iterator[int]:
         process.join()
 
 
-def start(argv: list[str]) -> Run:
-    done = subprocess.run(
-        [sys.executable, "-IS", "-c", _LAUNCHER, *argv], capture_output=True, text=True, check=True
-    )
-    wall, cpu, rss, faults, status = json.loads(done.stdout)
-    if status:
-        raise RuntimeError(f"{argv} called a healthy server unhealthy: {done.stderr}")
-    return Run(wall, cpu, rss, faults)
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The servers, and the files that go with them."""
+
+    http: int
+    https: int
+    grpc: int
+    slow: int
+    ca: str
+    hashed: str
+    """A directory of the system's authorities and ours, by their hashes."""
+
+    def port(self, kind: str) -> int:
+        return {"http": self.http, "https": self.https, "grpc": self.grpc}[kind]
+
+    def url(self, kind: str) -> str:
+        return f"{kind}://127.0.0.1:{self.port(kind)}/health"
 
 
-def quartiles(values: list[float]) -> tuple[float, float, float]:
-    first, median, third = statistics.quantiles(values, n=4)
-    return first, median, third
+@contextmanager
+def scene(directory: Path) -> Iterator[Scene]:
+    authority = trustme.CA()
+    ca, chain, hashed = directory / "ca.pem", directory / "chain.pem", directory / "hashed"
+    authority.cert_pem.write_to_path(ca)
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_and_cert_chain_pem.write_to_path(chain)
+    hashed.mkdir()
+    for file in (ca, *_SYSTEM_STORE.glob("*.pem")):
+        shutil.copyfile(file, hashed / file.name)
+    subprocess.run(["openssl", "rehash", hashed], check=True, capture_output=True)
+    with ExitStack() as stack:
+        ports = {
+            kind: stack.enter_context(server(kind, str(chain)))
+            for kind in ("http", "https", "grpc", "slow")
+        }
+        yield Scene(**ports, ca=str(ca), hashed=str(hashed))
 
 
-def take_turns(programs: dict[str, list[str]], runs: int) -> dict[str, list[Run]]:
-    taken: dict[str, list[Run]] = {name: [] for name in programs}
-    for _ in range(runs):
-        for name, argv in programs.items():
-            taken[name].append(start(argv))
-    return taken
-
-
-def ratio(ours: list[Run], theirs: list[Run], figure: str) -> tuple[float, str]:
-    """Return the ratio of the medians, and it with its spread over the pairs of runs."""
-    pairs = [
-        getattr(one, figure) / getattr(other, figure)
-        for one, other in zip(ours, theirs, strict=True)
-    ]
-    low, _, high = quartiles(pairs)
-    medians = [statistics.median(getattr(run, figure) for run in runs) for runs in (ours, theirs)]
-    value = medians[0] / medians[1]
-    return value, f"{value:.2f} ({low:.2f} to {high:.2f})"
-
-
-def go_helper(directory: Path) -> list[str]:
+def go_helper(directory: Path) -> str:
     if not shutil.which("go"):
-        return []
-    source = Path(__file__).with_name("gohelper.go")
-    helper = directory / "gohelper"
+        return ""
+    source, helper = Path(__file__).with_name("gohelper.go"), directory / "gohelper"
     environment = {**os.environ, "CGO_ENABLED": "0", "GOCACHE": str(directory / "cache")}
-    subprocess.run(["go", "build", "-o", str(helper), str(source)], check=True, env=environment)
-    return [str(helper)]
+    subprocess.run(["go", "build", "-o", helper, source], check=True, env=environment)
+    return str(helper)
 
 
-def found(name: str) -> str:
-    return shutil.which(name) or ""
+def known_programs(at: Scene, directory: Path) -> Iterator[Program]:
+    """Yield all that the machine has."""
+    url, tls_url = at.url("http"), at.url("https")
+    curl = ("-fsS", "-o", os.devnull)
+    store = {"SSL_CERT_DIR": at.hashed, "SSL_CERT_FILE": ""}
+    programs = [
+        Program(OURS, "http", (_EXECUTABLE, "--port", str(at.http))),
+        Program(f"{OURS}-cold", "http", (_COLD, "--port", str(at.http))),
+        Program("curl", "http", ("curl", *curl, url)),
+        Program("GNU wget", "http", ("wget", "-q", "-O", os.devnull, url)),
+        Program("busybox wget", "http", ("busybox", "wget", "-q", "-O", os.devnull, url)),
+        Program("Go helper", "http", (go_helper(directory), f"-port={at.http}")),
+        Program(OURS, "https", (_EXECUTABLE, "--cacert", at.ca, tls_url)),
+        Program("curl", "https", ("curl", *curl, "--cacert", at.ca, tls_url)),
+        Program(OURS, "https, system store", (_EXECUTABLE, tls_url), store),
+        Program("curl", "https, system store", ("curl", *curl, tls_url), store),
+        Program(OURS, "grpc", (_EXECUTABLE, f"grpc://127.0.0.1:{at.grpc}")),
+    ]
+    for program in programs:
+        path = shutil.which(program.argv[0])
+        if path:
+            yield replace(program, argv=(path, *program.argv[1:]))
+
+
+def peer_program(text: str, at: Scene) -> Program:
+    """Read NAME=KIND:COMMAND."""
+    name, _, rest = text.partition("=")
+    kind, _, command = rest.partition(":")
+    words = {"port": at.port(kind), "url": at.url(kind), "ca": at.ca}
+    return Program(name, kind, tuple(word.format(**words) for word in shlex.split(command)))
+
+
+def find(taken: Sequence[Taken], name: str, kind: str) -> Taken | None:
+    for one in taken:
+        if (one.program.name, one.program.kind) == (name, kind):
+            return one
+    return None
+
+
+def ours(taken: Sequence[Taken], kind: str) -> Taken:
+    found = find(taken, OURS, kind)
+    if found is None:
+        raise SystemExit(f"no {_EXECUTABLE}: run scripts/build-binary first")
+    return found
+
+
+def table(taken: Sequence[Taken]) -> str:
+    lines = [f"{'':32}{'wall ms':>24}{'CPU ms':>8}{'peak MiB':>10}{'faults':>8}{'size MB':>9}"]
+    for one in taken:
+        low, median, high = (1000 * value for value in one.quartiles("wall"))
+        wall = f"{median:.2f} ({low:.2f} to {high:.2f})"
+        lines.append(
+            f"{f'{one.program.name} {one.program.kind}':32}{wall:>24}"
+            f"{1000 * one.median('cpu'):8.2f}{one.peak_mib:10.1f}{one.median('faults'):8.0f}"
+            f"{one.program.size / 1e6:9.1f}"
+        )
+    for one in taken:
+        mine = ours(taken, one.program.kind)
+        if one is not mine:
+            label = f"{OURS} / {one.program.name} {one.program.kind}"
+            lines.append(
+                f"{label:48} wall {mine.ratio(one, 'wall')!s:22} CPU {mine.ratio(one, 'cpu')}"
+            )
+    return "\n".join(lines)
+
+
+def as_json(taken: Sequence[Taken], fifty: Run, count: int) -> str:
+    programs = [
+        {
+            "name": one.program.name,
+            "kind": one.program.kind,
+            "wall_ms": [round(1000 * value, 3) for value in one.quartiles("wall")],
+            "cpu_ms": [round(1000 * value, 3) for value in one.quartiles("cpu")],
+            "peak_mib": round(one.peak_mib, 2),
+            "faults": one.median("faults"),
+            "size_bytes": one.program.size,
+        }
+        for one in taken
+    ]
+    figures = {"programs": programs, "fifty_ms": 1000 * fifty.wall, "instructions": count}
+    return json.dumps(figures, indent=2) + "\n"
+
+
+def picture(taken: Sequence[Taken]) -> str:
+    http = [one for one in taken if one.program.kind == "http"]
+
+    def bars(value: str) -> list[Bar]:
+        figures = {
+            "wall": lambda one: 1000 * one.median("wall"),
+            "peak": lambda one: one.peak_mib,
+            "size": lambda one: one.program.size / 1e6,
+        }
+        return [
+            Bar(one.program.name, figures[value](one), one.program.name == OURS) for one in http
+        ]
+
+    panels = [
+        Panel("Time of one healthy HTTP check", "{:.1f} ms", bars("wall")),
+        Panel("Peak memory", "{:.1f} MiB", bars("peak")),
+        Panel("Size of the executable, without shared libraries", "{:.1f} MB", bars("size")),
+    ]
+    said = ", ".join(f"{bar.label} {bar.value:.1f} ms" for bar in panels[0].bars)
+    return svg(panels, f"One healthy HTTP check: {said}")
+
+
+def judge(taken: Sequence[Taken], fifty: Run, count: int) -> int:
+    """Print which limits are kept; return an exit code."""
+    http, https, grpc = (ours(taken, kind) for kind in ("http", "https", "grpc"))
+    store = ours(taken, "https, system store")
+    kept: list[tuple[str, float, float]] = [
+        ("instructions of an HTTP check, millions", count / 1e6, 2.3),
+        ("HTTP, peak MiB", http.peak_mib, 4),
+        ("gRPC, peak MiB", grpc.peak_mib, 7),
+        ("HTTPS, peak MiB", https.peak_mib, 10),
+        ("size, MB", http.program.size / 1e6, 13),
+        ("50 targets of 100 ms, ms", 1000 * fifty.wall, 200),
+        ("HTTPS, system store / one CA, wall", store.ratio(https, "wall").value, 1.2),
+    ]
+    for name, kind, figure, limit in (
+        ("curl", "http", "wall", 0.32),
+        ("Go helper", "http", "wall", 0.75),
+        ("Go helper", "http", "cpu", 0.65),
+        ("grpc-health-probe", "grpc", "wall", 0.70),
+        ("curl", "https", "cpu", 0.60),
+    ):
+        peer = find(taken, name, kind)
+        if peer is not None:
+            value = ours(taken, kind).ratio(peer, figure).value
+            kept.append((f"{kind} / {name}, {figure}", value, limit))
+    for text, value, limit in kept:
+        print(f"{'kept    ' if value <= limit else 'NOT KEPT'}  {text}: {value:.2f} <= {limit}")
+    return 0 if all(value <= limit for _, value, limit in kept) else 1
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=KIND:COMMAND")
     parser.add_argument("--limits", action="store_true")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--svg", type=Path, metavar="FILE")
     options = parser.parse_args()
-    ours, cold = "dist/healthchecker", "dist/healthchecker-cold"
-    with tempfile.TemporaryDirectory() as scratch:
-        directory = Path(scratch)
-        authority = trustme.CA()
-        authority.cert_pem.write_to_path(directory / "ca.pem")
-        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
-            directory / "chain.pem"
-        )
-        chain, ca = str(directory / "chain.pem"), str(directory / "ca.pem")
-        with (
-            server("http") as http,
-            server("https", chain) as https,
-            server("grpc") as grpc,
-            server("slow") as slow,
-        ):
-            url, tls_url = f"http://127.0.0.1:{http}/health", f"https://127.0.0.1:{https}/health"
-            programs = {
-                "healthchecker": [ours, "--port", str(http)],
-                "healthchecker-cold": [cold, "--port", str(http)],
-                "curl": [found("curl"), "-fsS", "-o", os.devnull, url],
-                "GNU wget": [found("wget"), "-q", "-O", os.devnull, url],
-                "busybox wget": [found("busybox"), "wget", "-q", "-O", os.devnull, url],
-                "Go helper": [*(go_helper(directory) or [""]), f"-port={http}"],
-                "healthchecker gRPC": [ours, f"grpc://127.0.0.1:{grpc}"],
-                "healthchecker https": [ours, "--cacert", ca, tls_url],
-                "curl https": [found("curl"), "-fsS", "--cacert", ca, "-o", os.devnull, tls_url],
-            }
-            programs = {name: argv for name, argv in programs.items() if argv[0]}
-            size = {name: Path(argv[0]).stat().st_size for name, argv in programs.items()}
-            taken = take_turns(programs, options.runs)
-            fifty = start([ours, *[f"http://127.0.0.1:{slow}/"] * 50])
-    print(f"{'':20}{'wall ms':>22}{'CPU ms':>8}{'peak MiB':>10}{'faults':>8}{'size MB':>9}")
-    for name, runs in taken.items():
-        low, median, high = (1000 * value for value in quartiles([run.wall for run in runs]))
-        print(
-            f"{name:20}{median:8.2f} ({low:.2f} to {high:.2f})"
-            f"{1000 * statistics.mean(run.cpu for run in runs):8.2f}"
-            f"{max(run.rss for run in runs) / 1024:10.1f}"
-            f"{statistics.median(run.faults for run in runs):8.0f}{size[name] / 1e6:9.1f}"
-        )
-    for peer in ("healthchecker-cold", "curl", "GNU wget", "busybox wget", "Go helper"):
-        if peer in taken:
-            _, wall = ratio(taken["healthchecker"], taken[peer], "wall")
-            _, cpu = ratio(taken["healthchecker"], taken[peer], "cpu")
-            print(f"healthchecker / {peer:20} wall {wall:24} CPU {cpu}")
+    with tempfile.TemporaryDirectory() as scratch, scene(Path(scratch)) as at:
+        programs = [*known_programs(at, Path(scratch))]
+        programs += [peer_program(text, at) for text in options.peer]
+        taken = take_turns(programs, options.runs)
+        plain = ours(taken, "http").program
+        slow_targets = (f"http://127.0.0.1:{at.slow}/",) * 50
+        fifty = start(replace(plain, argv=(plain.argv[0], *slow_targets)))
+        count = instructions(plain)
+    print(table(taken))
     print(f"50 targets of 100 ms each: {1000 * fifty.wall:.0f} ms")
-    return judge(taken, size["healthchecker"], fifty) if options.limits else 0
-
-
-def judge(taken: dict[str, list[Run]], size: int, fifty: Run) -> int:
-    ours = taken["healthchecker"]
-    wall, wall_text = ratio(ours, taken["curl"], "wall")
-    rss = max(run.rss for run in ours) / 1024
-    cpu = statistics.mean(run.cpu for run in ours) / statistics.mean(r.cpu for r in taken["curl"])
-    kept = {
-        f"wall / curl {wall_text} <= 0.75": wall <= 0.75,
-        f"CPU / curl {cpu:.2f} <= 0.75": cpu <= 0.75,
-        f"peak {rss:.1f} MiB <= 16": rss <= 16,
-        f"size {size / 1e6:.1f} MB <= 20": size <= 20e6,
-        f"50 targets {1000 * fifty.wall:.0f} ms <= 300": fifty.wall <= 0.3,
-    }
-    if "Go helper" in taken:
-        wall, wall_text = ratio(ours, taken["Go helper"], "wall")
-        kept[f"wall / Go helper {wall_text} <= 1.8"] = wall <= 1.8
-    for text, is_kept in kept.items():
-        print(f"{'kept    ' if is_kept else 'NOT KEPT'}  {text}")
-    return 0 if all(kept.values()) else 1
+    print(f"instructions of one healthy HTTP check: {count / 1e6:.2f} million")
+    if options.json:
+        options.json.write_text(as_json(taken, fifty, count))
+    if options.svg:
+        options.svg.write_text(picture(taken))
+    return judge(taken, fifty, count) if options.limits else 0
 
 
 if __name__ == "__main__":

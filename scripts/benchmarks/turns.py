@@ -1,0 +1,118 @@
+"""Whole processes, started in turns: what each costs, and ratios, which a busy machine spares."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# Started afresh for each run, and small: the kernel counts the memory of the process that starts a
+# program as the program's. Prints wall seconds, CPU seconds, KiB, page faults and the wait status.
+_LAUNCHER = """
+import os, sys, time
+null = os.open(os.devnull, os.O_RDWR)
+begin = time.perf_counter()
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ,
+    file_actions=[(os.POSIX_SPAWN_DUP2, null, fd) for fd in range(2)])
+_, status, usage = os.wait4(pid, 0)
+wall = time.perf_counter() - begin
+print([wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, usage.ru_minflt, status])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A command that checks a healthy server."""
+
+    name: str
+    kind: str
+    """What it checks; only programs of one kind can be compared."""
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the executable, without the libraries that it may load."""
+        return Path(self.argv[0]).stat().st_size
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one process took: seconds, seconds, KiB and a count."""
+
+    wall: float
+    cpu: float
+    rss: int
+    faults: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """The ratio of two medians, and the quartiles of the ratios of the pairs of runs."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """All runs of one program."""
+
+    program: Program
+    runs: list[Run] = field(default_factory=list)
+
+    def quartiles(self, figure: str) -> tuple[float, float, float]:
+        low, median, high = statistics.quantiles(self._values(figure), n=4)
+        return low, median, high
+
+    def median(self, figure: str) -> float:
+        return statistics.median(self._values(figure))
+
+    @property
+    def peak_mib(self) -> float:
+        return max(run.rss for run in self.runs) / 1024
+
+    def ratio(self, other: Taken, figure: str) -> Ratio:
+        """Return this program's figure in units of the other one's."""
+        pairs = [
+            mine / theirs
+            for mine, theirs in zip(self._values(figure), other._values(figure), strict=True)
+        ]
+        low, _, high = statistics.quantiles(pairs, n=4)
+        return Ratio(self.median(figure) / other.median(figure), low, high)
+
+    def _values(self, figure: str) -> list[float]:
+        return [getattr(run, figure) for run in self.runs]
+
+
+def start(program: Program) -> Run:
+    """Run a program once; a check that does not succeed is an error."""
+    done = subprocess.run(
+        [sys.executable, "-IS", "-c", _LAUNCHER, *program.argv],
+        env={**os.environ, **program.environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    wall, cpu, rss, faults, status = json.loads(done.stdout)
+    if status:
+        raise RuntimeError(f"{program.argv} called a healthy server unhealthy: {done.stderr}")
+    return Run(wall, cpu, rss, faults)
+
+
+def take_turns(programs: Sequence[Program], runs: int) -> list[Taken]:
+    """Run all programs, one after the other, so many times."""
+    taken = [Taken(program) for program in programs]
+    for _ in range(runs):
+        for one in taken:
+            one.runs.append(start(one.program))
+    return taken
