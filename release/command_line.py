@@ -73,12 +73,13 @@ def _options(command: click.Command, context: click.Context) -> Iterator[Option]
             continue
         names = tuple(sorted(parameter.opts, key=lambda name: (name.startswith("--"), len(name))))
         has_value = not parameter.is_flag and not parameter.count
-        choices = parameter.type.choices if isinstance(parameter.type, click.Choice) else ()
+        metavar = parameter.make_metavar(context) if has_value else ""
+        choices = metavar[1:-1].split("|") if "|" in metavar else ()  # [text|json]
         yield Option(
             names=names,
-            metavar=parameter.make_metavar(context) if has_value else "",
+            metavar=metavar,
             help=_text(parameter.help or ""),
-            choices=tuple(map(str, choices)),
+            choices=tuple(choices),
             takes_file=parameter.metavar in _FILE_METAVARS,
             default=str(parameter.default) if parameter.show_default else "",
         )

@@ -115,7 +115,9 @@ def _zsh_options(options: Iterable[Option]) -> list[str]:
     lines = ["        options=("]
     for option in options:
         action = (
-            f":{option.metavar.replace(':', ' ')}:{_zsh_values(option)}" if option.metavar else ""
+            f":{option.metavar.strip('[]').replace(':', ' ')}:{_zsh_values(option)}"
+            if option.metavar
+            else ""
         )
         for name in option.names:
             described = option.help.replace("[", r"\[").replace("]", r"\]")

@@ -80,7 +80,7 @@ def zsh(line: str, folder: Path) -> list[str]:
         setup = (
             "unsetopt zle prompt_cr; PS1='rea''dy> '; LISTMAX=0; fpath=($PWD $fpath); "
             "autoload -U compinit; compinit -u -D; zstyle ':completion:*' insert-tab false; "
-            "setopt zle no_list_ambiguous; bindkey '^I' list-choices\n"
+            "setopt zle no_list_ambiguous no_list_beep; bindkey '^I' list-choices\n"
         )
         os.write(terminal, setup.encode())
         expect("ready> ")  # written, not typed
