@@ -85,8 +85,9 @@ def zsh(line: str, folder: Path) -> list[str]:
         os.write(terminal, setup.encode())
         expect("ready> ")  # written, not typed
         seen = ""
-        os.write(terminal, f"{line}\t".encode())
-        expect("ready> |\\a")  # the line again below the list, or the bell for nothing
+        # When the next command has run, all is there that the tabulator brought.
+        os.write(terminal, f"{line}\t\x15print do''ne\n".encode())
+        expect(r"[\r\n]done")
     finally:
         os.kill(pid, 9)
         os.close(terminal)
