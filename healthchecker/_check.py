@@ -1,33 +1,67 @@
-"""Checks: one target on the calling thread, several at the same time."""
+"""Checks: one target on the calling thread, several at the same time. `_acheck` is for asyncio."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Unpack
 
+import httpx
+
 from healthchecker._net.deadline import Cancel, Cancelled
-from healthchecker._options import OptionValues, check_seconds, make_options
+from healthchecker._options import CheckOptions, OptionValues, check_seconds, make_options
 from healthchecker._probers.prober import Prober
-from healthchecker._probers.table import make_prober, parse_target
-from healthchecker._result import CheckResult
+from healthchecker._probers.table import make_probers, parse_target
+from healthchecker._result import BadArgumentError, CheckResult
+from healthchecker._target import Target
+
+TargetText = str | httpx.URL
+"""A TARGET as users write it."""
 
 
-def check(target: str, *, timeout: float = 2.0, **options: Unpack[OptionValues]) -> CheckResult:
+def check(
+    target: TargetText, *, timeout: float = 2.0, **options: Unpack[OptionValues]
+) -> CheckResult:
     """Check once whether `target` is healthy; returns within `timeout` seconds.
 
-    `target` is `http://…`, `https://…`, `tcp://host:port`, `grpc://host:port[/service]` or
-    `grpcs://…`. An unhealthy or unreachable target is a result like any other. A bad argument
-    is a `BadArgumentError` (a ValueError). Works on any thread; starts none.
+    `target` is written as on the command line: `http://…`, `https://…`, `tcp://host:port`,
+    `grpc://host:port[/service]`, `grpcs://…` and so on. An unhealthy or unreachable target is a
+    result like any other. A bad argument is a `BadArgumentError` (a ValueError) that names it.
+    Works on any thread; starts none.
     """
-    made = make_options(**options)
-    prober = make_prober(parse_target(target, made.unix_socket), made)
+    (prober,) = make_all([target], options)
     return prober.probe(check_seconds("timeout", timeout))
 
 
 def check_all(
+    targets: Iterable[TargetText], *, timeout: float = 2.0, **options: Unpack[OptionValues]
+) -> list[CheckResult]:
+    """Ask all targets at the same time; return a result for each, in their order.
+
+    As `check()`, and within the same `timeout` seconds as one. An option that none of the targets
+    can use is a `BadArgumentError`. Each target but one has a thread while it is asked.
+    """
+    probers = make_all(targets, options)
+    return probe_all(probers, check_seconds("timeout", timeout))
+
+
+def make_all(targets: Iterable[TargetText], options: OptionValues) -> list[Prober]:
+    """Return the probers for targets and options as users write them; verify all of it."""
+    if isinstance(targets, (str, httpx.URL)) or not isinstance(targets, Iterable):
+        raise BadArgumentError("targets", targets, "must be several: put it into a list")
+    made = make_options(**options)
+    return make_probers([_read(target, made) for target in targets], made)
+
+
+def _read(target: object, options: CheckOptions) -> Target:
+    if not isinstance(target, (str, httpx.URL)):
+        raise BadArgumentError("target", target, "must be a string or an httpx.URL")
+    return parse_target(str(target), options.unix_socket)
+
+
+def probe_all(
     probers: Sequence[Prober],
     timeout: float,
     *,
@@ -41,6 +75,8 @@ def check_all(
     calling thread, one after the other, inside the same `timeout` seconds. Raises `Cancelled` when
     `cancel` is set meanwhile, after all threads have ended.
     """
+    if not probers:
+        return []
     if len(probers) == 1:
         return [probers[0].probe(timeout, cancel)]
     start = time.monotonic()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypedDict
@@ -37,7 +39,12 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]*")
 _STATUS_RANGE = re.compile(r"([1-9]\d\d)(?:-([1-9]\d\d))?|([1-9])xx", re.ASCII | re.IGNORECASE)
 _FRAMING = ("content-length", "transfer-encoding")
-_MAX_UNIX_PATH = 107  # sun_path in unix(7), less the final NUL
+_LINUX = sys.platform == "linux"
+_MAX_UNIX_PATH = 107 if _LINUX else 103  # sun_path in unix(7) and unix(4), less the final NUL
+_HIDDEN = "\N{HORIZONTAL ELLIPSIS}"  # stands for what may be a secret
+
+
+FilePath = str | os.PathLike[str]
 
 
 class OptionValues(TypedDict, total=False):
@@ -47,18 +54,18 @@ class OptionValues(TypedDict, total=False):
     method: str
     headers: Mapping[str, str] | Iterable[tuple[str, str]]
     basic_auth: tuple[str, str] | None
-    status: str | int
-    expect_json: Mapping[str, str] | Iterable[tuple[str, str]]
+    status: str | int | Iterable[str | int]
+    expect_json: Mapping[str, object] | Iterable[tuple[str, object]]
     expect_body: str | Iterable[str]
     expect_header: Mapping[str, str] | Iterable[tuple[str, str]]
     follow_redirects: bool
-    cacert: str | None
-    cert: str | None
-    key: str | None
+    cacert: FilePath | None
+    cert: FilePath | None
+    key: FilePath | None
     server_name: str | None
     insecure: bool
     loopback_only: bool
-    unix_socket: str | None
+    unix_socket: FilePath | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,8 @@ class CheckOptions:
     headers: tuple[tuple[str, str], ...] = ()
     basic_auth: tuple[str, str] | None = None
     status: StatusSet = StatusSet(((200, 200),), "200")
-    expect_json: tuple[tuple[str, str], ...] = ()
+    expect_json: tuple[tuple[str, object], ...] = ()
+    """Dotted paths and what is there: for a value that is a string, see `matches_json`."""
     expect_body: tuple[str, ...] = ()
     expect_header: tuple[tuple[str, str], ...] = ()
     follow_redirects: bool = False
@@ -157,37 +165,36 @@ def _make(given: OptionValues) -> CheckOptions:
     unknown = set(given) - OptionValues.__optional_keys__
     if unknown:
         raise TypeError(f"unknown option: {min(unknown)}")
-    method = given.get("method", "GET")
+    method = _text("method", given.get("method", "GET"))
     if not _TOKEN.fullmatch(method) or method.upper() == "CONNECT":
         raise BadArgumentError("method", method, "not an HTTP method")
-    cert, key = given.get("cert"), given.get("key")
-    if key is not None and cert is None:
-        raise BadArgumentError("key", key, "needs a certificate beside it")
-    if given.get("insecure") and given.get("cacert") is not None:
-        raise BadArgumentError("cacert", given.get("cacert"), "cannot be combined with insecure")
+    tls = TlsOptions(
+        cacert=_path("cacert", given.get("cacert")),
+        cert=_path("cert", given.get("cert")),
+        key=_path("key", given.get("key")),
+        server_name=_optional_text("server_name", given.get("server_name")),
+        insecure=_flag("insecure", given.get("insecure", False)),
+    )
+    if tls.key is not None and tls.cert is None:
+        raise BadArgumentError("key", tls.key, "needs a certificate beside it")
+    if tls.insecure and tls.cacert is not None:
+        raise BadArgumentError("cacert", tls.cacert, "cannot be combined with insecure")
     connect_timeout = given.get("connect_timeout")
     if connect_timeout is not None:
         connect_timeout = check_seconds("connect_timeout", connect_timeout)
-    expect_body = given.get("expect_body", ())
     options = CheckOptions(
         connect_timeout=connect_timeout,
         method=method.upper(),
-        headers=_fields("header", given.get("headers", ())),
-        basic_auth=given.get("basic_auth"),
-        status=parse_status(str(given.get("status", "200"))),
-        expect_json=_pairs(given.get("expect_json", ())),
-        expect_body=(expect_body,) if isinstance(expect_body, str) else tuple(expect_body),
+        headers=_fields("headers", given.get("headers", ())),
+        basic_auth=_credentials("basic_auth", given.get("basic_auth")),
+        status=parse_status(_status_list(given.get("status", "200"))),
+        expect_json=_json_values("expect_json", given.get("expect_json", ())),
+        expect_body=_texts("expect_body", given.get("expect_body", ())),
         expect_header=_fields("expect_header", given.get("expect_header", ())),
-        follow_redirects=given.get("follow_redirects", False),
-        tls=TlsOptions(
-            cacert=given.get("cacert"),
-            cert=cert,
-            key=key,
-            server_name=given.get("server_name"),
-            insecure=given.get("insecure", False),
-        ),
-        loopback_only=given.get("loopback_only", False),
-        unix_socket=_unix_socket(given.get("unix_socket")),
+        follow_redirects=_flag("follow_redirects", given.get("follow_redirects", False)),
+        tls=tls,
+        loopback_only=_flag("loopback_only", given.get("loopback_only", False)),
+        unix_socket=_unix_socket(_path("unix_socket", given.get("unix_socket"))),
     )
     if options.method == "HEAD" and (options.expect_body or options.expect_json):
         raise BadArgumentError("method", method, "an answer to HEAD has no body to expect")
@@ -202,8 +209,10 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def check_seconds(argument: str, value: float, *, zero: bool = False) -> float:
+def check_seconds(argument: str, value: object, *, zero: bool = False) -> float:
     """Return a number of seconds that is more than zero (or zero, if allowed) and at most a day."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BadArgumentError(argument, value, "must be a number of seconds")
     if not (0 <= value <= MAX_SECONDS) or (value == 0 and not zero):
         least = "from 0" if zero else "more than 0"
         raise BadArgumentError(argument, value, f"must be {least} and at most 24 hours")
@@ -227,10 +236,11 @@ def parse_status(text: str) -> StatusSet:
     return StatusSet(tuple(ranges), text)
 
 
-def matches_json(body: object, path: str, value: str) -> bool:
-    """Tell whether the value at the dotted `path` is exactly `value`.
+def matches_json(body: object, path: str, value: object) -> bool:
+    """Tell whether what is at the dotted `path` is exactly `value`.
 
-    A string is compared with the text itself, anything else with the text read as JSON.
+    A `value` that is a string is text, as the command line has nothing else: a string in the body
+    is compared with the text itself, anything else with the text read as JSON.
     """
     found = body
     for step in path.split("."):
@@ -246,28 +256,101 @@ def matches_json(body: object, path: str, value: str) -> bool:
     if isinstance(found, str):
         return found == value
     try:
-        return json.dumps(found, sort_keys=True) == json.dumps(json.loads(value), sort_keys=True)
+        wanted = json.loads(value) if isinstance(value, str) else value
+        return json.dumps(found, sort_keys=True) == json.dumps(wanted, sort_keys=True)
     except (ValueError, RecursionError):
         return False
 
 
-def _fields(
-    argument: str, fields: Mapping[str, str] | Iterable[tuple[str, str]]
-) -> tuple[tuple[str, str], ...]:
-    pairs = tuple(fields.items() if isinstance(fields, Mapping) else fields)
-    for name, value in pairs:
+def _text(argument: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise BadArgumentError(argument, value, "must be a string")
+    return value
+
+
+def _optional_text(argument: str, value: object) -> str | None:
+    return None if value is None else _text(argument, value)
+
+
+def _texts(argument: str, value: object) -> tuple[str, ...]:
+    """Take one text or several."""
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, Iterable):
+        raise BadArgumentError(argument, value, "must be a string, or several")
+    return tuple(_text(argument, one) for one in value)
+
+
+def _flag(argument: str, value: object) -> bool:
+    # A text such as "false" would count as true.
+    if not isinstance(value, bool):
+        raise BadArgumentError(argument, value, "must be True or False")
+    return value
+
+
+def _path(argument: str, value: object) -> str | None:
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if path is not None and not isinstance(path, str):
+        raise BadArgumentError(argument, value, "must be a path: a string or an os.PathLike")
+    return path
+
+
+def _pairs(argument: str, value: object) -> Iterable[tuple[str, object]]:
+    """Yield names and values, from a mapping or from pairs."""
+    pairs = value.items() if isinstance(value, Mapping) else value
+    problem = "must be a mapping, or pairs of a name and a value"
+    if isinstance(pairs, (str, bytes)) or not isinstance(pairs, Iterable):
+        raise BadArgumentError(argument, _HIDDEN, problem)
+    for pair in pairs:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:  # noqa: PLR2004 - a pair
+            raise BadArgumentError(argument, _HIDDEN, problem)
+        name, found = pair
+        yield _text(argument, name), found
+
+
+def _fields(argument: str, value: object) -> tuple[tuple[str, str], ...]:
+    fields = []
+    for name, found in _pairs(argument, value):
         if not _TOKEN.fullmatch(name):
             raise BadArgumentError(argument, name, "not a header name")
-        if not _FIELD_VALUE.fullmatch(value):
-            # The value may be a secret: it is not shown.
+        # The value may be a secret: it is not shown.
+        if not isinstance(found, str):
+            raise BadArgumentError(argument, name, "its value must be a string")
+        if not _FIELD_VALUE.fullmatch(found):
             raise BadArgumentError(argument, name, "its value has a character that no header has")
-        if argument == "header" and name.lower() in _FRAMING:
+        if argument == "headers" and name.lower() in _FRAMING:
             raise BadArgumentError(argument, name, "is not for a request without a body")
-    return tuple((name, value.strip(" \t")) for name, value in pairs)
+        fields.append((name, found.strip(" \t")))
+    return tuple(fields)
 
 
-def _pairs(pairs: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    return tuple(pairs.items() if isinstance(pairs, Mapping) else pairs)
+def _credentials(argument: str, value: object) -> tuple[str, str] | None:
+    if value is None:
+        return None
+    if isinstance(value, (tuple, list)) and len(value) == 2:  # noqa: PLR2004 - a pair
+        user, password = value
+        if isinstance(user, str) and isinstance(password, str):
+            return (user, password)
+    raise BadArgumentError(argument, _HIDDEN, 'must be a pair such as ("user", "password")')
+
+
+def _status_list(value: object) -> str:
+    """Return the text of a status such as 200, "2xx" or [200, 204]."""
+    parts = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    for part in parts:
+        if isinstance(part, bool) or not isinstance(part, (str, int)):
+            raise BadArgumentError("status", value, "must be codes such as 200, '2xx', [200, 204]")
+    return ",".join(str(part) for part in parts)
+
+
+def _json_values(argument: str, value: object) -> tuple[tuple[str, object], ...]:
+    values = tuple(_pairs(argument, value))
+    for path, wanted in values:
+        try:
+            json.dumps(wanted)
+        except (TypeError, ValueError, RecursionError):
+            raise BadArgumentError(argument, path, "its value must be a JSON value") from None
+    return values
 
 
 def _unix_socket(name: str | None) -> str | None:
@@ -275,6 +358,8 @@ def _unix_socket(name: str | None) -> str | None:
         return None
     if name in ("", "@") or "\0" in name:
         raise BadArgumentError("unix_socket", name, "not a path or @name")
+    if name.startswith("@") and not _LINUX:
+        raise BadArgumentError("unix_socket", name, "abstract sockets exist on Linux only")
     if len(name.encode(errors="surrogateescape")) > _MAX_UNIX_PATH:
         raise BadArgumentError("unix_socket", name, f"longer than {_MAX_UNIX_PATH} bytes")
     return name

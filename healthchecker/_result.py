@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Self
 
 
 class Reason(StrEnum):
@@ -63,6 +64,23 @@ class CheckResult:
 
     def __bool__(self) -> bool:
         return self.healthy
+
+    def raise_for_unhealthy(self) -> Self:
+        """Return the result itself when healthy; raise `UnhealthyError` when not."""
+        if not self.healthy:
+            raise UnhealthyError(self)
+        return self
+
+
+class UnhealthyError(Exception):
+    """A target is not healthy: for those who asked for an exception."""
+
+    def __init__(self, result: CheckResult) -> None:
+        super().__init__(f"{result.target}: {result.reason}: {result.detail}")
+        self.result = result
+
+    def __reduce__(self) -> tuple[type[UnhealthyError], tuple[CheckResult]]:
+        return type(self), (self.result,)  # an exception may have to cross to another process
 
 
 class ProbeFailure(Exception):  # noqa: N818 - a failed probe is a result in the making, no error

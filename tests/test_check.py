@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from healthchecker import BadArgumentError, CheckResult, Reason, _check, check
-from healthchecker._check import check_all
+from healthchecker._check import probe_all
 from healthchecker._net.deadline import Cancel, Cancelled
 from healthchecker._options import make_options
 from healthchecker._probers.prober import Prober
@@ -76,7 +76,7 @@ def test_options_are_plain_values(url: str) -> None:
         ({"connect_timeout": -1}, "connect_timeout"),
         ({"status": "nine"}, "status"),
         ({"method": "G T"}, "method"),
-        ({"headers": {"a b": "c"}}, "header"),
+        ({"headers": {"a b": "c"}}, "headers"),
         ({"unix_socket": "x" * 108}, "unix_socket"),
         ({"key": "/nonexistent"}, "key"),
         ({"insecure": True, "cacert": "/nonexistent"}, "cacert"),
@@ -162,7 +162,7 @@ def test_cancel_ends_the_checks_of_all(silent: int, count: int, any_is_enough: b
         timer = threading.Timer(0.1, cancel.set)
         timer.start()
         with pytest.raises(Cancelled):
-            check_all(probers, 30, any_is_enough=any_is_enough, cancel=cancel)
+            probe_all(probers, 30, any_is_enough=any_is_enough, cancel=cancel)
         timer.join()
     assert time.monotonic() - start < 5
     assert (open_files(), threading.active_count()) == before
@@ -180,20 +180,20 @@ def test_nothing_is_left_open(url: str, silent: int) -> None:
     before = open_files(), threading.active_count()
     for target in targets:
         check(target, timeout=0.2, follow_redirects=target.startswith("http"))
-    check_all([prober(target) for target in targets], 0.2)
+    probe_all([prober(target) for target in targets], 0.2)
     # The service's own ends of the connections are in this process, and close in their time.
     poll(lambda: (open_files(), threading.active_count()) == before, timeout=5, what="all closed")
 
 
 def test_several_targets_are_asked_at_the_same_time(url: str) -> None:
-    results = check_all([prober(f"{url}/delay") for _ in range(20)], 2)
+    results = probe_all([prober(f"{url}/delay") for _ in range(20)], 2)
     assert all(results)
     assert max(result.elapsed for result in results) < 1
 
 
 def test_any_ends_the_others(url: str, silent: int) -> None:
     probers = [prober(f"http://127.0.0.1:{silent}/"), prober(f"{url}/health")]
-    results = check_all(probers, 20, any_is_enough=True)
+    results = probe_all(probers, 20, any_is_enough=True)
     assert [result.target for result in results] == [f"{url}/health"]
 
 
@@ -206,7 +206,7 @@ def test_without_threads_the_targets_are_asked_in_turn(
 
     monkeypatch.setattr(_check, "threading", SimpleNamespace(Thread=NoThread))
     targets = [f"http://127.0.0.1:{silent}/", f"{url}/health", f"{url}/status/500"]
-    results = check_all([prober(target) for target in targets], 0.3)
+    results = probe_all([prober(target) for target in targets], 0.3)
     assert [result.target for result in results] == targets
     assert [result.reason for result in results] == [
         Reason.TIMEOUT,
@@ -222,4 +222,4 @@ def test_a_bug_in_one_of_several_probes_is_not_swallowed(url: str) -> None:
 
     broken = Broken(parse_target(url), make_options())
     with pytest.raises(ZeroDivisionError):
-        check_all([prober(f"{url}/health"), broken], 1)
+        probe_all([prober(f"{url}/health"), broken], 1)

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from healthchecker import HealthServer, awatch, watch
+from healthchecker._options import CheckOptions
+from healthchecker._watch.rule import WatchOptions
 from tests.servers.http import http_service
 from tests.support import ROOT
 
@@ -51,15 +53,14 @@ def test_there_are_blocks_for_each_part() -> None:
 
 @pytest.mark.parametrize("function", [watch, awatch])
 def test_defaults_of_the_watch_are_those_of_the_table(function: Callable[..., Any]) -> None:
-    written = dict(re.findall(r"\| `(\w+)=`(?: seconds)? \| ([\d.]+) \|", TEXT))
+    written = dict(re.findall(r"\| `(\w+)=`(?: seconds)? \| ([\d.]+)", TEXT))
     parameters = inspect.signature(function).parameters
-    assert written == {
-        name: str(parameters[name].default)
-        for name in (
-            *("initial_delay", "interval", "failure_threshold"),
-            *("request_timeout", "success_status"),
-        )
-    }
+    settings = WatchOptions()
+    names = ("initial_delay", "interval", "failure_threshold", "timeout")
+    assert written == {**{name: str(getattr(settings, name)) for name in names}, "status": "200"}
+    for name in names[:3]:
+        assert parameters[name].default == getattr(settings, name)
+    assert CheckOptions().status.text == "200"
 
 
 def test_defaults_of_the_server() -> None:

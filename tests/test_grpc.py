@@ -284,7 +284,8 @@ def test_the_server_is_told_how_long_we_wait(server: str, servicer: RecordingSer
     ],
 )
 def test_the_authority(target: str, options: OptionValues, expected: str) -> None:
-    fields = make_headers(parse_target(target, options.get("unix_socket")), make_options(**options))
+    made = make_options(**options)
+    fields = make_headers(parse_target(target, made.unix_socket), made)
     assert [value for name, value in fields if name == ":authority"] == [expected]
     assert "host" not in dict(fields)
 

@@ -24,7 +24,7 @@ from healthchecker._net.deadline import Cancel
 from healthchecker._options import make_options
 from healthchecker._probers.table import make_prober, parse_target
 from healthchecker._watch import batches
-from healthchecker._watch.rule import Threshold, Ticks, WatchOptions
+from healthchecker._watch.rule import Threshold, Ticks, WatchOptions, make_watch_options
 from healthchecker._watch.watch import Watch
 from tests.support import poll
 
@@ -32,12 +32,12 @@ from tests.support import poll
 class Times(TypedDict, total=False):
     initial_delay: float
     interval: float
-    request_timeout: float
+    timeout: float
 
 
-QUICK = Times(initial_delay=0.0, interval=0.05, request_timeout=0.05)
-NEVER = Times(initial_delay=3600.0, interval=3600.0, request_timeout=3600.0)
-AT_ONCE_FOR_LONG = Times(initial_delay=0.0, interval=3600.0, request_timeout=3600.0)
+QUICK = Times(initial_delay=0.0, interval=0.05, timeout=0.05)
+NEVER = Times(initial_delay=3600.0, interval=3600.0, timeout=3600.0)
+AT_ONCE_FOR_LONG = Times(initial_delay=0.0, interval=3600.0, timeout=3600.0)
 AT_ONCE = 5.0
 """Seconds within which what is to end at once must have ended; all limits around it are longer."""
 
@@ -181,30 +181,60 @@ def test_no_wait_is_longer_than_its_interval() -> None:
 # The synchronous form.
 
 
+def first(count: int, reports: Watch) -> list[bool]:
+    return [bool(report) for report in islice(reports, count)]
+
+
 def test_daprs_defaults() -> None:
     clock = Clock()
     with service(200, 200, 500, 500, 500, 200) as target:
-        reports = list(islice(watch(target.url, clock=clock, sleep=clock.sleep), 4))
+        reports = first(4, watch(target.url, clock=clock, sleep=clock.sleep))
         assert reports == [True, True, False, True]
         assert len(target.asked) == 6
     assert clock.slept == [1.0, 5.0, 5.0, 5.0, 5.0, 5.0]
+
+
+def test_a_report_carries_the_result() -> None:
+    clock = Clock()
+    with service(500, 500, 204) as target:
+        reports = watch(target.url, status=[200, 204], clock=clock, sleep=clock.sleep)
+        bad, good = next(reports), next(reports)
+    assert (bool(bad), bad.result.reason, bad.result.status) == (False, "unexpected_status", 500)
+    assert (bool(good), good.result.reason, good.result.status) == (True, "ok", 204)
+    assert bad.result.target == good.result.target == target.url
+
+
+def test_every_probe_is_seen_by_whoever_asks_for_it() -> None:
+    clock = Clock()
+    with service(500, 200, 500, 500, 500) as target:
+        prober = make_prober(parse_target(target.url), make_options())
+        reports = Watch(prober, WatchOptions(), clock=clock, sleep=clock.sleep, every_probe=True)
+        seen = [(one.report, bool(one)) for one in islice(reports, 5)]
+    assert seen == [(None, F), (T, T), (None, F), (F, F), (None, F)]
+
+
+@pytest.mark.parametrize(("interval", "limit"), [(0.5, 0.5), (1.0, 1.0), (2.0, 2.0), (60.0, 2.0)])
+def test_the_default_timeout_is_never_longer_than_the_interval(
+    interval: float, limit: float
+) -> None:
+    assert make_watch_options(1.0, interval, 2, None).timeout == limit
+    watch("http://localhost", interval=interval)
+    awatch("http://localhost", interval=interval)
 
 
 def test_the_first_probe_may_come_at_once() -> None:
     clock = Clock()
     with service(200) as target:
         reports = watch(target.url, initial_delay=0, clock=clock, sleep=clock.sleep)
-        assert next(reports) is True
+        assert next(reports)
     assert clock.slept == []
 
 
-def test_threshold_1_and_another_success_status() -> None:
+def test_threshold_1_and_another_status() -> None:
     clock = Clock()
     with service(200, 204, 200) as target:
-        reports = watch(
-            target.url, failure_threshold=1, success_status=204, clock=clock, sleep=clock.sleep
-        )
-        assert list(islice(reports, 3)) == [False, True, False]
+        reports = watch(target.url, failure_threshold=1, status=204, clock=clock, sleep=clock.sleep)
+        assert first(3, reports) == [False, True, False]
 
 
 def test_a_target_that_is_not_there_is_a_failure_like_any_other() -> None:
@@ -212,7 +242,7 @@ def test_a_target_that_is_not_there_is_a_failure_like_any_other() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         url = f"tcp://127.0.0.1:{bound.getsockname()[1]}"
-        assert next(watch(url, clock=clock, sleep=clock.sleep)) is False
+        assert not next(watch(url, clock=clock, sleep=clock.sleep))
         assert len(clock.slept) == 2
 
 
@@ -224,7 +254,7 @@ def test_a_probe_that_takes_longer_than_the_interval_drops_ticks() -> None:
             clock.now += 12
 
     with service(200, before_answer=take_12_seconds) as target:
-        assert list(islice(watch(target.url, clock=clock, sleep=clock.sleep), 4)) == [True] * 4
+        assert first(4, watch(target.url, clock=clock, sleep=clock.sleep)) == [True] * 4
         assert target.most_at_the_same_time == 1
     # Probes at 1, 6 (to 18), 18 for the ticks that were missed, and on time again at 21.
     assert clock.slept == [1.0, 5.0, 3.0]
@@ -245,7 +275,7 @@ def test_a_clock_that_jumps(jump: float, slept: list[float]) -> None:
             clock.now += jump
 
     with service(200, before_answer=jump_in_second) as target:
-        assert list(islice(watch(target.url, clock=clock, sleep=clock.sleep), 4)) == [True] * 4
+        assert first(4, watch(target.url, clock=clock, sleep=clock.sleep)) == [True] * 4
     assert clock.slept == slept
 
 
@@ -253,22 +283,22 @@ def test_in_real_time_it_follows_a_service_down_and_up() -> None:
     with HealthServer(0, host="127.0.0.1") as server:
         url = f"http://127.0.0.1:{server.port}/healthz"
         server.ready()
-        with watch(url, initial_delay=0, interval=0.2, request_timeout=0.2) as reports:
-            assert next(reports) is True
+        with watch(url, initial_delay=0, interval=0.2, timeout=0.2) as reports:
+            assert next(reports)
             server.not_ready()
-            assert next(reports) is False
+            assert not next(reports)
             server.ready()
-            assert next(reports) is True
+            assert next(reports)
 
 
 def test_slow_probes_in_real_time_are_never_two_at_once() -> None:
     over = threading.Event()
     with service(200, before_answer=lambda _: over.wait(0.3)) as target:
         with watch(
-            target.url, initial_delay=0, interval=0.1, request_timeout=0.1, failure_threshold=3
+            target.url, initial_delay=0, interval=0.1, timeout=0.1, failure_threshold=3
         ) as reports:
             start = time.monotonic()
-            assert next(reports) is False
+            assert not next(reports)
             assert 0.28 <= time.monotonic() - start < AT_ONCE
         over.set()
         assert len(target.asked) == 3
@@ -291,16 +321,15 @@ def test_nothing_is_probed_while_nobody_asks() -> None:
     ("arguments", "message"),
     [
         (
-            {"interval": 1.0},
-            "request_timeout: 2.0: is longer than the interval of 1 s, so one probe",
+            {"interval": 1.0, "timeout": 2.0},
+            "timeout: 2.0: is longer than the interval of 1 s, so one probe",
         ),
         ({"failure_threshold": 0}, "failure_threshold: 0: must be 1 or more"),
         ({"failure_threshold": 1.5}, "failure_threshold: 1.5: must be 1 or more"),
         ({"interval": 0}, "interval: 0: must be more than 0 and at most 24 hours"),
         ({"initial_delay": -1}, "initial_delay: -1: must be from 0 and at most 24 hours"),
-        ({"request_timeout": float("nan")}, "request_timeout: nan: must be more than 0"),
-        ({"status": 204}, "status: 204: is named success_status here"),
-        ({"success_status": "ok"}, "status: 'ok': not a list"),
+        ({"timeout": float("nan")}, "timeout: nan: must be more than 0"),
+        ({"status": "ok"}, "status: 'ok': not a list"),
         ({"target": "ftp://localhost"}, "TARGET: 'ftp://localhost': not http://"),
     ],
 )
@@ -311,14 +340,14 @@ def test_bad_arguments(form: Callable[..., Any], arguments: dict[str, Any], mess
     assert str(caught.value).startswith(message)
 
 
-def ends_at_once(reports: Iterator[bool], close: Callable[[], None]) -> list[bool]:
+def ends_at_once(reports: Watch, close: Callable[[], None]) -> list[bool]:
     """Iterate on a thread, close from here; return what came."""
     seen: list[bool] = []
     started = threading.Event()
 
     def iterate() -> None:
         started.set()
-        seen.extend(reports)
+        seen.extend(map(bool, reports))
 
     thread = threading.Thread(target=iterate)
     thread.start()
@@ -420,15 +449,15 @@ def test_a_thousand_idle_watches_hold_no_files_and_no_threads() -> None:
 def test_out_of_file_descriptors_is_a_failure_and_passes() -> None:
     with service(200) as target:
         reports = watch(target.url, **QUICK, failure_threshold=1)
-        assert next(reports) is True
+        assert next(reports)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
         try:
             report = next(reports)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert report is False
-        assert next(reports) is True
+        assert not report
+        assert next(reports)
 
 
 # The asynchronous form.
@@ -437,7 +466,7 @@ def test_out_of_file_descriptors_is_a_failure_and_passes() -> None:
 async def collect(reports: AsyncWatch, count: int) -> list[bool]:
     seen = []
     async for report in reports:
-        seen.append(report)
+        seen.append(bool(report))
         if len(seen) == count:
             break
     return seen
@@ -461,7 +490,7 @@ def test_async_follows_the_same_rule() -> None:
 
 def test_async_keeps_its_times() -> None:
     async def program(url: str) -> None:
-        async with awatch(url, initial_delay=0.3, interval=0.5, request_timeout=0.5) as reports:
+        async with awatch(url, initial_delay=0.3, interval=0.5, timeout=0.5) as reports:
             await collect(reports, 4)
 
     with service(200) as target:
@@ -487,7 +516,7 @@ def test_async_cancelled_in_the_middle_of_the_delay() -> None:
 
 def test_async_cancelled_in_the_middle_of_a_probe_and_iterated_again() -> None:
     async def program(url: str, listener: socket.socket) -> None:
-        reports = awatch(url, initial_delay=0, interval=1.0, request_timeout=1.0)
+        reports = awatch(url, initial_delay=0, interval=1.0, timeout=1.0)
         loop = asyncio.get_running_loop()
         task = asyncio.create_task(anext(reports))
         connection, _ = await loop.run_in_executor(None, listener.accept)
@@ -551,7 +580,7 @@ def test_async_cancelled_and_closed_at_any_moment() -> None:
     async def disturb(url: str) -> None:
         loop = asyncio.get_running_loop()
         for _ in range(20):
-            reports = awatch(url, initial_delay=0, interval=0.02, request_timeout=0.02)
+            reports = awatch(url, initial_delay=0, interval=0.02, timeout=0.02)
             for _ in range(3):
                 with suppress(TimeoutError, StopAsyncIteration):
                     await asyncio.wait_for(anext(reports), moments.uniform(0, 0.03))
@@ -588,9 +617,7 @@ def test_async_many_at_once_are_spread_and_need_few_threads() -> None:
 
     async def program(url: str) -> int:
         most = 0
-        watches = [
-            awatch(url, initial_delay=0, interval=1.0, request_timeout=1.0) for _ in range(count)
-        ]
+        watches = [awatch(url, initial_delay=0, interval=1.0, timeout=1.0) for _ in range(count)]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(collect(one, 3)) for one in watches]
             while not all(task.done() for task in tasks):
@@ -610,7 +637,7 @@ def test_async_many_at_once_are_spread_and_need_few_threads() -> None:
 
 def test_async_hung_targets_do_not_delay_the_others() -> None:
     async def program(hung: str, fine: str) -> float:
-        settings = Times(initial_delay=0.0, interval=3.0, request_timeout=3.0)
+        settings = Times(initial_delay=0.0, interval=3.0, timeout=3.0)
         start = time.monotonic()
         hanging = [asyncio.create_task(collect(awatch(hung, **settings), 1)) for _ in range(15)]
         await asyncio.sleep(0)
@@ -642,6 +669,6 @@ def test_async_without_a_thread_to_be_had_waits_for_one(monkeypatch: pytest.Monk
             return await collect(reports, 2)
 
     with Pool(1) as pool, service(200) as target:
-        monkeypatch.setattr(batches, "_pool", lambda: pool)
+        monkeypatch.setattr(batches, "pool", lambda: pool)
         assert run(program(target.url)) == [True, True]
         assert len(refused) == 3

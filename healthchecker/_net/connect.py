@@ -64,7 +64,8 @@ def open_tcp(addresses: Sequence[str], port: int, deadline: Deadline) -> Stream:
 
 def open_unix(name: str, deadline: Deadline) -> Stream:
     """Connect to a Unix socket: a path, or a name in the abstract namespace after `@`."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)
     address = "\0" + name[1:] if name.startswith("@") else name
     while True:
         code = sock.connect_ex(address)
@@ -83,7 +84,8 @@ def open_unix(name: str, deadline: Deadline) -> Stream:
 
 def _socket_for(address: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 

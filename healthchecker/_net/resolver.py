@@ -194,7 +194,8 @@ class _Lookup:
     def _open(self, server: str) -> None:
         family = socket.AF_INET6 if ":" in server else socket.AF_INET
         try:
-            sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+            sock.setblocking(False)
         except OSError as error:
             self.failure = f"{server}: {os.strerror(error.errno or 0)}"
             return

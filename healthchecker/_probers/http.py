@@ -188,7 +188,8 @@ class HttpProber(Prober):
                 raise _unexpected_body("the body is not JSON", status) from error
             for path, expected in options.expect_json:
                 if not matches_json(value, path, expected):
-                    raise _unexpected_body(f"{path} is not {expected} in the JSON body", status)
+                    shown = expected if isinstance(expected, str) else json.dumps(expected)
+                    raise _unexpected_body(f"{path} is not {shown} in the JSON body", status)
 
 
 class _NetworkStream(httpcore.NetworkStream):

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import Self, Unpack
 
+from healthchecker._check import TargetText, make_all
 from healthchecker._options import OptionValues
 from healthchecker._probers.prober import Prober
 from healthchecker._result import CheckResult
 from healthchecker._watch.batches import Batch, Job, place
-from healthchecker._watch.rule import Threshold, Ticks, WatchOptions, make_watch_options
-from healthchecker._watch.watch import make_watched_prober
+from healthchecker._watch.rule import (
+    Observation,
+    Threshold,
+    Ticks,
+    WatchOptions,
+    make_watch_options,
+)
 
 
 class AsyncWatch:
@@ -28,7 +34,7 @@ class AsyncWatch:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> bool:
+    async def __anext__(self) -> Observation:
         if self._job is not None:
             if not self._job.stop.is_set:
                 raise RuntimeError("the watch is iterated already")
@@ -38,15 +44,15 @@ class AsyncWatch:
             result = await self._probe()
             if result is None:
                 break
-            report = self._threshold.feed(result.healthy)
-            if report is not None:
-                return report
+            observation = Observation(result, self._threshold.feed(result.healthy))
+            if observation.report is not None:
+                return observation
         raise StopAsyncIteration
 
     async def _probe(self) -> CheckResult | None:
         """Wait for the next tick and probe; return None when closed meanwhile."""
         loop = asyncio.get_running_loop()
-        job = Job(self._prober, self._options.request_timeout, loop.create_future())
+        job = Job(self._prober, self._options.timeout, loop.create_future())
         now = loop.time()
         ticks = self._ticks or Ticks(now, self._options.initial_delay, self._options.interval)
         due = now + ticks.wait(now)
@@ -103,13 +109,12 @@ class AsyncWatch:
 
 
 def awatch(
-    target: str,
+    target: TargetText,
     *,
     initial_delay: float = 1.0,
     interval: float = 5.0,
     failure_threshold: int = 2,
-    request_timeout: float = 2.0,
-    success_status: int | str = 200,
+    timeout: float | None = None,
     **options: Unpack[OptionValues],
 ) -> AsyncWatch:
     """Watch `target` as `watch()` does, in `async for`.
@@ -121,5 +126,6 @@ def awatch(
     keep their initial delay; the others' first probes follow, twenty to each such slot, inside one
     interval. Up to `MAX_THREADS` targets can hang without delaying any other.
     """
-    settings = make_watch_options(initial_delay, interval, failure_threshold, request_timeout)
-    return AsyncWatch(make_watched_prober(target, success_status, options), settings)
+    settings = make_watch_options(initial_delay, interval, failure_threshold, timeout)
+    (prober,) = make_all([target], options)
+    return AsyncWatch(prober, settings)

@@ -10,19 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import partial
 from weakref import WeakKeyDictionary
 
 from healthchecker._net.deadline import Cancelled
+from healthchecker._pool import pool
 from healthchecker._probers.prober import Prober
 from healthchecker._result import CheckResult
-from healthchecker._watch.watch import Stop, probe
-
-MAX_THREADS = 512
-"""How many probes of all watches can hang at the same time before others have to wait."""
+from healthchecker._stop import Stop, probe
 
 _LONGEST_SLOT = 0.1
 _SLOTS_PER_INTERVAL = 20
@@ -85,7 +81,7 @@ class Batch:
 
     def _take_thread(self) -> bool:
         try:
-            _pool().submit(self._work)
+            pool().submit(self._work)
         except RuntimeError:  # no more threads to be had; those there are do what they can
             return False
         return True
@@ -159,11 +155,3 @@ def _start(loop: asyncio.AbstractEventLoop, when: float) -> None:
     batch = _batches[loop].pop(when)
     if batch.waiting:
         batch.start(loop)
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="healthchecker-watch")
-
-
-os.register_at_fork(after_in_child=_pool.cache_clear)  # the threads stay behind

@@ -59,10 +59,10 @@ def _follow(
     backoff = _FIRST_BACKOFF
     sleep(settings.initial_delay)
     while True:
-        for result in watch_service(target, options, settings.request_timeout, cancel):
+        for result in watch_service(target, options, settings.timeout, cancel):
             if result.reason is Reason.UNIMPLEMENTED:
                 polled = replace(settings, initial_delay=0.0)
-                yield from Watch(prober, polled, cancel=cancel).observations()
+                yield from Watch(prober, polled, cancel=cancel, every_probe=True)
             elif _said_by_server(result):
                 backoff = _FIRST_BACKOFF
                 threshold.feed(result.healthy)

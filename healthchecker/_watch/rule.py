@@ -56,11 +56,14 @@ class Ticks:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One probe of a watched target."""
+    """One probe of a watched target. True in a boolean context when the target was healthy."""
 
     result: CheckResult
     report: bool | None
     """What the threshold lets through: True, False, or None for nothing new."""
+
+    def __bool__(self) -> bool:
+        return self.result.healthy
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,30 +73,27 @@ class WatchOptions:
     initial_delay: float = 1.0
     interval: float = 5.0
     failure_threshold: int = 2
-    request_timeout: float = 2.0
+    timeout: float = 2.0
 
 
 def make_watch_options(
-    initial_delay: float,
-    interval: float,
-    failure_threshold: int,
-    request_timeout: float,
-    *,
-    timeout_name: str = "request_timeout",
+    initial_delay: float, interval: float, failure_threshold: int, timeout: float | None
 ) -> WatchOptions:
-    """Verify the values; raise `BadArgumentError` naming the first bad one."""
+    """Verify the values; raise `BadArgumentError` naming the first bad one.
+
+    Without a `timeout` it is Dapr's, or the interval where that is shorter.
+    """
     if not isinstance(failure_threshold, int) or failure_threshold < 1:
         raise BadArgumentError("failure_threshold", failure_threshold, "must be 1 or more")
-    options = WatchOptions(
-        check_seconds("initial_delay", initial_delay, zero=True),
-        check_seconds("interval", interval),
-        failure_threshold,
-        check_seconds(timeout_name, request_timeout),
-    )
-    if options.request_timeout > options.interval:
+    delay = check_seconds("initial_delay", initial_delay, zero=True)
+    interval = check_seconds("interval", interval)
+    if timeout is None:
+        timeout = min(WatchOptions().timeout, interval)
+    timeout = check_seconds("timeout", timeout)
+    if timeout > interval:
         raise BadArgumentError(
-            timeout_name,
-            request_timeout,
+            "timeout",
+            timeout,
             f"is longer than the interval of {interval:g} s, so one probe would run into the next",
         )
-    return options
+    return WatchOptions(delay, interval, failure_threshold, timeout)

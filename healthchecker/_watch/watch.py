@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from queue import Empty, SimpleQueue
+from collections.abc import Callable
 from typing import Self, Unpack
 
+from healthchecker._check import TargetText, make_all
 from healthchecker._net.deadline import Cancel, Cancelled
-from healthchecker._options import OptionValues, make_options
-from healthchecker._probers.prober import Prober, Progress, failed
-from healthchecker._probers.table import make_prober, parse_target
-from healthchecker._result import BadArgumentError, CheckResult, Phase, ProbeFailure, Reason
+from healthchecker._options import OptionValues
+from healthchecker._probers.prober import Prober
+from healthchecker._stop import Stop, probe
 from healthchecker._watch.rule import (
     Observation,
     Threshold,
@@ -23,79 +21,11 @@ from healthchecker._watch.rule import (
 )
 
 
-class Stop:
-    """Ends one waiting or probing at once and for good: from any thread, or a signal's handler.
-
-    What it is made of can be entered a second time by a handler (threading.Event cannot), and
-    holds a file descriptor only while something probes. With a `parent`, what that ends raises
-    `Cancelled`, also a wait.
-    """
-
-    def __init__(self, parent: Cancel | None = None) -> None:
-        self.is_set = False
-        self._parent = parent
-        self._lock = threading.RLock()
-        self._wake: SimpleQueue[None] = SimpleQueue()
-        self._cancel: Cancel | None = None
-
-    def set(self) -> None:
-        with self._lock:
-            if not self.is_set:
-                self.is_set = True
-                self._wake.put(None)
-                if self._cancel is not None:
-                    self._cancel.set()
-
-    def wait(self, seconds: float) -> None:
-        """Wait so long, or until stopped."""
-        if self._parent is not None:
-            with self.cancel() as cancel:
-                cancel.wait(seconds)
-        elif not self.is_set:
-            try:
-                self._wake.get(timeout=seconds)
-            except Empty:
-                return
-
-    @contextmanager
-    def cancel(self) -> Iterator[Cancel]:
-        """Return the `Cancel` for one probe."""
-        cancel = Cancel(self._parent)
-        with self._lock:
-            self._cancel = cancel
-            if self.is_set:
-                cancel.set()
-        try:
-            yield cancel
-        finally:
-            with self._lock:
-                self._cancel = None
-            cancel.close()
-
-
-def make_watched_prober(target: str, success_status: int | str, options: OptionValues) -> Prober:
-    """Return the prober of a watch; its accepted status has a name of its own, which is Dapr's."""
-    if "status" in options:
-        raise BadArgumentError("status", options["status"], "is named success_status here")
-    made = make_options(**{**options, "status": success_status})
-    return make_prober(parse_target(target, made.unix_socket), made)
-
-
-def probe(prober: Prober, timeout: float, stop: Stop) -> CheckResult:
-    """Probe once; raise `Cancelled` when stopped."""
-    start = time.monotonic()
-    try:
-        with stop.cancel() as cancel:
-            return prober.probe(timeout, cancel)
-    except OSError as error:  # no file descriptor left: one of many watches must not end by it
-        failure = ProbeFailure(Reason.CONNECTION_FAILED, str(error.strerror))
-        progress = Progress(start)
-        progress.enter(Phase.CONNECT)
-        return failed(prober.label, failure, progress, start)
-
-
 class Watch:
-    """Reports on one target until closed: what `watch()` returns. Iterate it on any one thread."""
+    """Reports on one target until closed: what `watch()` returns. Iterate it on any one thread.
+
+    With `every_probe`, also those of which there is nothing to report (see `Observation`).
+    """
 
     def __init__(
         self,
@@ -105,9 +35,11 @@ class Watch:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] | None = None,
         cancel: Cancel | None = None,
+        every_probe: bool = False,
     ) -> None:
         self._prober = prober
-        self._timeout = options.request_timeout
+        self._timeout = options.timeout
+        self._every_probe = every_probe
         self._threshold = Threshold(options.failure_threshold)
         self._clock = clock
         self._stop = Stop(cancel)
@@ -118,28 +50,26 @@ class Watch:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> bool:
-        for observation in self.observations():
-            if observation.report is not None:
-                return observation.report
-        raise StopIteration
-
-    def observations(self) -> Iterator[Observation]:
-        """Return every probe from here on, also those of which nothing is reported."""
+    def __next__(self) -> Observation:
         while True:
-            with self._one_at_a_time:
-                wait = self._ticks.wait(self._clock())
-                try:
-                    if wait:
-                        self._sleep(wait)
-                    if self._stop.is_set:
-                        return
-                    self._ticks.fired(self._clock())
-                    result = probe(self._prober, self._timeout, self._stop)
-                except Cancelled:
-                    return
-                observation = Observation(result, self._threshold.feed(result.healthy))
-            yield observation
+            observation = self._observe()
+            if self._every_probe or observation.report is not None:
+                return observation
+
+    def _observe(self) -> Observation:
+        """Wait for the next tick and probe."""
+        with self._one_at_a_time:
+            wait = self._ticks.wait(self._clock())
+            try:
+                if wait:
+                    self._sleep(wait)
+                if self._stop.is_set:
+                    raise StopIteration
+                self._ticks.fired(self._clock())
+                result = probe(self._prober, self._timeout, self._stop)
+            except Cancelled:
+                raise StopIteration from None
+            return Observation(result, self._threshold.feed(result.healthy))
 
     def close(self) -> None:
         """End the watch at once, also in the middle of a wait or of a probe.
@@ -156,33 +86,32 @@ class Watch:
 
 
 def watch(
-    target: str,
+    target: TargetText,
     *,
     initial_delay: float = 1.0,
     interval: float = 5.0,
     failure_threshold: int = 2,
-    request_timeout: float = 2.0,
-    success_status: int | str = 200,
+    timeout: float | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] | None = None,
     **options: Unpack[OptionValues],
 ) -> Watch:
-    """Watch `target` and iterate over what becomes of it: True for healthy, False for not.
+    """Watch `target` and iterate over what becomes of it: true when healthy, false when not.
 
     The behaviour and the defaults are those of Dapr's `StartEndpointHealthCheck`: after
     `initial_delay` seconds one probe per `interval` seconds, never two at once, each limited to
-    `request_timeout` seconds. Every success yields True; exactly the `failure_threshold`th failure
-    in a row yields False, once. `success_status` is what `check()` calls `status`; all its other
-    options are taken, too.
+    `timeout` seconds: 2, or the interval where that is shorter. Every success is reported; of
+    failures in a row only the `failure_threshold`th, once. What is reported is an `Observation`,
+    whose `result` is the `CheckResult`. The options are those of `check()`.
 
     Times count from the call. The first probe comes at the end of the initial delay. (Dapr's
-    ticker runs from the call on, so that its own first probe comes after the interval.) While
+    ticker starts with the call, so its own first probe comes after the interval.) While
     nobody asks for the next value nothing is probed, as Dapr's channel blocks.
 
     `clock` returns seconds and `sleep` waits for some; with a `sleep` of your own, `close()` ends
-    a wait only as soon as that returns. A bad argument is a `BadArgumentError`, as is a
-    `request_timeout` longer than the interval.
+    a wait only as soon as that returns. A bad argument is a `BadArgumentError`, as is a `timeout`
+    longer than the interval.
     """
-    settings = make_watch_options(initial_delay, interval, failure_threshold, request_timeout)
-    prober = make_watched_prober(target, success_status, options)
+    settings = make_watch_options(initial_delay, interval, failure_threshold, timeout)
+    (prober,) = make_all([target], options)
     return Watch(prober, settings, clock=clock, sleep=sleep)

@@ -79,12 +79,10 @@ async def watch_all(
     measuring = False
 
     async def follow(port: int) -> None:
-        async with awatch(
-            f"http://127.0.0.1:{port}/health", interval=interval, request_timeout=min(2.0, interval)
-        ) as reports:
+        async with awatch(f"http://127.0.0.1:{port}/health", interval=interval) as reports:
             async for report in reports:
                 if measuring and port not in hung:
-                    figures.reports[report] += 1
+                    figures.reports[bool(report)] += 1
                     figures.arrivals.setdefault(port, []).append(time.monotonic())
 
     async with asyncio.TaskGroup() as group:

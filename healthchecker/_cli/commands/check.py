@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from healthchecker._check import check_all
+from healthchecker._check import probe_all
 from healthchecker._cli.invocation import read_invocation
 from healthchecker._cli.options import ANY, REQUEST_OPTIONS, TARGETS
 from healthchecker._cli.parsing import Command
@@ -20,7 +20,7 @@ def _run(context: click.Context) -> int:
         probers = make_probers(asked.targets, asked.options)
         if len(probers) > 1:
             use_small_thread_stacks()
-        results = check_all(
+        results = probe_all(
             probers, asked.timeout, any_is_enough=any_is_enough, cancel=lifetime.cancel
         )
         healthy = (any if any_is_enough else all)(result.healthy for result in results)

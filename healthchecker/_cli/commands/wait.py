@@ -7,7 +7,7 @@ import time
 
 import click
 
-from healthchecker._check import check_all
+from healthchecker._check import probe_all
 from healthchecker._cli import render
 from healthchecker._cli.invocation import read_invocation
 from healthchecker._cli.options import DEADLINE, REQUEST_OPTIONS, TARGETS, WAIT_INTERVAL
@@ -44,7 +44,7 @@ def _run(context: click.Context) -> int:
         shows_status = os.isatty(STDERR) and not asked.output.quiet
         while start < end:
             left = end - start
-            seen = check_all(probers, min(asked.timeout, left), cancel=lifetime.cancel)
+            seen = probe_all(probers, min(asked.timeout, left), cancel=lifetime.cancel)
             for index, result in enumerate(seen):
                 # A check that the deadline cut short says less than the one before.
                 if not checked or left >= asked.timeout or result.reason is not Reason.TIMEOUT:

@@ -33,7 +33,6 @@ def _run(context: click.Context) -> int:
         WATCH_INTERVAL.of(context),
         FAILURE_THRESHOLD.of(context),
         asked.timeout,
-        timeout_name="timeout",
     )
     output = asked.output
     line = render.watch_json_line if output.json else render.watch_line
@@ -58,7 +57,7 @@ def _observe(asked: Invocation, settings: WatchOptions, cancel: Cancel) -> Itera
     (target,) = asked.targets
     if target.scheme in ("grpc", "grpcs"):
         return follow(target, asked.options, settings, cancel=cancel)
-    return Watch(make_prober(target, asked.options), settings, cancel=cancel).observations()
+    return Watch(make_prober(target, asked.options), settings, cancel=cancel, every_probe=True)
 
 
 WATCH = Command(
