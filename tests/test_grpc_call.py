@@ -196,7 +196,24 @@ COMPRESSED = b"\x01" + SERVING[1:]
             "invalid_response",
             "content type is application/grpc-web",
         ),
-        (settings() + headers([(":status", "503")]), "invalid_response", "HTTP status 503"),
+        *(
+            (
+                settings() + headers([(":status", status)]),
+                "not_serving",
+                f"UNAVAILABLE: HTTP status {status}",
+            )
+            for status in ("429", "502", "503", "504")
+        ),
+        *(
+            (settings() + headers([(":status", status)]), "invalid_response", f"status {status}")
+            for status in ("204", "302", "400", "401", "403", "404", "500")
+        ),
+        (
+            settings()
+            + headers([(":status", "503"), OK_HEADERS[1], ("grpc-status", "5")], last=True),
+            "unknown_service",
+            "NOT_FOUND",  # where there is a gRPC status, it counts
+        ),
         (
             settings() + headers([*OK_HEADERS, ("grpc-status", "5")], last=True),
             "unknown_service",
@@ -261,17 +278,17 @@ COMPRESSED = b"\x01" + SERVING[1:]
         (
             settings() + headers_in_pieces([*OK_HEADERS, ("x", "y" * 900)], 70),
             "invalid_response",
-            "Too many continuation frames",
+            "too many continuation frames",
         ),
         (
             settings() + headers([*OK_HEADERS, *(("x" * 50, "y" * 50),) * 1000]),
             "invalid_response",
-            "Oversized header block",  # 1,000 references of one byte each
+            "oversized header block",  # 1,000 references of one byte each
         ),
         (
             settings() + headers([*OK_HEADERS, *(("x", "y" * 1000),) * 100]),
             "invalid_response",
-            "Oversized header block",
+            "oversized header block",
         ),
         (settings() + push(), "invalid_response", "pushed stream"),
         (settings() + settings_ack() + trailers(), "invalid_response", "not valid HTTP/2"),
@@ -357,6 +374,24 @@ def test_the_http_status_is_told() -> None:
     failure = fed(settings() + headers([(":status", "404")], last=True), 1 << 20).failure
     assert failure is not None
     assert (failure.reason, failure.status) == (Reason.INVALID_RESPONSE, 404)
+
+
+@pytest.mark.parametrize(
+    ("encoded", "shown"),
+    [
+        ("gr%C3%B6%C3%9Fer", "größer"),
+        ("größer", "größer"),
+        ("100 %", "100 %"),
+        ("%zz%1", "%zz%1"),
+        ("%ff%fe", "\ufffd\ufffd"),
+        ("%F0%9F%98", "\ufffd"),
+        ("%00%0a", "\0\n"),
+    ],
+)
+def test_the_message_of_the_server_is_decoded(encoded: str, shown: str) -> None:
+    failure = fed(settings() + headers() + trailers("2", encoded), 1 << 20).failure
+    assert failure is not None
+    assert failure.message == f"gRPC status UNKNOWN: {shown}"
 
 
 def test_a_long_message_of_the_server_is_cut() -> None:

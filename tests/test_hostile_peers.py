@@ -7,9 +7,14 @@ import ssl
 import pytest
 import trustme
 
+from healthchecker._probers.table import SCHEMES
 from tests.servers.peers import Peer
 from tests.support.forms import Form, Outcome, run, undisturbed
-from tests.tables.hostile_http import HOSTILE, Hostile
+from tests.tables.hostile_grpc import HOSTILE_GRPC
+from tests.tables.hostile_http import HOSTILE as HOSTILE_HTTP
+from tests.tables.hostile_http import Hostile
+
+HOSTILE = [*HOSTILE_HTTP, *HOSTILE_GRPC]
 
 GRACE = 0.15
 """Seconds by which the whole process may exceed its time limit."""
@@ -23,10 +28,11 @@ def context() -> ssl.SSLContext:
 
 
 def ask(form: Form, hostile: Hostile, peer: Peer, *args: str) -> Outcome:
+    tls = ["--insecure"] if SCHEMES[hostile.target_scheme].tls else []
     return run(
         form,
         [
-            *(f"--timeout={hostile.timeout}", "--insecure", *hostile.args, *args),
+            *(f"--timeout={hostile.timeout}", *tls, *hostile.args, *args),
             f"{hostile.target_scheme}://{peer.host}:{peer.port}",
         ],
     )

@@ -15,6 +15,7 @@ import gc
 import gzip
 import os
 import random
+import re
 import resource
 import socket
 import sys
@@ -442,6 +443,9 @@ def _read_messages(data: bytes) -> None:
     reader.finish()
 
 
+_INNER_WORDS = re.compile(r"\bb['\"]|bytearray|<\w+ |[a-z][A-Z]\w+\.[A-Z]|\{")
+
+
 def _feed_call(data: bytes) -> None:
     for method in (CHECK, LIST, WATCH):
         call: Call[Any] = Call(method, CALL_HEADERS, b"")
@@ -450,6 +454,8 @@ def _feed_call(data: bytes) -> None:
         call.feed(b"")
         if not call.is_over or (call.failure is None and len(call.messages) != 1):
             raise CaseError(f"no outcome of {method.name}: {list(call.messages)}")
+        if call.failure is not None and _INNER_WORDS.search(call.failure.message):
+            raise CaseError(f"a library's inner words: {call.failure.message}")
 
 
 def _read_resolv_conf(data: bytes) -> None:

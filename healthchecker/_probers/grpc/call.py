@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -41,16 +41,21 @@ from healthchecker._probers.grpc.codec import (
     encode_message,
     frame_type,
 )
+from healthchecker._probers.h2_words import h2_words
 from healthchecker._result import ProbeFailure, Reason, UnexpectedAnswer
 
 T = TypeVar("T")
 
 MAX_IDLE_FRAMES = 1000
 """How many frames may come without any part of a message; an answer needs about five."""
+MAX_IDLE_BYTES = 64 * 1024
+"""How long those frames may be together: what h2 does with that takes a tenth of a second or 12 MiB
+in the worst case: headers made of nothing but table sizes, or thousands of kinds of settings."""
 
 _STREAM_ID = 1
 _MAX_MESSAGE_SHOWN = 200
 _HTTP_OK = b"200"
+_UNAVAILABLE = (b"429", b"502", b"503", b"504")
 _CONTENT_TYPE = re.compile(rb"application/grpc(?:[+;]|$)")
 _STATUS_CODE = re.compile(rb"\d{1,3}")
 
@@ -99,7 +104,7 @@ class Call(Generic[T]):
         self._method = method
         self._frames = FrameReader()
         self._reader = MessageReader(method.max_size)
-        self._idle_frames = 0
+        self._idle_frames = self._idle_bytes = 0
         self._unacknowledged = 1
         self._h2 = H2Connection(H2Configuration(client_side=True))
         self._h2.local_settings = Settings(
@@ -137,7 +142,7 @@ class Call(Generic[T]):
         except CodecError as error:
             self._fail(_invalid(str(error)))
         except H2Error as error:
-            self._fail(_invalid(f"not valid HTTP/2: {error}"))
+            self._fail(_invalid(h2_words(str(error))))
 
     def ask_for_sign_of_life(self) -> None:
         """Send what an intact peer reacts to; see `has_shown_life`.
@@ -148,7 +153,7 @@ class Call(Generic[T]):
         """
         self._h2.update_settings({})
         self._unacknowledged += 1
-        self._idle_frames = 0
+        self._idle_frames = self._idle_bytes = 0
 
     @property
     def has_shown_life(self) -> bool:
@@ -156,10 +161,15 @@ class Call(Generic[T]):
         return self._unacknowledged == 0
 
     def _take(self, frame: bytes) -> None:
-        self._idle_frames += 1
-        if self._idle_frames > MAX_IDLE_FRAMES:
+        if self._idle_frames == MAX_IDLE_FRAMES:
             self._fail(_invalid(f"more than {MAX_IDLE_FRAMES} frames without a message"))
-        elif frame_type(frame) == GOAWAY:
+            return
+        if self._idle_bytes > MAX_IDLE_BYTES:
+            self._fail(_invalid(f"more than {MAX_IDLE_BYTES} bytes without a message"))
+            return
+        self._idle_frames += 1
+        self._idle_bytes += len(frame)
+        if frame_type(frame) == GOAWAY:
             # For h2 the connection ends here, but a call under way may still be finished. One that
             # has no end would keep the server from stopping.
             last_stream_id, code, debug = decode_goaway(frame)
@@ -184,13 +194,17 @@ class Call(Generic[T]):
         elif isinstance(event, StreamEnded) and not self.is_over:
             self._fail(_invalid("no trailers, so no gRPC status"))
         elif isinstance(event, StreamReset):
-            self._fail(_reset(f"the peer resets the call: {_error_name(event.error_code)}"))
+            name = _error_name(event.error_code)
+            if event.remote_reset:
+                self._fail(_reset(f"the peer resets the call: {name}"))
+            else:
+                self._fail(_invalid(f"not valid HTTP/2: {name}"))
         elif isinstance(event, SettingsAcknowledged):
             self._unacknowledged = max(self._unacknowledged - 1, 0)
 
     def _take_data(self, event: DataReceived) -> None:
         if event.data:
-            self._idle_frames = 0
+            self._idle_frames = self._idle_bytes = 0
         for message in self._reader.feed(event.data):
             if self.messages and not self._method.streams:
                 raise CodecError("more than one message")
@@ -198,17 +212,13 @@ class Call(Generic[T]):
         self._h2.acknowledge_received_data(event.flow_controlled_length, _STREAM_ID)
 
     def _begin(self, headers: dict[bytes, bytes]) -> None:
+        """Take the beginning of the answer; of a call that failed at once it is the end, too."""
         status = headers.get(b":status", b"")
         content_type = headers.get(b"content-type", b"").lower()
-        if status != _HTTP_OK:
-            self._fail(
-                ProbeFailure(
-                    Reason.INVALID_RESPONSE,
-                    f"HTTP status {_text(status)}, which no gRPC answer has",
-                    int(status) if _STATUS_CODE.fullmatch(status) else None,
-                )
-            )
-        elif not _CONTENT_TYPE.match(content_type):
+        is_grpc = _CONTENT_TYPE.match(content_type) is not None
+        if status != _HTTP_OK and not (is_grpc and b"grpc-status" in headers):
+            self._fail(_failure_of_http(status))
+        elif not is_grpc:
             self._fail(
                 _invalid(f"not gRPC: the content type is {_text(content_type) or 'missing'}")
             )
@@ -224,15 +234,8 @@ class Call(Generic[T]):
             self._end_with_ok()
             return
         name = STATUS_CODES[number] if number < len(STATUS_CODES) else str(number)
-        encoded = trailers.get(b"grpc-message", b"")[: 3 * _MAX_MESSAGE_SHOWN]
-        said = unquote(encoded.decode("ascii", "replace"))[:_MAX_MESSAGE_SHOWN]
-        self._fail(
-            UnexpectedAnswer(
-                _REASONS.get(name, Reason.UNEXPECTED_STATUS),
-                f"gRPC status {name}" + (f": {said}" if said else ""),
-                name,
-            )
-        )
+        said = unquote_to_bytes(trailers.get(b"grpc-message", b"")).decode(errors="replace")
+        self._fail(_failure_of_status(name, said[:_MAX_MESSAGE_SHOWN]))
 
     def _end_with_ok(self) -> None:
         self._reader.finish()
@@ -247,6 +250,29 @@ class Call(Generic[T]):
         if not self.is_over:
             self.failure = failure
             self.is_over = True
+
+
+def _failure_of_status(name: str, said: str) -> ProbeFailure:
+    return UnexpectedAnswer(
+        _REASONS.get(name, Reason.UNEXPECTED_STATUS),
+        f"gRPC status {name}" + (f": {said}" if said else ""),
+        name,
+    )
+
+
+def _failure_of_http(status: bytes) -> ProbeFailure:
+    """Return what an HTTP status means that comes instead of a gRPC answer.
+
+    Proxies say in this way that the server is away. gRPC gives every HTTP status a meaning
+    (http-grpc-status-mapping.md), but any other one is rather a sign that no gRPC is spoken here.
+    """
+    if status in _UNAVAILABLE:
+        return _failure_of_status("UNAVAILABLE", f"HTTP status {_text(status)}, and no answer")
+    return ProbeFailure(
+        Reason.INVALID_RESPONSE,
+        f"HTTP status {_text(status)}, which no gRPC answer has",
+        int(status) if _STATUS_CODE.fullmatch(status) else None,
+    )
 
 
 def _text(data: bytes) -> str:

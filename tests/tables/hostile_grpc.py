@@ -1,0 +1,225 @@
+"""The table of gRPC peers that misbehave: what each does, and what a check must make of it."""
+
+from __future__ import annotations
+
+import struct
+
+from hyperframe.frame import (
+    AltSvcFrame,
+    ContinuationFrame,
+    DataFrame,
+    Frame,
+    HeadersFrame,
+    PriorityFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
+
+from healthchecker import Reason
+from tests.servers.grpc import (
+    HEALTHY,
+    OK_HEADERS,
+    SERVING,
+    answer_call,
+    data,
+    goaway,
+    headers,
+    headers_in_pieces,
+    ping,
+    push,
+    reset_stream,
+    settings,
+    trailers,
+)
+from tests.servers.peers import Behaviour, Connection, blurt, drip, flood, hold
+from tests.tables.hostile_http import Hostile
+
+MIB = 1024 * 1024
+
+
+def _says(
+    name: str, frames: bytes, reason: Reason = Reason.INVALID_RESPONSE, detail: str = ""
+) -> Hostile:
+    return Hostile(name, answer_call(frames), reason, detail, scheme="grpc")
+
+
+def _floods(name: str, frames: bytes, reason: Reason, detail: str = "") -> Hostile:
+    def then(connection: Connection) -> None:
+        connection.flood(frames * (MIB // len(frames)))
+
+    return Hostile(name, answer_call(settings(), then), reason, detail, scheme="grpc")
+
+
+def _does(name: str, behaviour: Behaviour, reason: Reason, detail: str = "") -> Hostile:
+    return Hostile(name, behaviour, reason, detail, scheme="grpc")
+
+
+def _block(block: bytes) -> bytes:
+    """Return any header block in as many frames as it needs."""
+    parts = [block[start : start + 16_000] for start in range(0, len(block), 16_000)]
+    frames: list[Frame] = [HeadersFrame(1, parts[0])]
+    frames += [ContinuationFrame(1, part) for part in parts[1:]]
+    frames[-1].flags.add("END_HEADERS")
+    return b"".join(frame.serialize() for frame in frames)
+
+
+def _settings_of_many_kinds() -> bytes:
+    frames = []
+    for first in range(100, 60_000, 2700):
+        body = b"".join(struct.pack("!HI", kind, 1) for kind in range(first, first + 2700))
+        frames.append(len(body).to_bytes(3, "big") + b"\x04\0\0\0\0\0" + body)
+    return b"".join(frames)
+
+
+def _window_update(stream_id: int, increment: int) -> bytes:
+    return WindowUpdateFrame(stream_id, increment).serialize()
+
+
+def _padded(payload: bytes) -> bytes:
+    return DataFrame(1, payload, pad_length=255, flags=["PADDED"]).serialize()
+
+
+_ESCAPES = "\x1b[2J\x1b]0;owned\x07\x9b2J\u202e%1b[2J%0a%00%"
+_LITERAL = b"\x88\x5f\x10application/grpc"  # :status 200 and the content type
+
+HOSTILE_GRPC = [
+    _does("gRPC: silence", answer_call(settings()), Reason.TIMEOUT, "response: "),
+    _does("gRPC: dripped frames", drip(ping()), Reason.TIMEOUT, "response: "),
+    _does("gRPC: an answer before the call", blurt(HEALTHY, hold), Reason.OK),
+    _does("gRPC: zeros without end", flood(bytes(MIB)), Reason.INVALID_RESPONSE, "HTTP/2"),
+    _says("gRPC: a banner", b"220 mail.example ESMTP\r\n", detail="not HTTP/2"),
+    _floods("gRPC: SETTINGS flood", settings(), Reason.INVALID_RESPONSE, "1000 frames"),
+    _floods("gRPC: PING flood", ping(), Reason.INVALID_RESPONSE, "1000 frames"),
+    _floods(
+        "gRPC: WINDOW_UPDATE flood", _window_update(0, 1), Reason.INVALID_RESPONSE, "1000 frames"
+    ),
+    _floods(
+        "gRPC: PRIORITY flood",
+        PriorityFrame(1, depends_on=3).serialize(),
+        Reason.INVALID_RESPONSE,
+        "1000 frames",
+    ),
+    _floods(
+        "gRPC: ALTSVC flood",
+        AltSvcFrame(0, b"a", b"b" * 900).serialize(),
+        Reason.INVALID_RESPONSE,
+        "65536 bytes",
+    ),
+    _floods(
+        "gRPC: early hints flood",
+        headers([(":status", "103"), *((("x", "y"),) * 1500)]),
+        Reason.INVALID_RESPONSE,
+        "65536 bytes",
+    ),
+    _floods("gRPC: DATA without data", _padded(b""), Reason.INVALID_RESPONSE, "data before"),
+    _says("gRPC: settings of many kinds", _settings_of_many_kinds(), detail="65536 bytes"),
+    _says(
+        "gRPC: a message in padded frames",
+        settings() + headers() + b"".join(map(_padded, struct.unpack("7c", SERVING))) + trailers(),
+        Reason.OK,
+    ),
+    _says("gRPC: CONTINUATION without end", _block(b"\x20" * 2 * MIB), detail="65536 bytes"),
+    _says(
+        "gRPC: empty CONTINUATION frames",
+        settings() + HeadersFrame(1, b"").serialize() + ContinuationFrame(1, b"").serialize() * 900,
+        detail="too many continuation frames",
+    ),
+    _says(
+        "gRPC: headers of table sizes",
+        settings() + _block(b"\x20" * 60_000 + _LITERAL) + data(SERVING) + trailers(),
+        Reason.OK,
+    ),
+    _says(
+        "gRPC: a table that is too large",
+        settings() + _block(b"\x3f\xe1\xff\x03" + _LITERAL),
+        detail="cannot be decoded",
+    ),
+    _says(
+        "gRPC: a long Huffman code",
+        settings() + _block(_LITERAL + b"\0\x01x\xff\xe1\xd3\x03" + bytes(60_000)),
+        detail="oversized header block",
+    ),
+    _says(
+        "gRPC: a header bomb",
+        settings() + headers([*OK_HEADERS, *(("x" * 50, "y" * 50),) * 60_000]),
+        detail="not HTTP/2, or a frame",
+    ),
+    _says(
+        "gRPC: headers in many pieces",
+        settings() + headers_in_pieces([*OK_HEADERS, ("x", "y" * 900)], 70),
+        detail="too many continuation frames",
+    ),
+    _says(
+        "gRPC: no window",
+        SettingsFrame(0, {SettingsFrame.INITIAL_WINDOW_SIZE: 0}).serialize() + HEALTHY,
+        Reason.OK,
+    ),
+    _says(
+        "gRPC: too large a window",
+        settings() + _window_update(0, 2**31 - 1),
+        detail="flow control window",
+    ),
+    _says(
+        "gRPC: too large a window of the call",
+        settings() + _window_update(1, 2**31 - 1),
+        detail="not valid HTTP/2: FLOW_CONTROL_ERROR",
+    ),
+    _says("gRPC: a pushed stream", settings() + push(), detail="pushed stream"),
+    _says("gRPC: reset after the answer", HEALTHY + reset_stream(8), Reason.OK),
+    _says(
+        "gRPC: reset in place of an answer",
+        settings() + reset_stream(7),
+        Reason.CONNECTION_RESET,
+        "REFUSED_STREAM",
+    ),
+    _says(
+        "gRPC: GOAWAY for the terminal",
+        settings() + goaway(0, 2**32 - 1, _ESCAPES.encode()),
+        Reason.CONNECTION_RESET,
+        "GOAWAY 4294967295",
+    ),
+    _says(
+        "gRPC: a message for the terminal",
+        settings()
+        + headers([*OK_HEADERS, ("grpc-status", "2"), ("grpc-message", "%1b[2J%")], last=True),
+        Reason.UNEXPECTED_STATUS,
+        "UNKNOWN",
+    ),
+    _says(
+        "gRPC: a content type for the terminal",
+        settings() + headers([(":status", "200"), ("content-type", "\u202e\x9b2J")]),
+        detail="content type",
+    ),
+    _says(
+        "gRPC: a status twice", settings() + headers([*OK_HEADERS[:1], *OK_HEADERS]), detail="twice"
+    ),
+    _says("gRPC: no status", settings() + headers(OK_HEADERS[1:]), detail="without a status"),
+    _says(
+        "gRPC: a pseudo-header in the trailers",
+        settings() + headers() + data(SERVING) + headers([(":status", "200")], last=True),
+        detail="in the trailers",
+    ),
+    _says(
+        "gRPC: a header name in capitals",
+        settings() + headers([*OK_HEADERS, ("Token", "secret")]),
+        detail="capital letters",
+    ),
+    _says(
+        "gRPC: a stream that does not exist",
+        settings() + headers() + DataFrame(3, SERVING).serialize(),
+    ),
+    _says(
+        "gRPC: a message of 4 GiB",
+        settings() + headers() + data(b"\0\xff\xff\xff\xff"),
+        detail="a message of",
+    ),
+    *(
+        _says(
+            f"gRPC: HTTP status {status}",
+            settings() + headers([(":status", str(status))], last=True),
+            Reason.NOT_SERVING,
+            f"gRPC status UNAVAILABLE: HTTP status {status}",
+        )
+        for status in (429, 502, 503, 504)
+    ),
+]
