@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
+from healthchecker._judge import (
+    SWITCHING_PROTOCOLS,
+    JsonExpectation,
+    StatusSet,
+    encode,
+    expect_json,
+    expect_json_at,
+    parse_status,
+)
 from healthchecker._result import BadArgumentError
-from healthchecker._target import Scheme
+from healthchecker._target import Scheme, read_host
 
 MAX_SECONDS = 24 * 3600.0
 
@@ -37,10 +46,10 @@ _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h)?", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]*")
-_STATUS_RANGE = re.compile(r"([1-9]\d\d)(?:-([1-9]\d\d))?|([1-9])xx", re.ASCII | re.IGNORECASE)
 _FRAMING = ("content-length", "transfer-encoding")
 _LINUX = sys.platform == "linux"
 _MAX_UNIX_PATH = 107 if _LINUX else 103  # sun_path in unix(7) and unix(4), less the final NUL
+_OK = StatusSet(((200, 200),), "200")
 _HIDDEN = "\N{HORIZONTAL ELLIPSIS}"  # stands for what may be a secret
 
 
@@ -55,7 +64,7 @@ class OptionValues(TypedDict, total=False):
     headers: Mapping[str, str] | Iterable[tuple[str, str]]
     basic_auth: tuple[str, str] | None
     status: str | int | Iterable[str | int]
-    expect_json: Mapping[str, object] | Iterable[tuple[str, object]]
+    expect_json: Mapping[str, object] | Iterable[str | tuple[str, object]]
     expect_body: str | Iterable[str]
     expect_header: Mapping[str, str] | Iterable[tuple[str, str]]
     follow_redirects: bool
@@ -66,17 +75,6 @@ class OptionValues(TypedDict, total=False):
     insecure: bool
     loopback_only: bool
     unix_socket: FilePath | None
-
-
-@dataclass(frozen=True, slots=True)
-class StatusSet:
-    """The HTTP status codes that count as healthy."""
-
-    ranges: tuple[tuple[int, int], ...]
-    text: str
-
-    def __contains__(self, status: int) -> bool:
-        return any(low <= status <= high for low, high in self.ranges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +99,8 @@ class CheckOptions:
     method: str = "GET"
     headers: tuple[tuple[str, str], ...] = ()
     basic_auth: tuple[str, str] | None = None
-    status: StatusSet = StatusSet(((200, 200),), "200")
-    expect_json: tuple[tuple[str, object], ...] = ()
-    """Dotted paths and what is there: for a value that is a string, see `matches_json`."""
+    status: StatusSet = _OK
+    expect_json: tuple[JsonExpectation, ...] = ()
     expect_body: tuple[str, ...] = ()
     expect_header: tuple[tuple[str, str], ...] = ()
     follow_redirects: bool = False
@@ -172,7 +169,7 @@ def _make(given: OptionValues) -> CheckOptions:
         cacert=_path("cacert", given.get("cacert")),
         cert=_path("cert", given.get("cert")),
         key=_path("key", given.get("key")),
-        server_name=_optional_text("server_name", given.get("server_name")),
+        server_name=_server_name("server_name", given.get("server_name")),
         insecure=_flag("insecure", given.get("insecure", False)),
     )
     if tls.key is not None and tls.cert is None:
@@ -188,7 +185,7 @@ def _make(given: OptionValues) -> CheckOptions:
         headers=_fields("headers", given.get("headers", ())),
         basic_auth=_credentials("basic_auth", given.get("basic_auth")),
         status=parse_status(_status_list(given.get("status", "200"))),
-        expect_json=_json_values("expect_json", given.get("expect_json", ())),
+        expect_json=_json_expectations("expect_json", given.get("expect_json", ())),
         expect_body=_texts("expect_body", given.get("expect_body", ())),
         expect_header=_fields("expect_header", given.get("expect_header", ())),
         follow_redirects=_flag("follow_redirects", given.get("follow_redirects", False)),
@@ -198,6 +195,10 @@ def _make(given: OptionValues) -> CheckOptions:
     )
     if options.method == "HEAD" and (options.expect_body or options.expect_json):
         raise BadArgumentError("method", method, "an answer to HEAD has no body to expect")
+    asks_to_switch = any(name.lower() == "upgrade" for name, _ in options.headers)
+    if not asks_to_switch and (SWITCHING_PROTOCOLS, SWITCHING_PROTOCOLS) in options.status.ranges:
+        problem = "nobody answers 101 where no header Upgrade asks for it"
+        raise BadArgumentError("status", options.status.text, problem)
     return options
 
 
@@ -219,53 +220,25 @@ def check_seconds(argument: str, value: object, *, zero: bool = False) -> float:
     return float(value)
 
 
-def parse_status(text: str) -> StatusSet:
-    """Read `200`, `200,204`, `2xx` or `200-399`."""
-    ranges = []
-    for part in text.split(","):
-        match = _STATUS_RANGE.fullmatch(part.strip())
-        if match is None:
-            raise BadArgumentError("status", text, "not a list such as 200, 200,204, 2xx, 200-399")
-        low, high, hundreds = match.groups()
-        if hundreds:
-            ranges.append((int(hundreds) * 100, int(hundreds) * 100 + 99))
-        else:
-            ranges.append((int(low), int(high or low)))
-        if ranges[-1][0] > ranges[-1][1]:
-            raise BadArgumentError("status", text, "a range that ends before it begins")
-    return StatusSet(tuple(ranges), text)
-
-
-def matches_json(body: object, path: str, value: object) -> bool:
-    """Tell whether what is at the dotted `path` is exactly `value`.
-
-    A `value` that is a string is text, as the command line has nothing else: a string in the body
-    is compared with the text itself, anything else with the text read as JSON.
-    """
-    found = body
-    for step in path.split("."):
-        if isinstance(found, dict) and step in found:
-            found = found[step]
-        elif isinstance(found, list) and step.isascii() and step.isdigit():
-            index = int(step)
-            if index >= len(found):
-                return False
-            found = found[index]
-        else:
-            return False
-    if isinstance(found, str):
-        return found == value
-    try:
-        wanted = json.loads(value) if isinstance(value, str) else value
-        return json.dumps(found, sort_keys=True) == json.dumps(wanted, sort_keys=True)
-    except (ValueError, RecursionError):
-        return False
+def basic_authorization(credentials: tuple[str, str]) -> str:
+    """Return the value of the header `Authorization` (RFC 7617)."""
+    return "Basic " + b64encode(encode(":".join(credentials))).decode("ascii")
 
 
 def _text(argument: str, value: object) -> str:
     if not isinstance(value, str):
         raise BadArgumentError(argument, value, "must be a string")
+    if not _stands_for_bytes(value):
+        raise BadArgumentError(argument, value, "has a lone surrogate")
     return value
+
+
+def _stands_for_bytes(text: str) -> bool:
+    try:
+        encode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _optional_text(argument: str, value: object) -> str | None:
@@ -275,7 +248,7 @@ def _optional_text(argument: str, value: object) -> str | None:
 def _texts(argument: str, value: object) -> tuple[str, ...]:
     """Take one text or several."""
     if isinstance(value, str):
-        return (value,)
+        value = (value,)
     if not isinstance(value, Iterable):
         raise BadArgumentError(argument, value, "must be a string, or several")
     return tuple(_text(argument, one) for one in value)
@@ -292,7 +265,7 @@ def _path(argument: str, value: object) -> str | None:
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if path is not None and not isinstance(path, str):
         raise BadArgumentError(argument, value, "must be a path: a string or an os.PathLike")
-    return path
+    return _optional_text(argument, path)
 
 
 def _pairs(argument: str, value: object) -> Iterable[tuple[str, object]]:
@@ -321,6 +294,8 @@ def _fields(argument: str, value: object) -> tuple[tuple[str, str], ...]:
         if argument == "headers" and name.lower() in _FRAMING:
             raise BadArgumentError(argument, name, "is not for a request without a body")
         fields.append((name, found.strip(" \t")))
+    if argument == "headers" and [name.lower() for name, _ in fields].count("host") > 1:
+        raise BadArgumentError(argument, "Host", "can be given only once")
     return tuple(fields)
 
 
@@ -330,6 +305,10 @@ def _credentials(argument: str, value: object) -> tuple[str, str] | None:
     if isinstance(value, (tuple, list)) and len(value) == 2:  # noqa: PLR2004 - a pair
         user, password = value
         if isinstance(user, str) and isinstance(password, str):
+            if ":" in user:
+                raise BadArgumentError(argument, _HIDDEN, "a user has no colon in it")
+            if not _stands_for_bytes(user + password):
+                raise BadArgumentError(argument, _HIDDEN, "has a lone surrogate")
             return (user, password)
     raise BadArgumentError(argument, _HIDDEN, 'must be a pair such as ("user", "password")')
 
@@ -343,14 +322,22 @@ def _status_list(value: object) -> str:
     return ",".join(str(part) for part in parts)
 
 
-def _json_values(argument: str, value: object) -> tuple[tuple[str, object], ...]:
-    values = tuple(_pairs(argument, value))
-    for path, wanted in values:
-        try:
-            json.dumps(wanted)
-        except (TypeError, ValueError, RecursionError):
-            raise BadArgumentError(argument, path, "its value must be a JSON value") from None
-    return values
+def _json_expectations(argument: str, value: object) -> tuple[JsonExpectation, ...]:
+    """Take texts such as `status=UP`, as the command line has them, or paths with their values."""
+    texts: list[str] = []
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)):
+        given = list(value)
+        texts = [one for one in given if isinstance(one, str)]
+        value = [one for one in given if not isinstance(one, str)]
+    return (
+        *(expect_json(argument, text) for text in texts),
+        *(expect_json_at(argument, path, wanted) for path, wanted in _pairs(argument, value)),
+    )
+
+
+def _server_name(argument: str, value: object) -> str | None:
+    name = _optional_text(argument, value)
+    return None if name is None else read_host(argument, name)
 
 
 def _unix_socket(name: str | None) -> str | None:
@@ -360,6 +347,6 @@ def _unix_socket(name: str | None) -> str | None:
         raise BadArgumentError("unix_socket", name, "not a path or @name")
     if name.startswith("@") and not _LINUX:
         raise BadArgumentError("unix_socket", name, "abstract sockets exist on Linux only")
-    if len(name.encode(errors="surrogateescape")) > _MAX_UNIX_PATH:
+    if len(encode(name)) > _MAX_UNIX_PATH:
         raise BadArgumentError("unix_socket", name, f"longer than {_MAX_UNIX_PATH} bytes")
     return name

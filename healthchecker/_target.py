@@ -11,7 +11,9 @@ import httpx
 
 from healthchecker._result import BadArgumentError
 
-_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]+)?")
+_MAX_NAME = 253
+_MAX_LABEL = 63
 _MAX_PORT = 65535
 _MAX_UNIX_PATH = 107  # sun_path in unix(7), less the final NUL
 _ANY_PORT = 80  # of a target over a Unix socket or at a path, where none is used
@@ -149,6 +151,29 @@ def _local_target(url: httpx.URL, shown: str, scheme: Scheme) -> Target:
         basic_auth=None,
         label=f"{url.scheme}:{path}" if is_abstract else f"{url.scheme}://{path}",
     )
+
+
+def read_host(argument: str, text: str) -> str:
+    """Return a host as a certificate names it: a name in ASCII without a final dot, or an address.
+
+    Names in other scripts are encoded as in a TARGET, by IDNA 2008.
+    """
+    bare = text.removeprefix("[").removesuffix("]")
+    try:
+        url = httpx.URL(scheme="https", host=bare)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise BadArgumentError(argument, text, "not a host name or an IP address") from error
+    host = url.raw_host.decode("ascii")
+    name = certified_name(host)
+    labels_fit = all(0 < len(label) <= _MAX_LABEL for label in name.split("."))
+    if not _HOST.fullmatch(host) or not labels_fit or len(name) > _MAX_NAME:
+        raise BadArgumentError(argument, text, "not a host name or an IP address")
+    return name
+
+
+def certified_name(host: str) -> str:
+    """Return what a certificate has for a host: no final dot, and no zone of an address."""
+    return host.partition("%")[0].removesuffix(".")
 
 
 def local_url(host: str, port: int, path: str) -> str:

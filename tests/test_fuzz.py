@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from healthchecker._probers import http
+from healthchecker._judge import JsonExpectation
 from tests.support.fuzzing import fuzz
 
 
@@ -14,10 +14,10 @@ def test_short_run() -> None:
 
 
 def test_a_bug_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def matches_json(body: dict[str, str], path: str, value: str) -> bool:
-        return body[path] == value  # nobody said that it is a dict with this key
+    def holds(self: JsonExpectation, document: dict[str, str]) -> bool:
+        return document[self.path] == "UP"  # nobody said that it is a dict with this key
 
-    monkeypatch.setattr(http, "matches_json", matches_json)
+    monkeypatch.setattr(JsonExpectation, "holds", holds)
     said: list[str] = []
     assert not fuzz(1000, 20261120, said.append)
     assert any("Error" in line for line in said)

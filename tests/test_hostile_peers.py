@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import ssl
+from collections.abc import Sequence
 
 import pytest
 import trustme
 
 from healthchecker._probers.table import SCHEMES
-from tests.servers.peers import Peer
+from tests.servers.peers import Peer, answer
 from tests.support.forms import Form, Outcome, run, undisturbed
 from tests.tables.hostile_grpc import HOSTILE_GRPC
 from tests.tables.hostile_http import HOSTILE as HOSTILE_HTTP
-from tests.tables.hostile_http import Hostile
+from tests.tables.hostile_http import NESTED, OK, Hostile
 
 HOSTILE = [*HOSTILE_HTTP, *HOSTILE_GRPC]
 
@@ -77,6 +79,25 @@ def test_one_harmless_line_of_text(form: Form, hostile: Hostile, context: ssl.SS
     assert_harmless(outcome)
 
 
+@pytest.mark.parametrize("prefix", [(), ("/bin/sh", "-c", 'ulimit -s 1024 && exec "$@"', "sh")])
+@pytest.mark.parametrize("name", NESTED)
+def test_no_nesting_reaches_the_end_of_a_stack(
+    form: Form, name: str, prefix: Sequence[str]
+) -> None:
+    body = NESTED[name]
+    said = OK + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with Peer(answer(said)) as one, Peer(answer(said)) as other:
+        targets = [f"http://127.0.0.1:{peer.port}/" for peer in (one, other)]
+        outcome = run(form, ["--expect-json=a", "--output=json", *targets], prefix=prefix)
+    assert outcome.code == 1
+    reasons = [check["reason"] for check in json.loads(outcome.stdout)["checks"]]
+    assert reasons == ["unexpected_body"] * 2
+
+
+INNER_WORDS = ("bytearray(", "memory at", "b'", "_SWITCH", "Errno", "codec", "h11", "ssl.", "_ssl")
+"""Words of libraries, which say nothing to users."""
+
+
 def assert_harmless(outcome: Outcome) -> None:
     output = outcome.stdout + outcome.stderr
     assert len(output.encode()) < 4096
@@ -84,3 +105,4 @@ def assert_harmless(outcome: Outcome) -> None:
     assert output.count("\n") == 1
     assert "secret" not in output
     assert "Traceback" not in output
+    assert not [word for word in INNER_WORDS if word in output], output

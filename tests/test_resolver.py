@@ -285,11 +285,28 @@ def test_search(
 
 
 @pytest.mark.parametrize(
+    "domain", ["a..b", ".a", "x" * 64, f"{'x' * 63}.{'y' * 63}.{'z' * 63}.{'w' * 62}", "b\xfccher"]
+)
+@pytest.mark.parametrize("options", ["", "options ndots:5"])
+def test_a_search_domain_that_no_name_can_end_in(
+    domain: str, options: str, sources: Sources
+) -> None:
+    config = f"nameserver 127.0.0.1\nsearch {domain} good.example\n{options}"
+    zone = {"db.good.example": addresses("192.0.2.1"), "db.example": addresses("192.0.2.2")}
+    with DnsServer(zone) as server:
+        made = sources(resolv_conf=config, port=server.port)
+        assert resolve("db", Deadline(1.0), made) == ["192.0.2.1"]
+        assert resolve("db.example", Deadline(1.0), made) == ["192.0.2.2"]
+        with pytest.raises(ProbeFailure, match="nobody: no such name"):
+            resolve("nobody", Deadline(1.0), made)
+
+
+@pytest.mark.parametrize(
     "name", ["x" * 64 + ".example", "a..example", "x." * 130, "bücher.example"]
 )
 def test_names_that_cannot_be(name: str, look_up: Resolve) -> None:
     with pytest.raises(ProbeFailure) as caught:
-        look_up(name, {})
+        look_up(name, {}, config="nameserver 127.0.0.1\nsearch a.example")
     assert caught.value.reason is Reason.DNS_FAILURE
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import ssl
+import subprocess
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import certifi
@@ -21,13 +24,28 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from healthchecker import check
 from healthchecker._net import tls
 from healthchecker._options import TlsOptions
-from tests.servers.peers import Peer, answer, blurt, read_a_byte
+from tests.servers.peers import (
+    Connection,
+    Peer,
+    answer,
+    blurt,
+    hold,
+    read_a_byte,
+)
 from tests.support import require
 from tests.support.forms import Form, run
 from tests.tables.hostile_http import HEALTHY
 
 NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)
+
+UNSHARE = shutil.which("unshare") or "unshare"
+
+
+def require_mounts() -> None:
+    done = subprocess.run([UNSHARE, "-m", "true"], check=False, capture_output=True)
+    require(done.returncode == 0, "no mount namespace can be made: needs unshare and root")
+
 
 CA = trustme.CA()
 OTHER_CA = trustme.CA(organization_name="Somebody else")
@@ -347,19 +365,215 @@ def test_the_store_named_by_the_environment(form: Form, files: dict[str, str]) -
     assert "issuer" in without.check["detail"]
 
 
-def test_the_order_of_the_stores(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
-    def subjects() -> list[object]:
-        context = tls.make_context(TlsOptions(), "http/1.1")
+def ca_subject(pem: str) -> object:
+    """Return an authority's subject as `SSLContext.get_ca_certs` has it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cafile=pem)
+    return context.get_ca_certs()[0]["subject"]
+
+
+def hashed_directory(path: Path, ca: trustme.CA) -> str:
+    """Make a directory in which OpenSSL finds an authority by the hash of its name."""
+    path.mkdir()
+    pem = path / "ca.pem"
+    pem.write_bytes(ca.cert_pem.bytes())
+    openssl = shutil.which("openssl")
+    require(openssl, "openssl is not installed")
+    command = [str(openssl), "x509", "-hash", "-noout", "-in", str(pem)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    pem.rename(path / f"{done.stdout.strip()}.0")
+    return str(path)
+
+
+@pytest.fixture
+def hashed(tmp_path: Path) -> str:
+    return hashed_directory(tmp_path / "hashed", CA)
+
+
+def test_the_order_of_the_stores(
+    monkeypatch: pytest.MonkeyPatch, files: dict[str, str], hashed: str
+) -> None:
+    def subjects(context: ssl.SSLContext) -> list[object]:
         return [cert["subject"] for cert in context.get_ca_certs()]
 
+    def stores() -> list[list[object]]:
+        """Return who is known at first, and after each time of asking for more."""
+        client = tls.TlsClient(TlsOptions(), "http/1.1")
+        known = [subjects(client.context())]
+        while client.trust_more():
+            known.append(subjects(client.context()))
+        return known
+
+    ours, others = ([ca_subject(files[name])] for name in ("ca", "other_ca"))
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
     monkeypatch.setattr(tls, "_SYSTEM_BUNDLES", (files["missing"], files["other_ca"]))
+    monkeypatch.setattr(tls, "_SYSTEM_DIRECTORIES", (files["missing"],))
+    assert stores() == [others]
+    monkeypatch.setattr(tls, "_SYSTEM_DIRECTORIES", (files["missing"], hashed))
+    assert stores() == [[], others]  # a directory is looked into when a certificate is there
     monkeypatch.setenv("SSL_CERT_FILE", files["ca"])
-    (of_environment,) = subjects()
+    assert stores() == [ours]
     monkeypatch.delenv("SSL_CERT_FILE")
-    (of_system,) = subjects()
-    assert of_environment != of_system
+    monkeypatch.setenv("SSL_CERT_DIR", hashed)
+    assert stores() == [[]]
+    monkeypatch.delenv("SSL_CERT_DIR")
     monkeypatch.setattr(tls, "_SYSTEM_BUNDLES", (files["missing"],))
-    assert len(subjects()) == certifi.contents().count("BEGIN CERTIFICATE")
+    assert stores() == [[]]  # who keeps few authorities does not want those of others
+    monkeypatch.setattr(tls, "_SYSTEM_DIRECTORIES", (str(Path(files["ca"]).parent),))
+    (certifis,) = stores()
+    assert len(certifis) == certifi.contents().count("BEGIN CERTIFICATE")
+
+
+_OWN_STORE = 'mount --bind "$1" /etc/ssl/certs && shift && exec "$@"'
+
+
+@pytest.mark.parametrize(
+    ("directory", "bundle", "verdict"),
+    [
+        (CA, None, ("ok", 1)),
+        (CA, OTHER_CA, ("ok", 1)),
+        (OTHER_CA, CA, ("ok", 2)),
+        (None, CA, ("ok", 1)),
+        (OTHER_CA, OTHER_CA, ("tls_failure", 2)),
+        (OTHER_CA, None, ("tls_failure", 1)),
+    ],
+)
+def test_the_system_has_a_directory_and_a_bundle(
+    form: Form,
+    directory: trustme.CA | None,
+    bundle: trustme.CA | None,
+    verdict: tuple[str, int],
+    tmp_path: Path,
+) -> None:
+    require_mounts()
+    store = tmp_path / "certs"
+    if directory is None:
+        store.mkdir()
+    else:
+        hashed_directory(store, directory)
+    if bundle is not None:
+        (store / "ca-certificates.crt").write_bytes(bundle.cert_pem.bytes())
+    with Peer(answer(HEALTHY), context=localhost()) as peer:
+        outcome = run(
+            form,
+            ["--output=json", f"https://localhost:{peer.port}/"],
+            env={"SSL_CERT_FILE": "", "SSL_CERT_DIR": ""},
+            prefix=[UNSHARE, "-m", "/bin/sh", "-c", _OWN_STORE, "sh", str(store)],
+        )
+    assert (outcome.check["reason"], len(peer.connected_at)) == verdict
+
+
+def test_the_second_store_comes_within_the_one_limit(form: Form, tmp_path: Path) -> None:
+    require_mounts()
+    store = tmp_path / "certs"
+    hashed_directory(store, OTHER_CA)
+    (store / "ca-certificates.crt").write_bytes(CA.cert_pem.bytes())
+    with Peer(hold, context=localhost()) as peer:
+        outcome = run(
+            form,
+            ["--output=json", "--timeout=500ms", f"https://localhost:{peer.port}/"],
+            prefix=[UNSHARE, "-m", "/bin/sh", "-c", _OWN_STORE, "sh", str(store)],
+        )
+    assert outcome.check["reason"] == "timeout"
+    assert outcome.check["elapsed_ms"] < 650
+
+
+def test_the_directory_named_by_the_environment(form: Form, hashed: str, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with Peer(answer(HEALTHY), context=localhost()) as peer:
+        target = f"https://localhost:{peer.port}/"
+        for directories, code in ((hashed, 0), (f"{empty}:{hashed}", 0), (str(empty), 1)):
+            env = {"SSL_CERT_FILE": "", "SSL_CERT_DIR": directories}
+            assert run(form, [target], env=env).code == code
+
+
+@pytest.mark.parametrize(
+    ("variable", "name", "words"),
+    [
+        ("SSL_CERT_FILE", "missing", "No such file or directory"),
+        ("SSL_CERT_FILE", "empty", "no certificates in PEM form"),
+        ("SSL_CERT_FILE", "noise", "no certificates in PEM form"),
+        ("SSL_CERT_FILE", "directory", "Is a directory"),
+        ("SSL_CERT_DIR", "missing", "No such file or directory"),
+        ("SSL_CERT_DIR", "ca", "Not a directory"),
+    ],
+)
+def test_a_store_named_by_the_environment_that_cannot_be_read(
+    form: Form, variable: str, name: str, words: str, files: dict[str, str]
+) -> None:
+    place = str(Path(files["ca"]).parent) if name == "directory" else files[name]
+    with Peer(answer(HEALTHY), context=localhost()) as peer:
+        args = ["--output=json", f"https://localhost:{peer.port}/"]
+        outcome = run(form, args, env={variable: place})
+    assert outcome.check["reason"] == "tls_failure"
+    assert outcome.check["detail"] == f"TLS: {variable}: {place}: {words}"
+
+
+@pytest.mark.parametrize(
+    ("certified", "args"),
+    [
+        ("xn--strae-oqa.example", "--server-name=stra\xdfe.example"),
+        ("app.example", "--server-name=App.example."),
+        ("localhost", "--server-name=localhost."),
+        ("127.0.0.1", "--server-name=127.0.0.1"),
+        ("::1", "--server-name=[::1]"),
+    ],
+)
+def test_the_name_that_is_verified(
+    form: Form, certified: str, args: str, files: dict[str, str]
+) -> None:
+    with Peer(answer(HEALTHY), context=server(CA.issue_cert(certified))) as peer:
+        command = ["--cacert", files["ca"], args, f"https://127.0.0.1:{peer.port}/"]
+        outcome = run(form, command)
+    assert (outcome.code, outcome.stderr) == (0, "")
+
+
+def test_a_zone_is_not_part_of_the_name(form: Form, files: dict[str, str]) -> None:
+    requests: list[bytes] = []
+
+    def note(connection: Connection) -> None:
+        requests.append(connection.read_request())
+        connection.send(HEALTHY)
+        connection.close()
+
+    with Peer(note, context=localhost(), host="::1") as peer:
+        outcome = run(form, ["--cacert", files["ca"], f"https://[::1%25lo]:{peer.port}/"])
+    assert (outcome.code, outcome.stderr) == (0, "")
+    assert f"Host: [::1]:{peer.port}\r\n".encode() in requests[0]
+
+
+@pytest.mark.parametrize("name", ["a..b", "a b", "", "x" * 64, "a/b"])
+def test_a_name_that_no_server_can_have(form: Form, name: str) -> None:
+    outcome = run(form, ["--server-name", name, "https://localhost:1/"])
+    assert outcome.code == 1
+    assert outcome.stderr.startswith("healthchecker: usage_error: --server-name: ")
+
+
+def test_a_stock_server_that_does_not_end_tls(form: Form, files: dict[str, str]) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"fine" * 10_000)
+
+        def log_message(self, *_args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as stock:
+        stock.socket = localhost().wrap_socket(stock.socket, server_side=True)
+        thread = threading.Thread(target=stock.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            target = f"https://localhost:{stock.server_address[1]}/"
+            for _ in range(10):  # it once went well or not by chance
+                args = ["--cacert", files["ca"], "--expect-body=fine", target]
+                outcome = run(form, args)
+                assert (outcome.code, outcome.stderr) == (0, "")
+        finally:
+            stock.shutdown()
+            thread.join()
 
 
 def test_plain_http_on_a_tls_port_and_the_other_way_round(form: Form) -> None:
@@ -379,7 +593,7 @@ def test_plain_http_on_a_tls_port_and_the_other_way_round(form: Form) -> None:
         (40, "refused the handshake"),
         (42, "bad certificate"),
         (70, "no TLS version from 1.2 on"),
-        (80, "internal error"),
+        (80, "the peer sent the alert: internal error"),
         (112, "unrecognized name"),
         (255, ""),
     ],

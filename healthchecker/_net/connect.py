@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import select
 import socket
 import time
 from collections.abc import Sequence
 
 from healthchecker._net.deadline import Deadline
-from healthchecker._net.stream import REASON_BY_ERRNO, Stream
+from healthchecker._net.stream import REASON_BY_ERRNO, Stream, demand_resources, os_words
 from healthchecker._result import ProbeFailure, Reason
 
 _ATTEMPT_DELAY = 0.25  # RFC 8305, section 5: Connection Attempt Delay
@@ -64,7 +63,10 @@ def open_tcp(addresses: Sequence[str], port: int, deadline: Deadline) -> Stream:
 
 def open_unix(name: str, deadline: Deadline) -> Stream:
     """Connect to a Unix socket: a path, or a name in the abstract namespace after `@`."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError as error:
+        raise _connect_failure(error.errno, name, None) from error
     sock.setblocking(False)
     address = "\0" + name[1:] if name.startswith("@") else name
     while True:
@@ -97,6 +99,7 @@ def _socket_address(address: str, port: int) -> tuple[str, int] | tuple[str, int
     try:
         scope = int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
     except OSError as error:
+        demand_resources(error)
         raise ProbeFailure(Reason.CONNECTION_FAILED, f"no network interface {zone}") from error
     return (host, port, 0, scope)
 
@@ -105,5 +108,5 @@ def _connect_failure(code: int | None, address: str, port: int | None) -> ProbeF
     place = address if port is None else f"[{address}]:{port}" if ":" in address else None
     return ProbeFailure(
         REASON_BY_ERRNO.get(code or 0, Reason.CONNECTION_FAILED),
-        f"{place or f'{address}:{port}'}: {os.strerror(code or 0)}",
+        f"{place or f'{address}:{port}'}: {os_words(code)}",
     )

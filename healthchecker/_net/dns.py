@@ -42,14 +42,25 @@ class Answer:
 
 def question(name: str, record_type: int) -> bytes:
     """Encode the question section for `name`."""
+    if not name.isascii():
+        raise DnsMessageError(f"not a valid host name: {name!r}")
     encoded = b""
-    for label in name.rstrip(".").lower().encode("ascii", "strict").split(b"."):
+    for label in name.removesuffix(".").lower().encode("ascii").split(b"."):
         if not 0 < len(label) <= _MAX_LABEL:
             raise DnsMessageError(f"not a valid host name: {name!r}")
         encoded += bytes([len(label)]) + label
     if len(encoded) >= _MAX_NAME:
         raise DnsMessageError(f"host name too long: {name!r}")
     return encoded + b"\0" + _QUESTION.pack(record_type, _CLASS_IN)
+
+
+def is_name(text: str) -> bool:
+    """Tell whether DNS can be asked for a name like this."""
+    try:
+        question(text, TYPE_A)
+    except DnsMessageError:
+        return False
+    return True
 
 
 def query(query_id: int, asked: bytes) -> bytes:

@@ -8,7 +8,6 @@ and knows no nsswitch modules.
 
 from __future__ import annotations
 
-import os
 import random
 import select
 import socket
@@ -20,6 +19,7 @@ from typing import Self
 from healthchecker._net import dns
 from healthchecker._net.connect import open_tcp
 from healthchecker._net.deadline import Deadline
+from healthchecker._net.stream import demand_resources, os_words
 from healthchecker._result import ProbeFailure, Reason
 
 _MAX_NAMESERVERS = 3  # resolv.conf(5)
@@ -95,7 +95,8 @@ def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return file.read(_MAX_FILE_BYTES).decode("utf-8", "replace")
-    except OSError:
+    except OSError as error:
+        demand_resources(error)
         return ""
 
 
@@ -134,13 +135,12 @@ def parse_resolv_conf(text: str) -> ResolverConfig:
 
 
 def _from_dns(name: str, config: ResolverConfig, port: int, deadline: Deadline) -> list[str]:
-    failure = "no such name"
-    for candidate in config.candidates(name):
-        try:
-            with _Lookup(candidate, config, port) as lookup:
-                addresses = lookup.run(deadline)
-        except (dns.DnsMessageError, UnicodeEncodeError) as error:
-            raise ProbeFailure(Reason.DNS_FAILURE, str(error)) from error
+    # A search domain that no name can end in must not hide the other candidates.
+    candidates = [one for one in config.candidates(name) if dns.is_name(one)]
+    failure = "no such name" if candidates else "not a valid host name"
+    for candidate in candidates:
+        with _Lookup(candidate, config, port) as lookup:
+            addresses = lookup.run(deadline)
         if addresses:
             return addresses
         failure = lookup.failure or failure
@@ -197,7 +197,8 @@ class _Lookup:
             sock = socket.socket(family, socket.SOCK_DGRAM)
             sock.setblocking(False)
         except OSError as error:
-            self.failure = f"{server}: {os.strerror(error.errno or 0)}"
+            demand_resources(error)
+            self.failure = f"{server}: {os_words(error)}"
             return
         self._sockets[sock.fileno()] = sock
         self._refused[sock.fileno()] = set()
@@ -209,7 +210,7 @@ class _Lookup:
 
     def _drop(self, fd: int, error: OSError) -> None:
         sock = self._sockets.pop(fd)
-        self.failure = f"name server unreachable: {os.strerror(error.errno or 0)}"
+        self.failure = f"name server unreachable: {os_words(error)}"
         sock.close()
 
     def _send_all(self) -> None:

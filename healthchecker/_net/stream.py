@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import select
 import socket
 import ssl
@@ -22,6 +23,36 @@ REASON_BY_ERRNO = {
     errno.ECONNABORTED: Reason.CONNECTION_RESET,
     errno.EPIPE: Reason.CONNECTION_RESET,
 }
+
+
+_OUT_OF = {
+    errno.EMFILE: "out of file descriptors",
+    errno.ENFILE: "out of file descriptors",
+    errno.ENOMEM: "out of memory",
+}
+
+
+def os_words(error: OSError | int | None) -> str:
+    """Return what people are told of an error of the system, or of its number."""
+    code = (error.errno if isinstance(error, OSError) else error) or 0
+    return _OUT_OF.get(code) or os.strerror(code)
+
+
+def demand_resources(error: OSError) -> None:
+    """Raise a `ProbeFailure` where we lack what nothing can be tried without."""
+    if error.errno in _OUT_OF:
+        raise ProbeFailure(Reason.CONNECTION_FAILED, os_words(error)) from error
+
+
+class UnannouncedEnd(ProbeFailure):
+    """The peer closed a connection without ending TLS before, as whoever cuts it would do.
+
+    A protocol that knows by itself whether it has been told all may take it for a mere end.
+    """
+
+
+class UnknownIssuer(ProbeFailure):
+    """The peer's certificate leads to no authority that is trusted."""
 
 
 class Stream:
@@ -80,7 +111,10 @@ class Stream:
                 do_handshake_on_connect=False,
                 suppress_ragged_eofs=False,  # who cuts a connection must not pass as who ends it
             )
-        except (ValueError, OSError) as error:
+        except ValueError as error:
+            message = f"{server_name} is no name that a certificate can have"
+            raise ProbeFailure(Reason.TLS_FAILURE, message) from error
+        except OSError as error:
             raise _failure(error) from error
         self._sock = sock
         self._run(sock.do_handshake, select.POLLIN)
@@ -105,12 +139,19 @@ class Stream:
                 wanted = select.POLLOUT
             except ssl.SSLEOFError as error:
                 raise _failure(self._end_under_tls(error)) from error
-            except (OSError, ValueError) as error:
+            except OSError as error:
                 raise _failure(error) from error
             self._deadline.wait(self._sock.fileno(), wanted)
 
     def _end_under_tls(self, error: ssl.SSLEOFError) -> OSError:
-        """Tell a reset from a mere end: Python 3.11 calls both an end while it reads."""
+        """Tell a reset from a mere end: Python 3.11 calls both an end while it reads.
+
+        A reset that has been read leaves a socket without a peer and without an error. So does not
+        one that comes after an end: there OpenSSL has sent an alert, and who has closed the
+        connection answers that with a reset, at once or later.
+        """
+        if self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0:
+            return error
         try:
             self._sock.getpeername()
         except OSError:
@@ -118,14 +159,22 @@ class Stream:
         return error
 
 
-def _failure(error: Exception) -> ProbeFailure:
+def _failure(error: OSError) -> ProbeFailure:
+    """Translate the errors of sockets and of OpenSSL; the one place that does."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        kind = UnknownIssuer if error.verify_code in _UNKNOWN_ISSUER else ProbeFailure
+        return kind(Reason.TLS_FAILURE, f"certificate refused: {error.verify_message}")
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        message = "the peer closed the connection during TLS"
+        return UnannouncedEnd(Reason.TLS_FAILURE, message)
     if isinstance(error, ssl.SSLError):
-        return ProbeFailure(Reason.TLS_FAILURE, _tls_words(error))
-    if isinstance(error, OSError):
-        reason = REASON_BY_ERRNO.get(error.errno or 0, Reason.CONNECTION_FAILED)
-        return ProbeFailure(reason, os.strerror(error.errno or 0))
-    return ProbeFailure(Reason.TLS_FAILURE, str(error))
+        return ProbeFailure(Reason.TLS_FAILURE, _tls_words(error.reason or ""))
+    reason = REASON_BY_ERRNO.get(error.errno or 0, Reason.CONNECTION_FAILED)
+    return ProbeFailure(reason, os_words(error))
 
+
+_UNKNOWN_ISSUER = (2, 18, 19, 20, 21)
+"""What X509_verify_cert() says where another store might know more: X509_V_ERR_*."""
 
 _TLS_WORDS = {
     "WRONG_VERSION_NUMBER": "the peer does not speak TLS here",
@@ -138,15 +187,16 @@ _TLS_WORDS = {
         "the peer refused the handshake: no common cipher, or it requires a client certificate"
     ),
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the peer requires a client certificate",
-    "UNEXPECTED_EOF_WHILE_READING": "the peer closed the connection during TLS",
     "TLSV1_ALERT_UNKNOWN_CA": "the peer does not trust the client certificate",
 }
+_ALERT = re.compile(r"(?:SSLV3|TLSV1|TLSV13)_(?:ALERT_)?(\w+)")
 
 
-def _tls_words(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate refused: {error.verify_message}"
-    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-        return _TLS_WORDS["UNEXPECTED_EOF_WHILE_READING"]
-    reason = error.reason or "TLS error"
-    return _TLS_WORDS.get(reason) or reason.lower().replace("_", " ")
+def _tls_words(reason: str) -> str:
+    """Say what OpenSSL calls by one of its names, which are English, but for programmers."""
+    known = _TLS_WORDS.get(reason)
+    if known is not None:
+        return known
+    alert = _ALERT.fullmatch(reason)
+    words = (alert[1] if alert else reason or "error").lower().replace("_", " ")
+    return f"the peer sent the alert: {words}" if alert else f"no valid TLS: {words}"

@@ -1,17 +1,23 @@
-"""TLS contexts for https and grpcs targets. Nothing here is touched by a plain check."""
+"""The client's side of TLS for every protocol over it. Nothing here is touched by a plain check."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 
 import certifi
 
+from healthchecker._net.stream import demand_resources, os_words
 from healthchecker._options import TlsOptions
-from healthchecker._result import BadArgumentError
+from healthchecker._result import BadArgumentError, ProbeFailure, Reason
+from healthchecker._target import certified_name
 
-# Where distributions keep the bundle of trusted authorities; the list of Go's crypto/x509.
+# Where distributions keep the authorities that they trust: the lists of Go's crypto/x509.
+_SYSTEM_DIRECTORIES = ("/etc/ssl/certs", "/etc/pki/tls/certs")
 _SYSTEM_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -21,64 +27,144 @@ _SYSTEM_BUNDLES = (
     "/etc/ssl/cert.pem",
 )
 
+_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
+"""A certificate's name in a directory where OpenSSL finds it without reading the others."""
 
-def make_context(options: TlsOptions, alpn_protocol: str) -> ssl.SSLContext:
-    """Return a client context for TLS 1.2 and later.
 
-    Trusted is `cacert`, else the system's store (SSL_CERT_FILE, or the first of the usual
-    places), else the bundle that comes with us. A file that cannot be used is a
-    `BadArgumentError`.
+class TlsClient:
+    """Whom a client trusts, and by what it is known itself. One for each target.
+
+    Trusted is `cacert`, else what SSL_CERT_FILE and SSL_CERT_DIR name, else the system's store,
+    else the authorities that come with us. The system's store is a directory in which OpenSSL
+    looks up the one certificate that it needs; and only where that does not do (see `trust_more`)
+    a file, of which it decodes every one: that takes longer than all the rest of a check.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.hostname_checks_common_name = False  # RFC 9525, section 1.2
-    context.set_alpn_protocols([alpn_protocol])
-    if options.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    elif options.cacert is not None:
-        _load(context, options.cacert)
-    else:
-        _load_default(context)
-    if options.cert is not None:
-        _readable("cert", options.cert)
-        if options.key is not None:
-            _readable("key", options.key)
-        try:
-            context.load_cert_chain(options.cert, options.key, password=_no_password)
-        except (OSError, ValueError) as error:
-            raise BadArgumentError(
-                "cert", options.cert, "no certificate and matching, unencrypted key in PEM form"
-            ) from error
-    return context
 
+    def __init__(self, options: TlsOptions, alpn_protocol: str) -> None:
+        """Read the files that `options` name; one that cannot be used is a `BadArgumentError`."""
+        self._options = options
+        self._alpn_protocol = alpn_protocol
+        self._context: ssl.SSLContext | None = None
+        self._stores: Iterator[None] | None = None
+        with contextlib.suppress(ProbeFailure):  # no mistake of the caller's: the probe tells it
+            self._context = self._make_context()
 
-def _load(context: ssl.SSLContext, cacert: str) -> None:
-    _readable("cacert", cacert)
-    try:
-        context.load_verify_locations(cafile=cacert)
-    except (OSError, ValueError) as error:
-        raise BadArgumentError("cacert", cacert, "no certificates in PEM form") from error
+    def name_of(self, host: str) -> str:
+        """Return the name of a host that is asked for and verified."""
+        return self._options.server_name or certified_name(host)
 
+    def context(self) -> ssl.SSLContext:
+        """Return the context for a handshake; a store that cannot be read is a `ProbeFailure`."""
+        if self._context is None:
+            self._context = self._make_context()
+        if self._stores is None:
+            stores = self._load_stores(self._context)
+            next(stores, None)
+            self._stores = stores
+        return self._context
 
-def _load_default(context: ssl.SSLContext) -> None:
-    for bundle in (os.environ.get("SSL_CERT_FILE"), *_SYSTEM_BUNDLES):
-        if bundle:
+    def trust_more(self) -> bool:
+        """Trust the authorities of the next store, too; tell whether there was one.
+
+        Who connects again then may get what `UnknownIssuer` has denied.
+        """
+        return self._stores is not None and next(self._stores, self) is not self
+
+    def _make_context(self) -> ssl.SSLContext:
+        options = self._options
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.hostname_checks_common_name = False  # RFC 9525, section 1.2
+        context.set_alpn_protocols([self._alpn_protocol])
+        if options.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        elif options.cacert is not None:
+            _readable("cacert", options.cacert)
+            try:
+                context.load_verify_locations(cafile=options.cacert)
+            except (OSError, ValueError) as error:
+                problem = "no certificates in PEM form"
+                raise BadArgumentError("cacert", options.cacert, problem) from error
+        if options.cert is not None:
+            _readable("cert", options.cert)
+            if options.key is not None:
+                _readable("key", options.key)
+            try:
+                context.load_cert_chain(options.cert, options.key, password=_no_password)
+            except (OSError, ValueError) as error:
+                problem = "no certificate and matching, unencrypted key in PEM form"
+                raise BadArgumentError("cert", options.cert, problem) from error
+        return context
+
+    def _load_stores(self, context: ssl.SSLContext) -> Iterator[None]:
+        """Load one store at each step, where the caller has not named the authorities."""
+        if self._options.insecure or self._options.cacert is not None:
+            return
+        if _load_named_by_environment(context):
+            yield
+            return
+        directory = next(filter(_is_hashed, _SYSTEM_DIRECTORIES), None)
+        if directory is not None:
+            context.load_verify_locations(capath=directory)
+            yield
+        for bundle in _SYSTEM_BUNDLES:
             try:
                 context.load_verify_locations(cafile=bundle)
-            except OSError:
+            except OSError as error:
+                demand_resources(error)
                 continue
+            yield
             return
-    context.load_verify_locations(cadata=certifi.contents())
+        if directory is None:
+            context.load_verify_locations(cadata=certifi.contents())
+            yield
+
+
+def _load_named_by_environment(context: ssl.SSLContext) -> bool:
+    """Load what SSL_CERT_FILE and SSL_CERT_DIR name; tell whether they name anything."""
+    file, directories = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if file:
+        try:
+            with Path(file).open("rb"):
+                context.load_verify_locations(cafile=file)
+        except OSError as error:
+            raise _unusable("SSL_CERT_FILE", file, error) from error
+    if directories:
+        for directory in directories.split(os.pathsep):
+            try:
+                os.scandir(directory).close()
+            except OSError as error:
+                raise _unusable("SSL_CERT_DIR", directory, error) from error
+        context.load_verify_locations(capath=directories)
+    return bool(file or directories)
+
+
+def _unusable(variable: str, place: str, error: OSError) -> ProbeFailure:
+    demand_resources(error)
+    pem = isinstance(error, ssl.SSLError)
+    words = "no certificates in PEM form" if pem else os_words(error)
+    return ProbeFailure(Reason.TLS_FAILURE, f"{variable}: {place}: {words}")
+
+
+def _is_hashed(directory: str) -> bool:
+    try:
+        with os.scandir(directory) as entries:
+            return any(_HASHED.fullmatch(entry.name) for entry in entries)
+    except OSError as error:
+        demand_resources(error)
+        return False
 
 
 def _readable(argument: str, name: str) -> None:
     try:
         with Path(name).open("rb"):
             pass
-    except (OSError, ValueError) as error:
-        problem = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
-        raise BadArgumentError(argument, name, problem) from error
+    except OSError as error:
+        demand_resources(error)
+        raise BadArgumentError(argument, name, os_words(error)) from error
+    except ValueError as error:
+        raise BadArgumentError(argument, name, "not the name of a file") from error
 
 
 def _no_password() -> str:

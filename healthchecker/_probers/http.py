@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import ssl
-import zlib
-from base64 import b64encode
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import ClassVar, cast
@@ -14,17 +11,18 @@ from typing import ClassVar, cast
 import httpcore
 import httpx
 
+from healthchecker._judge import MAX_BODY_BYTES, Body, judge_body, judge_headers, judge_status
 from healthchecker._net.deadline import Deadline
-from healthchecker._net.stream import Stream
-from healthchecker._net.tls import make_context
-from healthchecker._options import HTTP_OPTIONS, CheckOptions, TlsOptions, matches_json
+from healthchecker._net.stream import Stream, UnannouncedEnd
+from healthchecker._net.tls import TlsClient
+from healthchecker._options import HTTP_OPTIONS, CheckOptions, TlsOptions, basic_authorization
+from healthchecker._probers.content import ContentError, decode
 from healthchecker._probers.prober import Healthy, Prober, Progress, connect
-from healthchecker._result import BadArgumentError, ProbeFailure, Reason, UnexpectedAnswer
+from healthchecker._result import BadArgumentError, ProbeFailure, Reason
 from healthchecker._target import Scheme, Target, read_target
 
 MAX_HEADER_BYTES = 32 * 1024
 MAX_HEADERS = 256
-MAX_BODY_BYTES = 256 * 1024  # read as JSON, it may need thirty times the memory
 MAX_REDIRECTS = 5
 
 # The most that is read for a head: interim responses and the status line count, too.
@@ -37,6 +35,8 @@ _DEFAULT_HEADERS = {
     b"Accept-Encoding": b"identity",
     b"Connection": b"close",
 }
+_ZONE = re.compile(rb"%25[^\]]*")
+"""The zone of an address, which means something on this machine only (RFC 6874, section 1)."""
 _CREDENTIALS = (b"authorization", b"cookie", b"proxy-authorization")
 
 
@@ -50,9 +50,9 @@ class HttpProber(Prober):
 
     def __init__(self, target: Target, options: CheckOptions) -> None:
         super().__init__(target, options)
-        self._context: ssl.SSLContext | None = None
+        self._tls: TlsClient | None = None
         if target.tls or options.tls != TlsOptions():
-            self._tls_context()  # a file that cannot be used is told at once
+            self._tls_client()  # a file that cannot be used is told at once
         self._request = self._make_request(target, options.method, with_credentials=True)
 
     def _ask(self, deadline: Deadline, progress: Progress) -> Healthy:
@@ -66,23 +66,21 @@ class HttpProber(Prober):
                         continue
                     self._judge(response, deadline)
             except httpcore.RemoteProtocolError as error:
-                raise _invalid(str(error)) from error
-            except httpcore.LocalProtocolError as error:
-                raise BadArgumentError("header", "", str(error)) from error
+                raise _invalid(_protocol_words(str(error))) from error
             return Healthy(status, f"HTTP status {status}")
         raise ProbeFailure(Reason.REDIRECT, f"more than {MAX_REDIRECTS} redirects", status)
 
-    def _tls_context(self) -> ssl.SSLContext:
-        if self._context is None:
-            self._context = make_context(self._options.tls, "http/1.1")
-        return self._context
+    def _tls_client(self) -> TlsClient:
+        if self._tls is None:
+            self._tls = TlsClient(self._options.tls, "http/1.1")
+        return self._tls
 
     def _open(
         self, target: Target, request: httpx.Request, deadline: Deadline, progress: Progress
     ) -> httpx.Response:
         """Send the request; return the response as soon as its head is there."""
-        context = self._tls_context() if target.tls else None
-        stream = connect(target.endpoint, self._options, deadline, progress, context)
+        tls = self._tls_client() if target.tls else None
+        stream = connect(target.endpoint, self._options, deadline, progress, tls)
         url = httpcore.URL(
             scheme=request.url.raw_scheme,
             host=request.url.raw_host,
@@ -113,13 +111,15 @@ class HttpProber(Prober):
         self, target: Target, method: str, *, with_credentials: bool
     ) -> httpx.Request:
         # httpx would add the same Host, but not for a name that only DNS takes for a good one.
-        headers = {b"Host": target.url.netloc, **_DEFAULT_HEADERS}
+        headers = {b"Host": _ZONE.sub(b"", target.url.netloc), **_DEFAULT_HEADERS}
         auth = self._options.basic_auth or self._target.basic_auth
         if auth is not None:
-            headers[b"Authorization"] = b"Basic " + b64encode(":".join(auth).encode())
-        given = [(name.encode(), value.encode()) for name, value in self._options.headers]
-        for name, _ in given:
-            headers.pop(name.title(), None)
+            headers[b"Authorization"] = basic_authorization(auth).encode()
+        given = []
+        for name, value in self._options.headers:
+            is_default = headers.pop(name.title().encode(), None) is not None
+            if value or not is_default or name.lower() == "host":  # HTTP/1.1 needs a Host
+                given.append((name.encode(), value.encode()))
         return httpx.Request(
             method,
             target.url,
@@ -135,13 +135,17 @@ class HttpProber(Prober):
     ) -> tuple[Target, httpx.Request]:
         """Return where a redirect leads, if that is where we may go."""
         status = response.status_code
-        location = response.headers.get("location", "")
 
         def refuse(why: str) -> ProbeFailure:
             return ProbeFailure(Reason.REDIRECT, f"HTTP status {status}{why}", status)
 
+        locations = response.headers.get_list("location")
+        if not any(locations):
+            raise refuse(": redirect without Location")
+        if len(locations) > 1:
+            raise refuse(": redirect with more than one Location")
         try:
-            url = target.url.join(location)
+            url = target.url.join(locations[0])
             if url.scheme not in self.SCHEMES:
                 raise refuse(" to another protocol")
             new = read_target(str(url), self.SCHEMES, target.endpoint.unix_socket)
@@ -166,30 +170,16 @@ class HttpProber(Prober):
     def _judge(self, response: httpx.Response, deadline: Deadline) -> None:
         options = self._options
         status = response.status_code
-        if status not in options.status:
-            raise UnexpectedAnswer(
-                Reason.UNEXPECTED_STATUS,
-                f"HTTP status {status}, expected {options.status.text}",
-                status,
-            )
-        for name, value in options.expect_header:
-            if value not in response.headers.get_list(name):
-                raise UnexpectedAnswer(
-                    Reason.UNEXPECTED_HEADER, f"no header {name} with the expected value", status
-                )
-        body = _read_body(response, deadline)
-        for text in options.expect_body:
-            if text.encode() not in body:
-                raise _unexpected_body(f"no {text!r} in the body", status)
-        if options.expect_json:
-            try:
-                value = json.loads(body)
-            except (ValueError, RecursionError) as error:
-                raise _unexpected_body("the body is not JSON", status) from error
-            for path, expected in options.expect_json:
-                if not matches_json(value, path, expected):
-                    shown = expected if isinstance(expected, str) else json.dumps(expected)
-                    raise _unexpected_body(f"{path} is not {shown} in the JSON body", status)
+        judge_status(options.status, status)
+        if options.expect_header:
+            found = {name: response.headers.get_list(name) for name in response.headers}
+            judge_headers(options.expect_header, found, status)
+        chunks = _chunks(response, deadline)
+        if options.expect_body or options.expect_json:
+            body = _read_body(chunks, response.headers.get("content-encoding", ""))
+            judge_body(options.expect_body, options.expect_json, body, status)
+        for _ in chunks:
+            pass  # it is read to its end, which shows that it is whole
 
 
 class _NetworkStream(httpcore.NetworkStream):
@@ -206,7 +196,10 @@ class _NetworkStream(httpcore.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self._head_bytes <= 0:
             raise _invalid("the response does not come to the end of its headers")
-        data = self._stream.read(int(min(max_bytes, self._head_bytes)))
+        try:
+            data = self._stream.read(int(min(max_bytes, self._head_bytes)))
+        except UnannouncedEnd:
+            return b""  # h11 knows whether the response is whole
         self._head_bytes -= len(data)
         return data
 
@@ -234,28 +227,27 @@ class _Body(httpx.SyncByteStream):
         self._connection.close()
 
 
-def _read_body(response: httpx.Response, deadline: Deadline) -> bytes:
-    """Return the body, decoded; one longer than `MAX_BODY_BYTES` is an invalid response."""
-    # httpx would decode without a bound: a few kilobytes of gzip can hold a gigabyte.
-    encoding = response.headers.get("content-encoding", "").strip().lower()
-    decoder = None
-    if encoding in ("gzip", "x-gzip", "deflate"):
-        decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
-    body = bytearray()
-    received = 0
+def _chunks(response: httpx.Response, deadline: Deadline) -> Iterator[bytes]:
+    """Return the parts of the body as they are sent."""
     for chunk in response.iter_raw():
         deadline.remaining()  # one read may bring ten thousand chunks
-        received += len(chunk)
-        room = MAX_BODY_BYTES + 1 - len(body)
-        try:
-            body += decoder.decompress(chunk, room) if decoder else chunk
-        except zlib.error as error:
-            raise _invalid(f"the body is not {encoding}") from error
-        if max(len(body), received) > MAX_BODY_BYTES:
-            raise _invalid(f"the body is longer than {MAX_BODY_BYTES} bytes")
-    if decoder and received and not decoder.eof:
-        raise _invalid(f"the {encoding} body is cut off")
-    return bytes(body)
+        yield chunk
+
+
+def _read_body(chunks: Iterator[bytes], coding: str) -> Body:
+    """Read as much of the body as is looked at, and decode it."""
+    # httpx would decode without a bound.
+    received = bytearray()
+    for chunk in chunks:
+        received += chunk
+        if len(received) > MAX_BODY_BYTES:
+            break
+    is_whole = len(received) <= MAX_BODY_BYTES
+    try:
+        data = decode(coding, bytes(received), MAX_BODY_BYTES + 1, is_whole=is_whole)
+    except ContentError as error:
+        raise _invalid(str(error)) from error
+    return Body(data[:MAX_BODY_BYTES], is_whole and len(data) <= MAX_BODY_BYTES)
 
 
 def _check_size(headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -272,5 +264,37 @@ def _invalid(message: str) -> ProbeFailure:
     return ProbeFailure(Reason.INVALID_RESPONSE, message)
 
 
-def _unexpected_body(message: str, status: int) -> UnexpectedAnswer:
-    return UnexpectedAnswer(Reason.UNEXPECTED_BODY, message, status)
+# What h11 and httpcore say, by how it begins, and what people are told. Theirs are words for
+# programmers, with the bytes in question in them.
+_PROTOCOL_WORDS = {
+    "illegal status line": "it does not begin with a status line of HTTP/1",
+    "no response line received": "it does not begin with a status line of HTTP/1",
+    "illegal header": "it has a header line that is none",
+    "continuation line at start of headers": "it has a header line that is none",
+    "receive buffer too long": "its headers are too long",
+    "server disconnected without sending a response": (
+        "the connection was closed before the end of the headers"
+    ),
+    "peer unexpectedly closed connection": (
+        "the connection was closed before the end of the headers"
+    ),
+    "bad content-length": "its Content-Length is none",
+    "conflicting content-length headers": "it has more than one Content-Length",
+    "multiple transfer-encoding headers": "it has more than one Transfer-Encoding",
+    "only transfer-encoding: chunked is supported": "its Transfer-Encoding is not just chunked",
+    "illegal chunk header": "it has a chunk that is none",
+    "malformed chunk footer": "it has a chunk that is none",
+    "peer closed connection without sending complete message body": (
+        "the connection was closed before the end of the body"
+    ),
+    "received server _switch_upgrade": "it switches protocols, which nobody has asked for",
+}
+
+
+def _protocol_words(message: str) -> str:
+    """Translate an error of h11 or httpcore about the response; the one place that does."""
+    said = message.lower()
+    for beginning, words in _PROTOCOL_WORDS.items():
+        if said.startswith(beginning):
+            return f"not a valid HTTP response: {words}"
+    return "not a valid HTTP response"

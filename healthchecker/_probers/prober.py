@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import ssl
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,8 @@ from typing import ClassVar
 from healthchecker._net.connect import open_tcp, open_unix
 from healthchecker._net.deadline import Cancel, Deadline
 from healthchecker._net.resolver import resolve
-from healthchecker._net.stream import Stream
+from healthchecker._net.stream import Stream, UnknownIssuer
+from healthchecker._net.tls import TlsClient
 from healthchecker._options import CheckOptions
 from healthchecker._result import CheckResult, Phase, ProbeFailure, Reason, UnexpectedAnswer
 from healthchecker._target import Endpoint, Scheme, Target
@@ -94,6 +94,9 @@ def probe_once(
         healthy = ask(Deadline(timeout, cancel, start), progress)
     except ProbeFailure as failure:
         return failed(label, failure, progress, start)
+    except MemoryError:
+        out_of_memory = ProbeFailure(Reason.CONNECTION_FAILED, "out of memory")
+        return failed(label, out_of_memory, progress, start)
     now = time.monotonic()
     return CheckResult(
         target=label,
@@ -129,35 +132,43 @@ def connect(
     options: CheckOptions,
     deadline: Deadline,
     progress: Progress,
-    context: ssl.SSLContext | None = None,
+    tls: TlsClient | None = None,
 ) -> Stream:
-    """Look up, connect and, with a context, do the TLS handshake; what follows is the response.
+    """Look up, connect and, for a client of TLS, do the handshake; what follows is the response.
 
     The one place that knows the order of the phases.
     """
     connecting = deadline
     if options.connect_timeout is not None:
         connecting = deadline.tightened(options.connect_timeout)
-    if endpoint.unix_socket is not None:
-        progress.enter(Phase.CONNECT)
-        stream = open_unix(endpoint.unix_socket, connecting)
-    else:
-        progress.enter(Phase.LOOKUP)
-        addresses = resolve(endpoint.host, connecting)
-        if options.loopback_only:
-            _refuse_others_than_loopback(endpoint.host, addresses)
-        progress.enter(Phase.CONNECT)
-        stream = open_tcp(addresses, endpoint.port, connecting)
-    try:
-        if context is not None:
-            progress.enter(Phase.TLS)
-            stream.start_tls(context, options.tls.server_name or endpoint.host.rstrip("."))
-    except BaseException:
-        stream.close()
-        raise
+    stream = _open(endpoint, options, connecting, progress)
+    while tls is not None:
+        progress.enter(Phase.TLS)
+        try:
+            stream.start_tls(tls.context(), tls.name_of(endpoint.host))
+            break
+        except BaseException as error:
+            stream.close()
+            if not (isinstance(error, UnknownIssuer) and tls.trust_more()):
+                raise
+        stream = _open(endpoint, options, connecting, progress)
     progress.enter(Phase.RESPONSE)
     stream.extend(deadline)
     return stream
+
+
+def _open(
+    endpoint: Endpoint, options: CheckOptions, deadline: Deadline, progress: Progress
+) -> Stream:
+    if endpoint.unix_socket is not None:
+        progress.enter(Phase.CONNECT)
+        return open_unix(endpoint.unix_socket, deadline)
+    progress.enter(Phase.LOOKUP)
+    addresses = resolve(endpoint.host, deadline)
+    if options.loopback_only:
+        _refuse_others_than_loopback(endpoint.host, addresses)
+    progress.enter(Phase.CONNECT)
+    return open_tcp(addresses, endpoint.port, deadline)
 
 
 def _refuse_others_than_loopback(host: str, addresses: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ import contextlib
 import faulthandler
 import gc
 import gzip
+import json
 import os
 import random
 import re
@@ -21,6 +22,7 @@ import socket
 import sys
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,10 +35,12 @@ from h2.events import RequestReceived
 
 from healthchecker import CheckResult, Reason, check
 from healthchecker._cli.render import MAX_OUTPUT_BYTES, json_line, text_lines
+from healthchecker._judge import JsonError, expect_json, read_json
 from healthchecker._net.dns import DnsMessageError
 from healthchecker._net.dns import parse as parse_dns
 from healthchecker._net.resolver import parse_resolv_conf
-from healthchecker._options import make_options, matches_json
+from healthchecker._options import make_options
+from healthchecker._probers.content import ContentError, decode
 from healthchecker._probers.grpc.call import CHECK, LIST, WATCH, Call
 from healthchecker._probers.grpc.codec import (
     CodecError,
@@ -49,6 +53,7 @@ from healthchecker._probers.grpc.codec import (
 )
 from healthchecker._probers.grpc.list import list_services
 from healthchecker._probers.table import parse_target
+from healthchecker._result import BadArgumentError
 from tests.servers import dns as dns_server
 from tests.support import open_files
 
@@ -73,6 +78,11 @@ def _sized(body: bytes, *headers: bytes) -> bytes:
     fields = (b"Content-Length: %d" % len(body), b"Content-Type: application/json", *headers)
     return OK + b"\r\n".join(fields) + b"\r\n\r\n" + body
 
+
+JSON_PATHS = (b"a.1.b=null", b"a.0=1", b'"a.b".c=[1]')
+NESTED = (b"[" * 100 + b"]" * 100, b'{"a":' * 100 + b"1" + b"}" * 100)
+JSON_WORDS = (b"[", b"{", b'"', b"\\", b"]", b"}", b"[[[[", b"9" * 999, b"\xff\xfe", b"NaN")
+CODED = (gzip.compress(JSON_BODY) * 2, zlib.compress(JSON_BODY), zlib.compress(JSON_BODY)[2:-4])
 
 HTTP = (
     _sized(JSON_BODY, b"X-State: fine"),
@@ -106,6 +116,8 @@ HTTP_WORDS = (
     ),
     *(
         b"Location: \r\n",
+        b"Location: /a\r\nLocation: /b\r\n",
+        b"Location: http://" + b"\xc3\xbc" * 9000 + b"/\r\n",
         b"Set-Cookie: a=b\r\n",
         b"HTTP/1.1 ",
         b"HTTP/9.9 ",
@@ -462,8 +474,20 @@ def _read_resolv_conf(data: bytes) -> None:
     parse_resolv_conf(data.decode("latin-1")).candidates("a.example")
 
 
+def _read_json_path(data: bytes) -> None:
+    expect_json("expect_json", data.decode("latin-1")).holds({"a": [1, {"b": None}]})
+
+
 def _read_json(data: bytes) -> None:
-    matches_json({"a": [1, {"b": None}]}, *data.decode("latin-1").partition("=")[::2])
+    read_json(data)
+    json.loads(data, parse_int=str, parse_float=str)  # what we take for JSON, Python does as well
+
+
+def _read_content(data: bytes) -> None:
+    for coding in ("gzip", "deflate"):
+        for is_whole in (True, False):
+            if len(decode(coding, data, 1000, is_whole=is_whole)) > 1000:
+                raise CaseError("decoded more than was asked for")
 
 
 _PARSERS: tuple[
@@ -490,7 +514,9 @@ _PARSERS: tuple[
         [b"nameserver ::1\nsearch a b.\noptions ndots:3 timeout:1\n"],
         [b"\n", b":", b"9" * 9, b"\0"],
     ),
-    ("JSON path", _read_json, (), [b"a.1.b=null", b"a.0=1"], [b".", b"=", b"[", b"-"]),
+    ("JSON path", _read_json_path, BadArgumentError, JSON_PATHS, [b".", b"=", b"[", b"-", b'"']),
+    ("JSON", _read_json, JsonError, [JSON_BODY, b"[[1.5e3, -0], null]", *NESTED], JSON_WORDS),
+    ("content", _read_content, ContentError, CODED, [b"\x1f\x8b\x08", b"\x78\x9c", b"\0\0"]),
 )
 
 

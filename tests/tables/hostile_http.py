@@ -69,6 +69,16 @@ LARGE_REQUEST = tuple(f"--header=X-{n}: {'x' * 120_000}" for n in range(2))
 
 BODY_LIMIT = 256 * 1024
 
+NESTED = {
+    "deeper than may be": b"[" * 129 + b"]" * 129,
+    "too deep for a small stack": b"[" * 5000,
+    "too deep for any stack": b"[" * BODY_LIMIT,
+    "in objects": b'{"a":' * 50_000,
+    "in whole objects": b'{"a":' * 2500 + b"1" + b"}" * 2500,
+    "behind strings": b'["\\"]",' + b"[" * 5000,
+}
+"""JSON in which a parser that calls itself would run into the end of its stack."""
+
 STOPS = {
     "the status line": b"HTTP/1.1 20",
     "the headers": OK,
@@ -246,8 +256,29 @@ def _cut_off() -> list[Hostile]:
         Hostile(
             "body without a length and without the end of TLS",
             answer(UNSIZED + b"12345", half_close),
-            Reason.TLS_FAILURE,
-            "closed the connection",
+            Reason.OK,
+            args=("--expect-body=12345",),
+            tls=True,
+        ),
+        Hostile(
+            "cut off in the body without the end of TLS",
+            answer(SIZED + b"12345", half_close),
+            Reason.INVALID_RESPONSE,
+            "before the end of the body",
+            tls=True,
+        ),
+        Hostile(
+            "cut off in the chunks without the end of TLS",
+            answer(CHUNKED + b"5\r\n12345\r\n", half_close),
+            Reason.INVALID_RESPONSE,
+            "before the end of the body",
+            tls=True,
+        ),
+        Hostile(
+            "cut off in the headers without the end of TLS",
+            answer(OK + b"X-Name: val", half_close),
+            Reason.INVALID_RESPONSE,
+            "before the end of the headers",
             tls=True,
         ),
         Hostile(
@@ -265,14 +296,13 @@ def _endless() -> list[Hostile]:
         _invalid("endless header", OK + b"X-Long: ", flood(b"x" * 4096)),
         _invalid("endless headers", OK, flood(b"a: b\r\n" * 700)),
         _invalid("endless folded header", OK + b"X-Long: x\r\n", flood(b" x\r\n" * 1000)),
-        _invalid("endless body", OK + b"Content-Length: 999999999999\r\n\r\n", flood(bytes(65536))),
-        _invalid("endless body without a length", UNSIZED, flood(bytes(65536))),
-        _invalid("endless chunks", CHUNKED, flood(b"1000\r\n" + bytes(4096) + b"\r\n")),
-        Hostile(
-            "endless chunks of one byte",
-            answer(CHUNKED, flood(b"1\r\nx\r\n" * 10_000)),
-            Reason.TIMEOUT,
-            "response: ",
+        *_endless_bodies(
+            {
+                "body": (OK + b"Content-Length: 999999999999\r\n\r\n", bytes(65536)),
+                "body without a length": (UNSIZED, bytes(65536)),
+                "chunks": (CHUNKED, b"1000\r\n" + bytes(4096) + b"\r\n"),
+                "chunks of one byte": (CHUNKED, b"1\r\nx\r\n" * 10_000),
+            }
         ),
         _invalid("endless chunk size", CHUNKED, flood(b"0" * 4096)),
         _invalid("endless chunk extension", CHUNKED + b"1;", flood(b"x" * 4096)),
@@ -295,7 +325,7 @@ def _endless() -> list[Hostile]:
         Hostile(
             "endless bytes over TLS",
             answer(UNSIZED, flood(bytes(65536))),
-            Reason.INVALID_RESPONSE,
+            Reason.TIMEOUT,
             "response: ",
             tls=True,
         ),
@@ -306,30 +336,97 @@ def _endless() -> list[Hostile]:
             OK + b"".join(b"X-%d: %s\r\n" % (n, b"x" * 1024) for n in range(64)) + EMPTY,
         ),
         _invalid("10,000 headers", OK + b"".join(b"X-%d:\r\n" % n for n in range(10_000)) + EMPTY),
-        _invalid(
-            "body one byte too long",
-            UNSIZED + bytes(BODY_LIMIT + 1),
+    ]
+
+
+def _endless_bodies(bodies: dict[str, tuple[bytes, bytes]]) -> list[Hostile]:
+    """Return peers whose bodies have no end, which is told at once where they are asked about."""
+    expecting = {"text": "--expect-body=UP", "JSON": "--expect-json=status=UP"}
+    return [
+        *(
+            Hostile(f"endless {name}", answer(said, flood(more)), Reason.TIMEOUT, "response: ")
+            for name, (said, more) in bodies.items()
         ),
-        Hostile("body as long as may be", answer(UNSIZED + bytes(BODY_LIMIT)), Reason.OK),
+        *(
+            Hostile(
+                f"endless {name}, {what} expected",
+                answer(said, flood(more)),
+                Reason.UNEXPECTED_BODY,
+                str(BODY_LIMIT),
+                (arg,),
+            )
+            for name, (said, more) in bodies.items()
+            for what, arg in expecting.items()
+            if name != "chunks of one byte"  # of which the time limit comes first
+        ),
+    ]
+
+
+def _long_bodies() -> list[Hostile]:
+    def body(size: int, start: bytes = b"", end: bytes = b"") -> Behaviour:
+        return answer(UNSIZED + start + bytes(size - len(start) - len(end)) + end)
+
+    text, up = ("--expect-body=here",), ("--expect-json=status=UP",)
+    unexpected = Reason.UNEXPECTED_BODY
+    return [
+        Hostile("body longer than is looked at", body(8 * BODY_LIMIT), Reason.OK),
+        Hostile("text at its end", body(BODY_LIMIT, end=b"here"), Reason.OK, "", text),
+        Hostile(
+            "text after what is looked at",
+            body(BODY_LIMIT + 1, end=b"here"),
+            unexpected,
+            f"in the first {BODY_LIMIT} bytes of the body",
+            text,
+        ),
+        Hostile(
+            "text at the start of a long body", body(8 * BODY_LIMIT, b"here"), Reason.OK, "", text
+        ),
+        Hostile(
+            "text at the start of a body that is cut off",
+            answer(OK + b"Content-Length: 500000\r\n\r\nhere" + bytes(400_000)),
+            Reason.INVALID_RESPONSE,
+            "before the end of the body",
+            text,
+        ),
+        Hostile(
+            "JSON that is too long",
+            answer(UNSIZED + b'{"status":"UP"}' + b" " * BODY_LIMIT),
+            unexpected,
+            f"longer than {BODY_LIMIT} bytes",
+            up,
+        ),
     ]
 
 
 def _encodings() -> list[Hostile]:
     packed = gzip.compress(b'{"status": "UP"}')
     up = ("--expect-json", "status=UP")
-    invalid = Reason.INVALID_RESPONSE
+    healthy, invalid = Reason.OK, Reason.INVALID_RESPONSE
+    unexpected = Reason.UNEXPECTED_BODY
+    longer = f"longer than {BODY_LIMIT} bytes"
+    raw = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    deflated = raw.compress(b'{"status": "UP"}') + raw.flush()
+    members = gzip.compress(b'{"sta') + gzip.compress(b"") + gzip.compress(b'tus": "UP"}')
     return [
         Hostile("gzip", encoded("gzip", packed), Reason.OK, "", up),
-        Hostile("gzip bomb", encoded("gzip", bomb(31)), invalid, "response: "),
-        Hostile("gzip bomb, body expected", encoded("gzip", bomb(31)), invalid, "", up),
-        Hostile("deflate bomb", encoded("deflate", bomb(15)), invalid, "response: "),
-        Hostile("gzip cut off", encoded("gzip", packed[:-9]), invalid, "cut off"),
-        Hostile("gzip that is none", encoded("gzip", b"x" * 100), invalid, "not gzip"),
-        Hostile("gzip with another checksum", encoded("gzip", packed[:-5] + b"12345"), invalid),
+        Hostile("gzip of several members", encoded("gzip", members), Reason.OK, "", up),
+        Hostile("deflate", encoded("deflate", zlib.compress(b'{"status": "UP"}')), healthy, "", up),
+        Hostile("raw deflate", encoded("Deflate", deflated), healthy, "", up),
+        Hostile("gzip bomb", encoded("gzip", bomb(31)), healthy),
+        Hostile("gzip bomb, body expected", encoded("gzip", bomb(31)), unexpected, longer, up),
+        Hostile("deflate bomb", encoded("deflate", bomb(-15)), unexpected, longer, up),
+        Hostile("gzip bombs", encoded("gzip", bomb(31) * 4), unexpected, longer, up),
+        Hostile("gzip cut off", encoded("gzip", packed[:-9]), invalid, "cut off", up),
+        Hostile("gzip cut off in a member", encoded("gzip", members[:-9]), invalid, "cut off", up),
+        Hostile("gzip that is none", encoded("gzip", b"x" * 100), invalid, "not gzip", up),
+        Hostile("deflate that is none", encoded("deflate", b"\xff" * 9), invalid, "not", up),
+        Hostile("gzip and garbage", encoded("gzip", packed + b"garbage"), invalid, "not gzip", up),
         Hostile(
-            "gzip inside of gzip", encoded("gzip, gzip", packed), Reason.UNEXPECTED_BODY, "", up
+            "gzip with another checksum", encoded("gzip", packed[:-5] + b"12345"), invalid, "", up
         ),
-        Hostile("unknown encoding", encoded("\x7fno", b"?"), Reason.UNEXPECTED_BODY, "", up),
+        Hostile("gzip of no body that is asked about", encoded("gzip", b"x" * 100), healthy),
+        Hostile("gzip inside of gzip", encoded("gzip, gzip", packed), unexpected, "", up),
+        Hostile("unknown encoding", encoded("\x7fno", b"?"), unexpected, "", up),
     ]
 
 
@@ -364,6 +461,29 @@ def _framing() -> list[Hostile]:
         _invalid("chunk size in another notation", CHUNKED + b"0x1\r\nx\r\n0\r\n\r\n"),
         _invalid("chunk longer than its size", CHUNKED + b"1\r\nxyz\r\n0\r\n\r\n"),
         _invalid("empty chunk size", CHUNKED + b"\r\n\r\n"),
+        Hostile(
+            "chunk extensions and a trailer",
+            answer(CHUNKED + b'1;a=b;c="d;e"\r\nx\r\n0;f\r\nX-End: y\r\n\r\n'),
+            healthy,
+        ),
+        Hostile("garbage after the last chunk", answer(CHUNKED + b"0\r\n\r\n?"), healthy),
+        Hostile(
+            "HTTP/1.0 that would keep the connection",
+            answer(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" + EMPTY, hold),
+            healthy,
+        ),
+        Hostile(
+            "HTTP/1.0 with chunks",
+            answer(b"HTTP/1.0 200 OK\r\n" + CHUNKED[17:] + b"1\r\nx\r\n0\r\n\r\n"),
+            healthy,
+        ),
+        Hostile(
+            "length beside 304",
+            answer(b"HTTP/1.1 304 No\r\nContent-Length: 9\r\n\r\n", hold),
+            healthy,
+            "",
+            ("--status=304",),
+        ),
         Hostile("second response", answer(HEALTHY + b"HTTP/1.1 500 No\r\n\r\n"), healthy),
         Hostile("lines that end in LF", answer(HEALTHY.replace(b"\r\n", b"\n")), healthy),
         Hostile("HTTP/1.0", answer(b"HTTP/1.0 200 OK\r\n\r\nbody"), healthy),
@@ -388,6 +508,20 @@ def _heads() -> list[Hostile]:
         _invalid("status with a sign", status(b"HTTP/1.1 +20 OK")),
         Hostile("status 999", answer(status(b"HTTP/1.1 999 ?")), unexpected, "999"),
         _invalid("status 101", b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n"),
+        Hostile(
+            "status 101 for who asks for it",
+            answer(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n", hold),
+            Reason.OK,
+            "",
+            ("--status=101", "--header=Upgrade: x", "--header=Connection: Upgrade"),
+        ),
+        Hostile(
+            "folded header",
+            answer(OK + b"X-State: a\r\n b\r\n" + EMPTY),
+            Reason.OK,
+            "",
+            ("--expect-header=X-State: a b",),
+        ),
         Hostile("no reason phrase", answer(status(b"HTTP/1.1 200")), Reason.OK),
         _invalid("NUL in the reason phrase", status(b"HTTP/1.1 500 \x00No")),
         Hostile(
@@ -430,9 +564,41 @@ def _bodies() -> list[Hostile]:
         Hostile("control characters in the body", body(bytes(range(256)) * 9), unexpected, "", up),
         Hostile("terminal commands in JSON", body(b'{"status":"\\u001b[2J"}'), unexpected, "", up),
         Hostile("lone surrogate in JSON", body(b'{"status":"\\ud800"}'), unexpected, "", up),
-        Hostile("JSON nested deeply", body(b"[" * BODY_LIMIT), unexpected, "", up),
-        Hostile("JSON objects nested deeply", body(b'{"a":' * 50_000), unexpected, "", up),
-        Hostile("long JSON number", body(b"1" * BODY_LIMIT), unexpected, "", up),
+        *(
+            Hostile(f"JSON nested {name}", body(data), unexpected, "deeper than 128 levels", up)
+            for name, data in NESTED.items()
+        ),
+        Hostile(
+            "JSON nested as deep as may be",
+            body(b'{"status":"UP","x":' + b"[" * 127 + b"]" * 127 + b"}"),
+            Reason.OK,
+            "",
+            up,
+        ),
+        Hostile(
+            "brackets that are no nesting",
+            body(
+                b'{"status":"UP","x":"' + rb"[{\"[{\\" * 9999 + b'","y":[' + b"[]," * 9999 + b"0]}"
+            ),
+            Reason.OK,
+            "",
+            up,
+        ),
+        Hostile("long JSON number", body(b"1" * BODY_LIMIT), unexpected, "status is not UP", up),
+        Hostile(
+            "JSON beside long numbers",
+            body(
+                b'{"status":"UP","n":'
+                + b"9" * 5000
+                + b',"e":[1e999,-1E-999,1e'
+                + b"9" * 999
+                + b"]}"
+            ),
+            Reason.OK,
+            "",
+            (*up, "--expect-json=n=" + "9" * 5000, "--expect-json=e.1=0"),
+        ),
+        Hostile("JSON with what only Python has", body(b'{"status":NaN}'), unexpected, "", up),
         Hostile(
             "JSON of many small parts", body(b"[" + b"{}," * 80_000 + b"0]"), unexpected, "", up
         ),
@@ -460,6 +626,7 @@ def _redirects() -> list[Hostile]:
     return [
         Hostile("redirect", redirect("/login"), Reason.REDIRECT, "not followed"),
         refused("redirect to itself", "/", "more than 5 redirects"),
+        refused("redirect to nowhere", "", "redirect without Location"),
         refused("redirect to another host", "http://elsewhere.invalid/", "another host"),
         refused("redirect to another name of this host", "//localhost/", "another host"),
         refused(
@@ -479,7 +646,14 @@ def _redirects() -> list[Hostile]:
             "redirect without a location",
             answer(b"HTTP/1.1 302 F\r\n" + EMPTY),
             Reason.REDIRECT,
-            "",
+            "HTTP status 302: redirect without Location",
+            FOLLOW,
+        ),
+        Hostile(
+            "redirect to two places",
+            answer(REDIRECT + b"/a\r\nLocation: /b\r\n\r\n"),
+            Reason.REDIRECT,
+            "more than one Location",
             FOLLOW,
         ),
         Hostile(
@@ -538,6 +712,7 @@ HOSTILE = (
     *_resets(),
     *_cut_off(),
     *_endless(),
+    *_long_bodies(),
     *_encodings(),
     *_framing(),
     *_heads(),

@@ -8,7 +8,7 @@ from typing import Generic, Self, TypeVar
 
 from healthchecker._net.deadline import Deadline
 from healthchecker._net.stream import Stream
-from healthchecker._net.tls import make_context
+from healthchecker._net.tls import TlsClient
 from healthchecker._options import REQUEST_OPTIONS, CheckOptions
 from healthchecker._probers.grpc.call import Call, Method
 from healthchecker._probers.grpc.codec import encode_check_request
@@ -55,20 +55,20 @@ class Client:
         self._endpoint = target.endpoint
         self._options = options
         self._headers = make_headers(target, options)
-        self._context = make_context(options.tls, "h2") if target.tls else None
+        self._tls = TlsClient(options.tls, "h2") if target.tls else None
 
     def call(self, method: Method[T], deadline: Deadline, progress: Progress) -> CallUnderWay[T]:
         """Connect and send the request.
 
         The server is told how much time it has, except for a call that streams.
         """
-        stream = connect(self._endpoint, self._options, deadline, progress, self._context)
+        stream = connect(self._endpoint, self._options, deadline, progress, self._tls)
         try:
             headers = [(":path", f"/grpc.health.v1.Health/{method.name}"), *self._headers]
             if not method.streams:
                 headers.append(("grpc-timeout", f"{math.ceil(deadline.remaining() * 1000)}m"))
             request = encode_check_request(self.service)
-            return CallUnderWay(stream, Call(method, headers, request), tls=bool(self._context))
+            return CallUnderWay(stream, Call(method, headers, request), tls=bool(self._tls))
         except BaseException:
             stream.close()
             raise

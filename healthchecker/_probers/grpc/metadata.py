@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from base64 import b64decode, b64encode
+from base64 import b64decode
 
-from healthchecker._options import CheckOptions
+from healthchecker._options import CheckOptions, basic_authorization
 from healthchecker._result import BadArgumentError
 from healthchecker._target import Endpoint, Target
 
@@ -41,7 +41,7 @@ def make_headers(target: Target, options: CheckOptions) -> list[tuple[str, str]]
     }
     auth = options.basic_auth or target.basic_auth
     if auth is not None:
-        defaults["authorization"] = "Basic " + b64encode(":".join(auth).encode()).decode("ascii")
+        defaults["authorization"] = basic_authorization(auth)
     metadata = []
     for given_name, given_value in options.headers:
         name, value = given_name.lower(), given_value
