@@ -5,6 +5,7 @@
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
+heap=$(realpath "$here/../heap")
 bootloader=$(realpath "$1")/bootloader/src
 python=$(realpath "$2")
 mkdir -p "$3"
@@ -41,11 +42,17 @@ quietly() { "$@" 2>warnings || { cat warnings >&2; return 1; }; }
 "${cc[@]}" "${core[@]}" -c config.c
 quietly "${link[@]}" -o cold loader.o bootloader.o config.o "$python/libpython3.13.a" "${libraries[@]}"
 
-# The same with heap.c: CPython's variables in one section, its memory from heap.c, the bootloader
-# ending in heap.c instead of Py_Finalize().
+# The same with the heap: CPython's variables in one section, its memory from allocator.c, the
+# bootloader ending in save.c instead of Py_Finalize().
 "${cc[@]}" -Wall -Wextra -Werror -I. -DPy_Finalize=heap_finalize -c "$here/loader.c" -o loader-warm.o
 objcopy --redefine-sym main=loader_main bootloader.o bootloader-warm.o
-"${cc[@]}" "${core[@]}" -Wall -Wextra -Werror -c "$here/../heap/product/heap.c"
+python3 "$heap/constants.py" >constants.h
+rm -rf heap
+mkdir heap
+for file in "$heap"/*/*.c; do
+    "${cc[@]}" "${core[@]}" -Wall -Wextra -Werror -I. "-I$heap/product" -c "$file" -o "heap/$(basename "$file" .c).o"
+done
+ld -r -o heap.o heap/*.o
 sed 's/^struct _inittab/extern PyObject *PyInit__saved_heap(void);\n&/; s/{"_ast", /{"_saved_heap", PyInit__saved_heap},\n    &/' \
     config.c >config-warm.c
 grep -q '"_saved_heap"' config-warm.c

@@ -1,4 +1,4 @@
-# Built into the executable that makes the saved heap; see heap.c.
+# Built into the executable that makes the saved heap; see save.c.
 
 from collections.abc import Callable
 from typing import Any, NoReturn

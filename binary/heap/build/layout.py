@@ -2,7 +2,7 @@
 
     layout.py MEMORY EXECUTABLE LAYOUT
 
-MEMORY was written by heap.c and put into EXECUTABLE. LAYOUT becomes one byte for each allocation of
+MEMORY was written by save.c and put into EXECUTABLE. LAYOUT becomes one byte for each allocation of
 the build: the zone of its block.
 """
 
@@ -11,10 +11,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from constants import AWAY, COLD, HEADERS, OTHER, READ, TEMPORARY, WRITTEN
 from servers import answer_grpc, answer_http, server
-from write_executable import AWAY, HEADERS, records
-
-COLD, WRITTEN, READ, OTHER, TEMPORARY = range(5)  # as in heap.c
+from write_executable import records
 
 
 def blocks(memory: bytes) -> Iterator[tuple[int, int, int]]:

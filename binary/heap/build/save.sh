@@ -11,14 +11,14 @@ save() {
         7<>work/layout 8>work/memory 9<work/warm >save.log 2>&1 || { tail save.log >&2; return 1; }
 }
 
-write() { python/python -I "$here/write_executable.py" link/warm work/memory "$1"; }
+write() { PYTHONPATH=$here/.. python/python -B "$here/write_executable.py" link/warm work/memory "$1"; }
 
 # The first time to see what is freed again and what a check touches, the second time to lay the
 # memory out by that.
 : >work/layout
 save
 write work/traced
-PYTHONPATH=packages:$here python/python -B "$here/layout.py" work/memory work/traced work/layout
+PYTHONPATH=packages:$here/.. python/python -B "$here/layout.py" work/memory work/traced work/layout
 # A few blocks may live on that were freed in the first run; the layout then learns of them.
 save || save
 write work/saved

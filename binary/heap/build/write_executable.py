@@ -2,7 +2,7 @@
 
     write_executable.py PROGRAM MEMORY EXECUTABLE
 
-MEMORY, from heap.c, is a row of records: address, size, content. What lies inside a segment of
+MEMORY, from save.c, is a row of records: address, size, content. What lies inside a segment of
 PROGRAM, a static ELF file at a fixed address, becomes the content of that segment. The rest becomes
 segments of its own; the kernel maps them into place when it starts the program. What only the build
 needs is left out.
@@ -10,68 +10,129 @@ needs is left out.
 
 import struct
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Self
 
-_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
-_SEGMENT = struct.Struct("<IIQQQQQQ")
-_LOAD, _NOTE, _PROPERTY = 1, 4, 0x6474E553
-_READ, _READ_WRITE = 4, 6
-_PAGE = 4096
+from constants import HEADERS, PAGE
 
-AWAY = 0x100000000  # as in heap.c: the blocks' headers lie so far behind the blocks
-HEADERS = 2 * AWAY
+_RECORD = struct.Struct("<QQ")
+_UNUSED, _LOAD, _NOTE, _PROPERTY = 0, 1, 4, 0x6474E553  # kinds of segments
+_WRITABLE, _READABLE = 2, 4
 
 
-def records(memory: bytes) -> list[tuple[int, bytes]]:
-    found = []
+class _Packed:
+    """A structure of an ELF file, whose fields are those of a data class."""
+
+    FORMAT: ClassVar[struct.Struct]
+
+    @classmethod
+    def read(cls, file: bytearray, at: int = 0) -> Self:
+        return cls(*cls.FORMAT.unpack_from(file, at))
+
+    def write(self, file: bytearray, at: int = 0) -> None:
+        self.FORMAT.pack_into(file, at, *vars(self).values())
+
+
+@dataclass
+class Header(_Packed):
+    """The start of a file. Names are those of elf(5), without `e_`."""
+
+    FORMAT = struct.Struct("<16sHHIQQQIHHHHHH")
+
+    ident: bytes
+    type: int
+    machine: int
+    version: int
+    entry: int
+    phoff: int
+    shoff: int
+    flags: int
+    ehsize: int
+    phentsize: int
+    phnum: int
+    shentsize: int
+    shnum: int
+    shstrndx: int
+
+
+@dataclass
+class Segment(_Packed):
+    """A program header. Names are those of elf(5), without `p_`."""
+
+    FORMAT = struct.Struct("<IIQQQQQQ")
+
+    type: int = _UNUSED
+    flags: int = 0
+    offset: int = 0
+    vaddr: int = 0
+    paddr: int = 0
+    filesz: int = 0
+    memsz: int = 0
+    align: int = 0
+
+
+def records(memory: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield address and content of all that was saved."""
     at = 0
     while at < len(memory):
-        address, size = struct.unpack_from("<QQ", memory, at)
-        found.append((address, memory[at + 16 : at + 16 + size]))
-        at += 16 + size
-    return found
+        address, size = _RECORD.unpack_from(memory, at)
+        at += _RECORD.size
+        yield address, memory[at : at + size]
+        at += size
 
 
-def put(program: bytearray, memory: bytes) -> bytearray:
-    header = list(_HEADER.unpack_from(program))
-    table, entry_size, entries = header[5], header[9], header[10]
-    segments = [list(_SEGMENT.unpack_from(program, table + i * entry_size)) for i in range(entries)]
-    spare = [s for s in segments if s[0] in (_NOTE, _PROPERTY)]
+def replace(program: bytearray, segment: Segment, address: int, content: bytes) -> None:
+    """Let variables of the program, in this segment, begin with what was saved of them."""
+    if address + len(content) > segment.vaddr + segment.filesz:
+        raise ValueError("saved variables are not in the file")
+    at = segment.offset + address - segment.vaddr
+    program[at : at + len(content)] = content
+
+
+def append(program: bytearray, address: int, content: bytes) -> Segment:
+    """Put what was saved at the end of the file; return the segment that maps it into its place."""
+    program += bytes(-len(program) % PAGE)
+    offset, size = len(program), len(content)
+    program += content
+    return Segment(_LOAD, _READABLE | _WRITABLE, offset, address, address, size, size, PAGE)
+
+
+def put(program: bytearray, memory: bytes) -> None:
+    header = Header.read(program)
+    table = range(header.phoff, header.phoff + header.phnum * header.phentsize, header.phentsize)
+    segments = [Segment.read(program, at) for at in table]
+    loaded = sorted((s for s in segments if s.type == _LOAD), key=lambda s: s.vaddr)
+    others = [s for s in segments if s.type not in (_LOAD, _NOTE, _PROPERTY)]
     # Only the build needs the last segment, which is the last thing in the file but for sections.
-    build_only = max((s for s in segments if s[0] == _LOAD), key=lambda s: s[3])
-    if build_only[1] != _READ:
+    build_only = loaded.pop()
+    if build_only.flags & _WRITABLE:
         raise ValueError("the last segment is not what it should be")
-    del program[build_only[2] :]
-    build_only[:] = [0] * len(build_only)
-    spare.append(build_only)
-    header[6] = header[12] = header[13] = 0  # no section headers; nobody needs them
+    del program[build_only.offset :]
     for address, content in records(memory):
         if address >= HEADERS:
             continue
-        for kind, _, offset, start, _, in_file, in_memory, _ in segments:
-            if kind == _LOAD and start <= address < start + in_memory:
-                if address + len(content) > start + in_file:
-                    raise ValueError("saved variables are not in the file")
-                program[offset + address - start : offset + address - start + len(content)] = (
-                    content
-                )
+        for segment in loaded:
+            if segment.vaddr <= address < segment.vaddr + segment.memsz:
+                replace(program, segment, address, content)
                 break
         else:
-            segment = spare.pop(0)
-            program += bytes(-len(program) % _PAGE)
-            size = len(content)
-            segment[:] = _LOAD, _READ_WRITE, len(program), address, address, size, size, _PAGE
-            program += content
-    loads = sorted((s for s in segments if s[0] == _LOAD), key=lambda s: s[3])
-    others = [s for s in segments if s[0] != _LOAD]
-    _HEADER.pack_into(program, 0, *header)
-    for index, segment in enumerate(loads + others):
-        _SEGMENT.pack_into(program, table + index * entry_size, *segment)
-    return program
+            loaded.append(append(program, address, content))
+    loaded.sort(key=lambda s: s.vaddr)
+    # The new segments have the entries of what was left out: of notes, and of that last segment.
+    unused = len(table) - len(loaded) - len(others)
+    if unused < 0:
+        raise ValueError("the program has too few notes whose entries could be used")
+    for at, segment in zip(table, [*loaded, *others, *[Segment()] * unused], strict=True):
+        segment.write(program, at)
+    header.shoff = header.shnum = header.shstrndx = 0  # no section headers; nobody needs them
+    header.write(program)
 
 
 def main(program: str, memory: str, executable: str) -> None:
-    content = put(bytearray(Path(program).read_bytes()), Path(memory).read_bytes())
+    content = bytearray(Path(program).read_bytes())
+    put(content, Path(memory).read_bytes())
     path = Path(executable)
     path.write_bytes(content)
     path.chmod(0o755)

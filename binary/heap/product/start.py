@@ -1,6 +1,6 @@
 """The Python half of a start from the saved heap: what belongs to one process only is set anew.
 
-heap.c calls `start` in the place of a main program. Nothing is imported then.
+start.c calls `start` in the place of a main program. Nothing is imported then.
 """
 
 import os
@@ -9,9 +9,10 @@ import sys
 import time
 from typing import NoReturn
 
+from constants import CLOSED, TERMINAL
+
 from healthchecker.__main__ import run
 
-_CLOSED, _OPEN, _TERMINAL = range(3)  # as in heap.c
 _STREAMS = ("stdin", "stdout", "stderr")
 
 
@@ -29,10 +30,10 @@ def start(
     environment.update(variables)
     time.tzset()
     for name, state in zip(_STREAMS, streams, strict=True):
-        if state == _CLOSED:
+        if state == CLOSED:
             setattr(sys, name, None)
             setattr(sys, f"__{name}__", None)
-        elif state == _TERMINAL:
+        elif state == TERMINAL:
             getattr(sys, name).reconfigure(line_buffering=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN if no_interrupt else signal.default_int_handler)
     run()

@@ -1,0 +1,279 @@
+/*
+ * The memory of CPython, and of nobody else: link.sh redirects its malloc() and the like to here.
+ *
+ * Each block has a header, and comes from the end of a zone or from a list of freed blocks of its
+ * size. What a plain HTTP check writes to, what it only reads, what other checks touch besides, and
+ * the rest lie in zones of their own, so that a check touches few pages. What the build frees before
+ * it saves lies in a zone that is not saved. layout.py learns which block belongs where from a first
+ * build.
+ *
+ * In a started process, the header stands in front of the block. In the build, it stands AWAY behind
+ * the block: what has been saved is never freed, so that its header need not be saved.
+ */
+#include "heap.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+
+enum { LARGE = 64 * 1024, GROWTH = 1 << 20 };
+
+/* Above all that the kernel may put behind the program; fresh memory may lie anywhere. */
+const uintptr_t zone_start[FRESH] = {
+    [WRITTEN] = 0x100000000, [READ] = 0x108000000, [OTHER] = 0x10c000000, [COLD] = 0x110000000,
+    [TEMPORARY] = 0x120000000,
+};
+_Static_assert(PAGE % STEP == 0 && sizeof(Header) == WORD, "blocks are aligned");
+
+struct zone zones[ZONES];
+struct build build = {.imported = UINT32_MAX, .warm = UINT32_MAX};
+
+static atomic_flag locked = ATOMIC_FLAG_INIT;
+static char first_memory[256 * 1024] __attribute__((aligned(PAGE)));
+
+static void lock(void)
+{
+    while (atomic_flag_test_and_set_explicit(&locked, memory_order_acquire))
+        sched_yield();
+}
+
+static void unlock(void)
+{
+    atomic_flag_clear_explicit(&locked, memory_order_release);
+}
+
+Header *header_of(void *block)
+{
+    return is_started() ? (Header *)block - 1 : (Header *)((char *)block + AWAY);
+}
+
+static int is_saved(const void *block)
+{
+    return is_started() && (uintptr_t)block >= zone_start[WRITTEN] && (uintptr_t)block < saved.end[COLD];
+}
+
+/* Small sizes are multiples of a step; above, each power of two is divided into eight. */
+static size_t block_size(size_t size)
+{
+    const size_t header = is_started() ? sizeof(Header) : 0, step = is_started() ? STEP : WORD;
+    unsigned shift;
+
+    size = size == 0 ? step : (size + header + step - 1) & ~(step - 1);
+    if (size <= SMALL)
+        return size;
+    shift = 63 - 3 - (unsigned)__builtin_clzl(size - 1);
+    return (((size - 1) >> shift) + 1) << shift;
+}
+
+static unsigned bin_of(size_t block_size)
+{
+    unsigned shift;
+
+    if (block_size <= SMALL)
+        return (unsigned)(block_size / WORD);
+    shift = 63 - 3 - (unsigned)__builtin_clzl(block_size - 1);
+    return SMALL / WORD + 1 + 8 * (shift - 7) + (unsigned)((block_size >> shift) - 9);
+}
+
+static int grow(int zone, size_t size)
+{
+    size_t length = (size + GROWTH - 1) & ~(size_t)(GROWTH - 1);
+    uintptr_t at = zones[zone].end;
+    void *memory;
+
+    if (zone == FRESH && at == 0 && size < sizeof first_memory) {
+        memory = first_memory;
+        length = sizeof first_memory;
+    } else if (zone == FRESH) {
+        memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    } else {
+        if (at == 0)
+            at = zone_start[zone];
+        memory = mmap((void *)at, length, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+        if (mmap((void *)(at + AWAY), length, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
+            memory = MAP_FAILED;
+    }
+    if (memory == MAP_FAILED) {
+        errno = ENOMEM;
+        return 0;
+    }
+    if ((uintptr_t)memory != zones[zone].end)
+        zones[zone].next = (uintptr_t)memory + (zone == FRESH ? STEP : 0);
+    zones[zone].end = (uintptr_t)memory + length;
+    return 1;
+}
+
+/* The zone of an allocation of the build. While modules are imported, one run is like the other;
+   what comes later depends on how fast servers answer, and may have to be saved after all. */
+static int zone_of(uint32_t number, size_t size)
+{
+    int zone = number < build.layout_size ? build.layout[number] : COLD;
+
+    if (number > build.warm)
+        return size > SMALL ? TEMPORARY : COLD;
+    return zone == TEMPORARY && number > build.imported ? COLD : zone;
+}
+
+static void *allocate(size_t size)
+{
+    size_t rounded = block_size(size);
+    unsigned bin = bin_of(rounded);
+    int zone = FRESH;
+    void *block;
+
+    build.allocations++;
+    if (!is_started())
+        zone = zone_of(build.allocations, rounded);
+    block = zones[zone].freed[bin];
+    if (block != NULL) {
+        zones[zone].freed[bin] = *(void **)block;
+    } else {
+        if (zones[zone].end - zones[zone].next < rounded && !grow(zone, rounded + STEP))
+            return NULL;
+        block = (void *)zones[zone].next;
+        zones[zone].next += rounded;
+    }
+    header_of(block)->size = (uint32_t)rounded;
+    header_of(block)->number = build.allocations;
+    if (!is_started())
+        memset(block, 0, rounded); /* no remains of earlier blocks are saved */
+    return block;
+}
+
+/* Large blocks come from the kernel and go back to it; none of them is ever saved. */
+static size_t large_size(size_t size)
+{
+    return (size + STEP + (PAGE - 1)) & ~(size_t)(PAGE - 1);
+}
+
+static void *allocate_large(size_t size)
+{
+    char *memory = mmap(NULL, large_size(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                        -1, 0);
+
+    if (memory == MAP_FAILED)
+        return NULL;
+    *(size_t *)memory = large_size(size);
+    header_of(memory + STEP)->size = 0;
+    return memory + STEP;
+}
+
+void *heap_malloc(size_t size)
+{
+    void *block;
+
+    if (size > UINT32_MAX / 2) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    if (size >= LARGE && is_started())
+        return allocate_large(size);
+    lock();
+    block = allocate(size);
+    unlock();
+    return block;
+}
+
+void *heap_calloc(size_t count, size_t size)
+{
+    void *block;
+
+    if (size != 0 && count > SIZE_MAX / size) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    block = heap_malloc(count * size);
+    if (block != NULL)
+        memset(block, 0, count * size);
+    return block;
+}
+
+void heap_free(void *block)
+{
+    unsigned bin;
+    int zone;
+    Header *header;
+
+    if (block == NULL || is_saved(block))
+        return;
+    header = header_of(block);
+    if (header->size == 0) {
+        char *memory = (char *)block - STEP;
+        munmap(memory, *(size_t *)memory);
+        return;
+    }
+    lock();
+    bin = bin_of(header->size);
+    zone = is_started() ? FRESH : zone_of(header->number, header->size);
+    header->number = 0;
+    *(void **)block = zones[zone].freed[bin];
+    zones[zone].freed[bin] = block;
+    unlock();
+}
+
+/* How much can be read from a saved block on, whose size is not known any more. */
+static size_t readable(const void *block)
+{
+    uintptr_t end = saved.end[COLD];
+
+    for (int zone = 0; zone < TEMPORARY; zone++)
+        if ((uintptr_t)block < saved.end[zone] && saved.end[zone] < end)
+            end = saved.end[zone];
+    return end - (uintptr_t)block;
+}
+
+void *heap_realloc(void *block, size_t size)
+{
+    size_t old;
+    void *new;
+
+    if (block == NULL)
+        return heap_malloc(size);
+    if (is_saved(block)) {
+        old = readable(block);
+    } else if (header_of(block)->size == 0) {
+        char *memory = (char *)block - STEP;
+        old = *(size_t *)memory;
+        if (size >= LARGE && size <= UINT32_MAX / 2) {
+            memory = mremap(memory, old, large_size(size), MREMAP_MAYMOVE);
+            if (memory == MAP_FAILED)
+                return NULL;
+            *(size_t *)memory = large_size(size);
+            return memory + STEP;
+        }
+        old -= STEP;
+    } else {
+        old = header_of(block)->size - (is_started() ? sizeof(Header) : 0);
+        if (size < LARGE && block_size(size) == header_of(block)->size)
+            return block;
+    }
+    new = heap_malloc(size);
+    if (new != NULL) {
+        memcpy(new, block, old < size ? old : size);
+        heap_free(block);
+    }
+    return new;
+}
+
+/* Python's stack frames; they are part of what is saved. */
+static void *arena_alloc(void *context, size_t size)
+{
+    (void)context;
+    return heap_malloc(size);
+}
+
+static void arena_free(void *context, void *block, size_t size)
+{
+    (void)context, (void)size;
+    heap_free(block);
+}
+
+void heap_take_arenas(void)
+{
+    PyObjectArenaAllocator arenas = {NULL, arena_alloc, arena_free};
+
+    PyObject_SetArenaAllocator(&arenas);
+}

@@ -1,0 +1,73 @@
+/*
+ * The start of a process from the saved heap, all of which the kernel has put in place.
+ */
+#include "heap.h"
+
+#include <internal/pycore_runtime.h>
+
+#include <fcntl.h>
+#include <signal.h>
+
+extern char **environ;
+
+static PyObject *arguments(int argc, char **argv)
+{
+    PyObject *list = PyList_New(argc);
+
+    for (int i = 0; list != NULL && i < argc; i++)
+        PyList_SET_ITEM(list, i, PyUnicode_DecodeFSDefault(argv[i]));
+    return list;
+}
+
+static PyObject *environment(void)
+{
+    PyObject *dict = PyDict_New();
+
+    for (char **entry = environ; dict != NULL && *entry != NULL; entry++) {
+        const char *equals = strchr(*entry, '=');
+        PyObject *name, *value;
+        if (equals == NULL)
+            continue;
+        name = PyBytes_FromStringAndSize(*entry, equals - *entry);
+        value = PyBytes_FromString(equals + 1);
+        if (name == NULL || value == NULL || PyDict_SetDefaultRef(dict, name, value, NULL) < 0)
+            return NULL;
+        Py_DECREF(name);
+        Py_DECREF(value);
+    }
+    return dict;
+}
+
+/* As in the child of a fork, only that the parent ended long ago. */
+static int start(int argc, char **argv)
+{
+    pthread_key_t key = 0;
+    PyObject *argument_list, *variables, *result = NULL;
+    int streams[3];
+
+    /* Python's thread-local variables are found under the same keys as in the saved process. */
+    while (key + 1 < saved.keys)
+        if (pthread_key_create(&key, NULL) != 0)
+            return 1;
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    for (int file = 0; file < 3; file++)
+        streams[file] = fcntl(file, F_GETFD) < 0 ? CLOSED : isatty(file) ? TERMINAL : OPEN;
+    PyThread_tss_set(&_PyRuntime.autoTSSkey, saved.thread);
+    PyEval_RestoreThread(saved.thread);
+    PyOS_AfterFork_Child();
+
+    argument_list = arguments(argc, argv);
+    variables = environment();
+    if (argument_list != NULL && variables != NULL)
+        result = PyObject_CallFunction(saved.start, "OO(iii)i", argument_list, variables, streams[0],
+                                       streams[1], streams[2], PyOS_getsig(SIGINT) == SIG_IGN);
+    if (result == NULL)
+        PyErr_Print();
+    return 1; /* what is called ends the process by itself */
+}
+
+int main(int argc, char **argv)
+{
+    return is_started() ? start(argc, argv) : build_main(argc, argv);
+}
