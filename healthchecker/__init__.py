@@ -9,17 +9,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from healthchecker._check import check, check_all
-from healthchecker._result import BadArgumentError, CheckResult, Phase, Reason, UnhealthyError
 from healthchecker._version import VERSION
-from healthchecker._watch.rule import Observation
-from healthchecker._watch.watch import Watch, watch
 
 if TYPE_CHECKING:
     from healthchecker._acheck import acheck, acheck_all
+    from healthchecker._check import check, check_all
     from healthchecker._heartbeat import Heartbeat
+    from healthchecker._result import BadArgumentError, CheckResult, Phase, Reason, UnhealthyError
     from healthchecker._server import HealthServer, ServerStartError
     from healthchecker._watch.awatch import AsyncWatch, awatch
+    from healthchecker._watch.rule import Observation
+    from healthchecker._watch.watch import Watch, watch
 
 __all__ = [
     "AsyncWatch",
@@ -44,23 +44,34 @@ __all__ = [
 
 __version__ = VERSION
 
-# What a check does not need is imported when it is first asked for.
-_LATER = {
+# Each is imported when it is first asked for: nobody needs all of them, and the program, of which
+# this is the package, has something to do before OpenSSL is loaded (see `_cli.openssl`).
+_PLACES = {
     "AsyncWatch": "_watch.awatch",
+    "BadArgumentError": "_result",
+    "CheckResult": "_result",
     "HealthServer": "_server",
     "Heartbeat": "_heartbeat",
+    "Observation": "_watch.rule",
+    "Phase": "_result",
+    "Reason": "_result",
     "ServerStartError": "_server",
+    "UnhealthyError": "_result",
+    "Watch": "_watch.watch",
     "acheck": "_acheck",
     "acheck_all": "_acheck",
     "awatch": "_watch.awatch",
+    "check": "_check",
+    "check_all": "_check",
+    "watch": "_watch.watch",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
+    if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        value = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+        value = getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
     except ModuleNotFoundError as error:
         raise ImportError(
             f"{name} needs {error.name}: install healthchecker[server]", name=error.name

@@ -6,6 +6,7 @@ import os
 import sys
 from typing import NoReturn
 
+from healthchecker._cli import openssl as _openssl  # noqa: F401 - before anything loads it
 from healthchecker._cli.main import main
 
 

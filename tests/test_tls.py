@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
+import os
 import shutil
 import ssl
 import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -605,6 +608,46 @@ def test_alerts(form: Form, alert: int, words: str) -> None:
     assert words in outcome.check["detail"]
 
 
+_FIPS_ONLY = """
+openssl_conf = main
+[main]
+alg_section = algorithms
+providers = providers
+[algorithms]
+default_properties = fips=yes
+[providers]
+strange = strange
+[strange]
+module = {module}
+activate = 1
+"""
+
+
+def test_no_configuration_of_openssl_is_used(
+    form: Form, tmp_path: Path, files: dict[str, str]
+) -> None:
+    fifo, fips_only = tmp_path / "fifo", tmp_path / "fips.cnf"
+    os.mkfifo(fifo)  # who opens it waits for ever
+    fips_only.write_text(_FIPS_ONLY.format(module=fifo))
+    with Peer(answer(HEALTHY), context=localhost()) as peer:
+        args = ["--cacert", files["ca"], f"https://localhost:{peer.port}/"]
+        for file in (fips_only, fifo):
+            env = {"OPENSSL_CONF": str(file), "OPENSSL_MODULES": str(tmp_path)}
+            outcome = run(form, args, env=env)
+            assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("before", [{}, {"OPENSSL_CONF": "/nobody/reads/this"}])
+def test_the_environment_stays_as_it_was(before: dict[str, str]) -> None:
+    """Which is what a command gets that this process may become."""
+    show = "import healthchecker._cli.openssl, os; print(dict(os.environ))"
+    found = subprocess.run(
+        [sys.executable, "-c", show], env=before, capture_output=True, check=True
+    )
+    names = ast.literal_eval(found.stdout.decode())
+    assert names.get("OPENSSL_CONF") == before.get("OPENSSL_CONF")
+
+
 def test_a_plain_check_makes_no_context(monkeypatch: pytest.MonkeyPatch) -> None:
     def make_context(*_arguments: object) -> ssl.SSLContext:
         raise AssertionError("a TLS context for a plain check")
@@ -630,4 +673,5 @@ def test_a_plain_check_opens_no_store(form: Form, tmp_path: Path, files: dict[st
             )
         assert outcome.code == 0
         opened[scheme] = files["ca"] in log.read_text()
+        assert "openssl.cnf" not in log.read_text()
     assert opened == {"http": False, "https": True}
