@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from tests.servers.postgres import (
     find_binaries,
     running_cluster,
 )
+from tests.servers.proxy import Proxy
 from tests.support import poll, require
 
 _numbers = count()
@@ -223,48 +223,8 @@ def test_replicas_seed_together(cluster: Cluster, database: str, tmp_path: Path)
         assert admin.execute("SELECT count(*) FROM account").fetchone() == (100,)
 
 
-class Proxy:
-    """A TCP proxy that can let its open connections die silently, as a firewall may."""
-
-    def __init__(self, port: int) -> None:
-        self._upstream = ("127.0.0.1", port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._sockets: list[socket.socket] = []
-        self._dead: set[socket.socket] = set()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                near = self._listener.accept()[0]
-                far = socket.create_connection(self._upstream)
-                self._sockets += near, far
-                for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
-
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                if source not in self._dead:
-                    sink.sendall(data)
-            sink.shutdown(socket.SHUT_RDWR)
-
-    def open_connections(self) -> int:
-        return len(self._sockets) // 2
-
-    def silence_open_connections(self) -> None:
-        self._dead.update(self._sockets)
-
-    def close(self) -> None:
-        for each in (self._listener, *self._sockets):
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-
 def test_connections_that_die_silently(cluster: Cluster, database: str, tmp_path: Path) -> None:
-    with closing(Proxy(cluster.port)) as proxy:
+    with Proxy(cluster.port) as proxy:
         url = cluster.url(database).replace(f":{cluster.port}/", f":{proxy.port}/")
         with running_service(tmp_path / "log", DATABASE_URL=url) as service:
             service.await_health(UP, timeout=10)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +16,8 @@ from healthchecker._options import make_options
 from healthchecker._probers.prober import Prober
 from healthchecker._probers.table import make_prober, parse_target
 from tests.servers.http import http_service
-from tests.support import poll
+from tests.servers.peers import SilentPeer
+from tests.support import open_files, poll
 
 
 @pytest.fixture(scope="module")
@@ -30,16 +29,12 @@ def url() -> Iterator[str]:
 @pytest.fixture
 def silent() -> Iterator[int]:
     """Listen on a port, and never say anything there."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
+    with SilentPeer() as peer:
+        yield peer.port
 
 
 def prober(target: str) -> Prober:
     return make_prober(parse_target(target), make_options())
-
-
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_healthy_is_true(url: str) -> None:

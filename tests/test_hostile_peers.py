@@ -9,9 +9,13 @@ from collections.abc import Sequence
 import pytest
 import trustme
 
+from healthchecker import Reason
 from healthchecker._probers.table import SCHEMES
-from tests.servers.peers import Peer, answer
+from healthchecker._target import Place
+from tests.servers.peers import Behaviour, Peer, answer
+from tests.servers.tls import server_context
 from tests.support.forms import Form, Outcome, run, undisturbed
+from tests.tables.hostile_behaviours import HOSTILE_BEHAVIOURS, OPENINGS, HostileBehaviour
 from tests.tables.hostile_grpc import HOSTILE_GRPC
 from tests.tables.hostile_http import HOSTILE as HOSTILE_HTTP
 from tests.tables.hostile_http import NESTED, OK, Hostile
@@ -24,43 +28,70 @@ GRACE = 0.15
 
 @pytest.fixture(scope="module")
 def context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
-    return context
+    return server_context(trustme.CA(), "127.0.0.1")
 
 
-def ask(form: Form, hostile: Hostile, peer: Peer, *args: str) -> Outcome:
-    tls = ["--insecure"] if SCHEMES[hostile.target_scheme].tls else []
-    return run(
-        form,
-        [
-            *(f"--timeout={hostile.timeout}", *tls, *hostile.args, *args),
-            f"{hostile.target_scheme}://{peer.host}:{peer.port}",
-        ],
-    )
-
-
-@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
-def test_hostile_peer(form: Form, hostile: Hostile, context: ssl.SSLContext) -> None:
+def ask(
+    form: Form,
+    behaviour: Behaviour,
+    context: ssl.SSLContext | None,
+    *,
+    scheme: str,
+    timeout: float,
+    args: Sequence[str] = (),
+) -> Outcome:
+    """Check a peer that behaves like this; everything but the verdict is looked at here."""
+    if SCHEMES[scheme].tls:
+        args = ["--insecure", *args]
     connected_at: list[float] = []
 
     def attempt() -> Outcome:
-        with Peer(hostile.behaviour, context=context if hostile.tls else None) as peer:
-            outcome = ask(form, hostile, peer, "--output", "json")
+        with Peer(behaviour, context=context) as peer:
+            target = f"{scheme}://{peer.address}"
+            outcome = run(form, [f"--timeout={timeout}", "--output=json", *args, target])
         connected_at[:] = peer.connected_at
         return outcome
 
     outcome = undisturbed(attempt)
-    check = outcome.check
-    assert check["reason"] == hostile.reason, check
-    assert hostile.detail in check["detail"], check
-    assert outcome.code == (0 if hostile.reason == "ok" else 1)
     # Where the start of the process is no matter of milliseconds, the connection is the start.
     start = outcome.started if form.starts_at_once else connected_at[0]
-    assert outcome.ended - start <= hostile.timeout + GRACE, (outcome.ended - start, check)
+    assert outcome.ended - start <= timeout + GRACE, (outcome.ended - start, outcome.check)
     assert outcome.max_rss_kib <= form.max_rss_kib
+    assert outcome.code == (0 if outcome.check["reason"] == "ok" else 1)
     assert_harmless(outcome)
     assert outcome.stderr == ""
+    return outcome
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
+def test_hostile_peer(form: Form, hostile: Hostile, context: ssl.SSLContext) -> None:
+    outcome = ask(
+        form,
+        hostile.behaviour,
+        context if hostile.tls else None,
+        scheme=hostile.target_scheme,
+        timeout=hostile.timeout,
+        args=hostile.args,
+    )
+    assert outcome.check["reason"] == hostile.reason, outcome.check
+    assert hostile.detail in outcome.check["detail"], outcome.check
+
+
+def test_every_protocol_has_its_opening() -> None:
+    wanted = {scheme for scheme in SCHEMES.values() if scheme.place is Place.HOST}
+    assert {SCHEMES[name] for name in OPENINGS} == wanted
+
+
+@pytest.mark.parametrize("hostile", HOSTILE_BEHAVIOURS, ids=str)
+def test_hostile_behaviour(form: Form, hostile: HostileBehaviour, context: ssl.SSLContext) -> None:
+    outcome = ask(
+        form,
+        hostile.behaviour,
+        context if hostile.after_tls else None,
+        scheme=hostile.scheme,
+        timeout=hostile.timeout,
+    )
+    assert Reason(outcome.check["reason"]) in hostile.reasons, outcome.check
 
 
 FOR_TERMINALS = [
@@ -72,8 +103,10 @@ FOR_TERMINALS = [
 
 @pytest.mark.parametrize("hostile", FOR_TERMINALS, ids=lambda hostile: hostile.name)
 def test_one_harmless_line_of_text(form: Form, hostile: Hostile, context: ssl.SSLContext) -> None:
+    args = [*hostile.args, *(["--insecure"] if SCHEMES[hostile.target_scheme].tls else [])]
     with Peer(hostile.behaviour, context=context if hostile.tls else None) as peer:
-        outcome = ask(form, hostile, peer, "--verbose")
+        target = f"{hostile.target_scheme}://{peer.address}"
+        outcome = run(form, [f"--timeout={hostile.timeout}", "--verbose", *args, target])
     assert outcome.stdout == ""
     assert f": {hostile.reason}: " in outcome.stderr
     assert_harmless(outcome)

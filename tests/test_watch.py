@@ -6,15 +6,12 @@ import asyncio
 import random
 import resource
 import signal
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from itertools import islice, pairwise
-from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
@@ -26,7 +23,9 @@ from healthchecker._probers.table import make_prober, parse_target
 from healthchecker._watch import batches
 from healthchecker._watch.rule import Threshold, Ticks, WatchOptions, make_watch_options
 from healthchecker._watch.watch import Watch
-from tests.support import poll
+from tests.servers.http import scripted
+from tests.servers.peers import Connection, SilentPeer, refusing_port
+from tests.support import open_files, poll
 
 
 class Times(TypedDict, total=False):
@@ -40,76 +39,6 @@ NEVER = Times(initial_delay=3600.0, interval=3600.0, timeout=3600.0)
 AT_ONCE_FOR_LONG = Times(initial_delay=0.0, interval=3600.0, timeout=3600.0)
 AT_ONCE = 5.0
 """Seconds within which what is to end at once must have ended; all limits around it are longer."""
-
-
-@dataclass
-class Service:
-    """An HTTP service that gives the scripted answers, one per request, the last one for ever."""
-
-    statuses: Sequence[int]
-    before_answer: Callable[[int], object] = lambda _: None
-    asked: list[float] = field(default_factory=list)
-    at_the_same_time: int = 0
-    most_at_the_same_time: int = 0
-    port: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/health"
-
-    def answer(self, connection: socket.socket) -> None:
-        with self._lock:
-            index = len(self.asked)
-            self.asked.append(time.monotonic())
-            self.at_the_same_time += 1
-            self.most_at_the_same_time = max(self.most_at_the_same_time, self.at_the_same_time)
-        try:
-            with connection:
-                connection.settimeout(10)
-                connection.recv(4096)
-                self.before_answer(index)
-                status = self.statuses[min(index, len(self.statuses) - 1)]
-                connection.sendall(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
-        except OSError:
-            pass  # the probe gave up first
-        finally:
-            with self._lock:
-                self.at_the_same_time -= 1
-
-
-@contextmanager
-def service(
-    *statuses: int, before_answer: Callable[[int], object] = lambda _: None
-) -> Iterator[Service]:
-    made = Service(statuses, before_answer)
-    with socket.create_server(("127.0.0.1", 0), backlog=200) as listener:
-        made.port = listener.getsockname()[1]
-
-        def accept() -> None:
-            with ThreadPoolExecutor(32) as pool:
-                while True:
-                    try:
-                        connection, _ = listener.accept()
-                    except OSError:
-                        return
-                    pool.submit(made.answer, connection)
-
-        thread = threading.Thread(target=accept)
-        thread.start()
-        try:
-            yield made
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
-
-
-@contextmanager
-def silent_service() -> Iterator[tuple[str, socket.socket]]:
-    """Accept connections and say nothing; the value is its URL and the listening socket."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(AT_ONCE)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/", listener
 
 
 class Clock:
@@ -187,7 +116,7 @@ def first(count: int, reports: Watch) -> list[bool]:
 
 def test_daprs_defaults() -> None:
     clock = Clock()
-    with service(200, 200, 500, 500, 500, 200) as target:
+    with scripted(200, 200, 500, 500, 500, 200) as target:
         reports = first(4, watch(target.url, clock=clock, sleep=clock.sleep))
         assert reports == [True, True, False, True]
         assert len(target.asked) == 6
@@ -196,7 +125,7 @@ def test_daprs_defaults() -> None:
 
 def test_a_report_carries_the_result() -> None:
     clock = Clock()
-    with service(500, 500, 204) as target:
+    with scripted(500, 500, 204) as target:
         reports = watch(target.url, status=[200, 204], clock=clock, sleep=clock.sleep)
         bad, good = next(reports), next(reports)
     assert (bool(bad), bad.result.reason, bad.result.status) == (False, "unexpected_status", 500)
@@ -206,7 +135,7 @@ def test_a_report_carries_the_result() -> None:
 
 def test_every_probe_is_seen_by_whoever_asks_for_it() -> None:
     clock = Clock()
-    with service(500, 200, 500, 500, 500) as target:
+    with scripted(500, 200, 500, 500, 500) as target:
         prober = make_prober(parse_target(target.url), make_options())
         reports = Watch(prober, WatchOptions(), clock=clock, sleep=clock.sleep, every_probe=True)
         seen = [(one.report, bool(one)) for one in islice(reports, 5)]
@@ -224,7 +153,7 @@ def test_the_default_timeout_is_never_longer_than_the_interval(
 
 def test_the_first_probe_may_come_at_once() -> None:
     clock = Clock()
-    with service(200) as target:
+    with scripted(200) as target:
         reports = watch(target.url, initial_delay=0, clock=clock, sleep=clock.sleep)
         assert next(reports)
     assert clock.slept == []
@@ -232,16 +161,15 @@ def test_the_first_probe_may_come_at_once() -> None:
 
 def test_threshold_1_and_another_status() -> None:
     clock = Clock()
-    with service(200, 204, 200) as target:
+    with scripted(200, 204, 200) as target:
         reports = watch(target.url, failure_threshold=1, status=204, clock=clock, sleep=clock.sleep)
         assert first(3, reports) == [False, True, False]
 
 
 def test_a_target_that_is_not_there_is_a_failure_like_any_other() -> None:
     clock = Clock()
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        url = f"tcp://127.0.0.1:{bound.getsockname()[1]}"
+    with refusing_port() as port:
+        url = f"tcp://127.0.0.1:{port}"
         assert not next(watch(url, clock=clock, sleep=clock.sleep))
         assert len(clock.slept) == 2
 
@@ -253,7 +181,7 @@ def test_a_probe_that_takes_longer_than_the_interval_drops_ticks() -> None:
         if index == 1:
             clock.now += 12
 
-    with service(200, before_answer=take_12_seconds) as target:
+    with scripted(200, before_answer=take_12_seconds) as target:
         assert first(4, watch(target.url, clock=clock, sleep=clock.sleep)) == [True] * 4
         assert target.most_at_the_same_time == 1
     # Probes at 1, 6 (to 18), 18 for the ticks that were missed, and on time again at 21.
@@ -274,7 +202,7 @@ def test_a_clock_that_jumps(jump: float, slept: list[float]) -> None:
         if index == 1:
             clock.now += jump
 
-    with service(200, before_answer=jump_in_second) as target:
+    with scripted(200, before_answer=jump_in_second) as target:
         assert first(4, watch(target.url, clock=clock, sleep=clock.sleep)) == [True] * 4
     assert clock.slept == slept
 
@@ -293,7 +221,7 @@ def test_in_real_time_it_follows_a_service_down_and_up() -> None:
 
 def test_slow_probes_in_real_time_are_never_two_at_once() -> None:
     over = threading.Event()
-    with service(200, before_answer=lambda _: over.wait(0.3)) as target:
+    with scripted(200, before_answer=lambda _: over.wait(0.3)) as target:
         with watch(
             target.url, initial_delay=0, interval=0.1, timeout=0.1, failure_threshold=3
         ) as reports:
@@ -308,7 +236,7 @@ def test_slow_probes_in_real_time_are_never_two_at_once() -> None:
 
 def test_nothing_is_probed_while_nobody_asks() -> None:
     clock = Clock()
-    with service(200) as target:
+    with scripted(200) as target:
         reports = watch(target.url, clock=clock, sleep=clock.sleep)
         next(reports)
         clock.now += 60
@@ -365,7 +293,7 @@ def test_close_in_the_middle_of_the_delay() -> None:
 
 
 def test_close_between_probes() -> None:
-    with service(200) as target:
+    with scripted(200) as target:
         reports = watch(target.url, **AT_ONCE_FOR_LONG)
 
         def close() -> None:
@@ -376,16 +304,15 @@ def test_close_between_probes() -> None:
 
 
 def test_close_in_the_middle_of_a_probe() -> None:
-    with silent_service() as (url, listener):
-        reports = watch(url, **AT_ONCE_FOR_LONG)
+    with SilentPeer() as silent:
+        reports = watch(silent.url(), **AT_ONCE_FOR_LONG)
 
         def close() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(4096)
+            with silent.accept() as connection:
+                connection.read_request()
                 reports.close()
-                connection.settimeout(AT_ONCE)
-                assert connection.recv(4096) == b""  # the probe's connection is closed, too
+                connection.sock.settimeout(AT_ONCE)
+                assert connection.sock.recv(1) == b""  # the probe's connection is closed, too
 
         assert ends_at_once(reports, close) == []
 
@@ -393,8 +320,8 @@ def test_close_in_the_middle_of_a_probe() -> None:
 @pytest.mark.parametrize("where", ["delay", "probe"])
 def test_close_by_a_signal_handler(where: str) -> None:
     """The handler interrupts the very thread that waits."""
-    with silent_service() as (url, _):
-        reports = watch(url, **(NEVER if where == "delay" else AT_ONCE_FOR_LONG))
+    with SilentPeer() as silent:
+        reports = watch(silent.url(), **(NEVER if where == "delay" else AT_ONCE_FOR_LONG))
         before = signal.signal(signal.SIGALRM, lambda *_: reports.close())
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.1)
@@ -408,14 +335,14 @@ def test_close_by_a_signal_handler(where: str) -> None:
 @pytest.mark.parametrize("times", [NEVER, AT_ONCE_FOR_LONG], ids=["delay", "probe"])
 @pytest.mark.parametrize("by", ["cancel", "close"])
 def test_the_cancel_of_a_watch_ends_it_as_close_does(times: Times, by: str) -> None:
-    with silent_service() as (url, _), Cancel() as cancel:
-        prober = make_prober(parse_target(url), make_options())
+    with SilentPeer() as silent, Cancel() as cancel:
+        prober = make_prober(parse_target(silent.url()), make_options())
         before = open_files()
         reports = Watch(prober, WatchOptions(**times), cancel=cancel)
         assert open_files() == before
 
         def end() -> None:
-            poll(lambda: open_files() > before, timeout=AT_ONCE, what="it waits")
+            poll(lambda: open_files() - before, timeout=AT_ONCE, what="it waits")
             (cancel.set if by == "cancel" else reports.close)()
 
         assert ends_at_once(reports, end) == []
@@ -423,7 +350,7 @@ def test_the_cancel_of_a_watch_ends_it_as_close_does(times: Times, by: str) -> N
 
 
 def test_closing_many_times_from_many_threads() -> None:
-    with service(200) as target:
+    with scripted(200) as target:
         for _ in range(50):
             reports = watch(target.url, **QUICK)
             closers = [threading.Thread(target=reports.close) for _ in range(4)]
@@ -435,10 +362,6 @@ def test_closing_many_times_from_many_threads() -> None:
                 closer.join()
 
 
-def open_files() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
 def test_a_thousand_idle_watches_hold_no_files_and_no_threads() -> None:
     files, threads = open_files(), threading.active_count()
     watches = [watch("http://127.0.0.1:1/", **NEVER) for _ in range(1000)]
@@ -447,7 +370,7 @@ def test_a_thousand_idle_watches_hold_no_files_and_no_threads() -> None:
 
 
 def test_out_of_file_descriptors_is_a_failure_and_passes() -> None:
-    with service(200) as target:
+    with scripted(200) as target:
         reports = watch(target.url, **QUICK, failure_threshold=1)
         assert next(reports)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -482,7 +405,7 @@ def test_async_follows_the_same_rule() -> None:
         async with awatch(url, **QUICK) as reports:
             return await collect(reports, 4)
 
-    with service(500, 500, 500, 200, 500, 200, 500, 500) as target:
+    with scripted(500, 500, 500, 200, 500, 200, 500, 500) as target:
         assert run(program(target.url)) == [False, True, True, False]
         assert len(target.asked) == 8
         assert target.most_at_the_same_time == 1
@@ -493,7 +416,7 @@ def test_async_keeps_its_times() -> None:
         async with awatch(url, initial_delay=0.3, interval=0.5, timeout=0.5) as reports:
             await collect(reports, 4)
 
-    with service(200) as target:
+    with scripted(200) as target:
         start = time.monotonic()
         run(program(target.url))
     beats = [asked - start for asked in target.asked]
@@ -515,37 +438,33 @@ def test_async_cancelled_in_the_middle_of_the_delay() -> None:
 
 
 def test_async_cancelled_in_the_middle_of_a_probe_and_iterated_again() -> None:
-    async def program(url: str, listener: socket.socket) -> None:
-        reports = awatch(url, initial_delay=0, interval=1.0, timeout=1.0)
-        loop = asyncio.get_running_loop()
+    async def program(silent: SilentPeer) -> None:
+        reports = awatch(silent.url(), initial_delay=0, interval=1.0, timeout=1.0)
         task = asyncio.create_task(anext(reports))
-        connection, _ = await loop.run_in_executor(None, listener.accept)
-        with connection:
+        with await asyncio.to_thread(silent.accept) as connection:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            connection.settimeout(AT_ONCE)
-            while await loop.run_in_executor(None, connection.recv, 4096):
-                pass  # its request, then the end: the probe is over
+            connection.sock.settimeout(AT_ONCE)
+            await asyncio.to_thread(connection.hold)  # until the probe is over
         task = asyncio.create_task(anext(reports))
-        connection, _ = await loop.run_in_executor(None, listener.accept)
-        with connection:
+        with await asyncio.to_thread(silent.accept):
             await reports.aclose()
             with pytest.raises(StopAsyncIteration):
                 await task
 
-    with silent_service() as (url, listener):
-        run(program(url, listener))
+    with SilentPeer() as silent:
+        run(program(silent))
 
 
 @pytest.mark.parametrize("where", ["delay", "probe"])
 def test_async_close_from_another_thread(where: str) -> None:
-    async def program(url: str, listener: socket.socket) -> list[bool]:
-        reports = awatch(url, **(NEVER if where == "delay" else AT_ONCE_FOR_LONG))
+    async def program(silent: SilentPeer) -> list[bool]:
+        reports = awatch(silent.url(), **(NEVER if where == "delay" else AT_ONCE_FOR_LONG))
 
         def close() -> None:
             if where == "probe":
-                listener.accept()[0].close()
+                silent.accept().sock.close()
             reports.close()
 
         task = asyncio.create_task(collect(reports, 1))
@@ -553,24 +472,19 @@ def test_async_close_from_another_thread(where: str) -> None:
         await asyncio.to_thread(close)
         return await asyncio.wait_for(task, AT_ONCE)
 
-    with silent_service() as (url, listener):
-        assert run(program(url, listener)) in ([], [False])
+    with SilentPeer() as silent:
+        assert run(program(silent)) in ([], [False])
 
 
 def test_async_nothing_is_left_when_the_loop_ends_in_the_middle_of_a_probe() -> None:
-    async def program(url: str, listener: socket.socket) -> socket.socket:
-        reports = awatch(url, **AT_ONCE_FOR_LONG)
+    async def program(silent: SilentPeer) -> Connection:
+        reports = awatch(silent.url(), **AT_ONCE_FOR_LONG)
         program.task = asyncio.create_task(collect(reports, 1))  # type: ignore[attr-defined]
-        loop = asyncio.get_running_loop()
-        connection, _ = await loop.run_in_executor(None, listener.accept)
-        return connection
+        return await asyncio.to_thread(silent.accept)
 
-    with silent_service() as (url, listener):
-        connection = asyncio.run(program(url, listener))
-        with connection:
-            connection.settimeout(AT_ONCE)
-            while connection.recv(4096):
-                pass
+    with SilentPeer() as silent, asyncio.run(program(silent)) as connection:
+        connection.sock.settimeout(AT_ONCE)
+        connection.hold()
 
 
 def test_async_cancelled_and_closed_at_any_moment() -> None:
@@ -592,12 +506,12 @@ def test_async_cancelled_and_closed_at_any_moment() -> None:
         await asyncio.gather(*(disturb(url) for _ in range(20)))
 
     never = threading.Event()
-    with service(
+    with scripted(
         200, 500, before_answer=lambda _: never.wait(moments.choice([0, 0, 0.01, 0.05]))
     ) as target:
         files = open_files()
         run(program(target.url))
-        poll(lambda: open_files() <= files, timeout=AT_ONCE, what="all connections are closed")
+        poll(lambda: not open_files() - files, timeout=AT_ONCE, what="all connections are closed")
 
 
 def test_async_two_readers_are_refused() -> None:
@@ -627,7 +541,7 @@ def test_async_many_at_once_are_spread_and_need_few_threads() -> None:
         return most
 
     before = threading.active_count()
-    with service(200) as target:
+    with scripted(200) as target:
         most = run(program(target.url))
         assert len(target.asked) == 3 * count
     assert most - before < 100
@@ -650,8 +564,8 @@ def test_async_hung_targets_do_not_delay_the_others() -> None:
         await asyncio.wait(hanging)
         return took
 
-    with silent_service() as (hung, _), service(200) as target:
-        assert run(program(hung, target.url)) < 2.0
+    with SilentPeer() as hung, scripted(200) as target:
+        assert run(program(hung.url(), target.url)) < 2.0
 
 
 def test_async_without_a_thread_to_be_had_waits_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -668,7 +582,7 @@ def test_async_without_a_thread_to_be_had_waits_for_one(monkeypatch: pytest.Monk
         async with awatch(url, **QUICK) as reports:
             return await collect(reports, 2)
 
-    with Pool(1) as pool, service(200) as target:
+    with Pool(1) as pool, scripted(200) as target:
         monkeypatch.setattr(batches, "pool", lambda: pool)
         assert run(program(target.url)) == [True, True]
         assert len(refused) == 3

@@ -1,0 +1,15 @@
+"""The servers that tests check against, and which one to take for what.
+
+a server that hangs, or whose connections the test takes by hand   peers.SilentPeer
+one that is slow, drips, floods, resets, lies, breaks off          peers.Peer with a behaviour
+addresses that answer no connection attempt                        peers.silent_addresses
+a port where nobody listens                                        peers.refusing_port
+an HTTP service, one that answers as it is told in turn            http.http_service, http.scripted
+a gRPC service, frames of HTTP/2 made by hand                      grpc
+a name server that answers in any way                              dns.DnsServer
+something between a client and its server                          proxy.Proxy
+a context and certificates for TLS                                 tls.server_context
+accountservice, PostgreSQL, as processes                           accountservice, postgres
+
+All of them take a free port, tell it, and leave no thread, process or file when their block ends.
+"""

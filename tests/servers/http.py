@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import socketserver
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from tests.servers.peers import Connection, Peer
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -75,3 +78,43 @@ def http_service(unix_socket: Path | None = None) -> Iterator[int]:
         finally:
             server.shutdown()
             thread.join()
+
+
+class Scripted:
+    """Answers requests with statuses in turn, the last one for ever, and notes what was asked."""
+
+    def __init__(self, statuses: Sequence[int], before_answer: Callable[[int], object]) -> None:
+        self.url = ""
+        self.asked: list[float] = []
+        """When each request came, on the clock of `time.monotonic()`."""
+        self.most_at_the_same_time = 0
+        self._statuses = statuses
+        self._before_answer = before_answer
+        self._at_the_same_time = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, connection: Connection) -> None:
+        with self._lock:
+            index = len(self.asked)
+            self.asked.append(time.monotonic())
+            self._at_the_same_time += 1
+            self.most_at_the_same_time = max(self.most_at_the_same_time, self._at_the_same_time)
+        try:
+            connection.read_request()
+            self._before_answer(index)
+            status = self._statuses[min(index, len(self._statuses) - 1)]
+            connection.send(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
+        finally:
+            with self._lock:
+                self._at_the_same_time -= 1
+
+
+@contextmanager
+def scripted(
+    *statuses: int, before_answer: Callable[[int], object] = lambda _: None
+) -> Iterator[Scripted]:
+    """Serve `statuses`; `before_answer` is called with the number of the request, from 0."""
+    made = Scripted(statuses, before_answer)
+    with Peer(made) as peer:
+        made.url = peer.url(path="/health")
+        yield made

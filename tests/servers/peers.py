@@ -1,4 +1,4 @@
-"""Peers that can be made to behave in any way: a listening socket and a script for connections."""
+"""Peers that misbehave: a listening socket that stays silent, or treats connections by a script."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Self
 
 Behaviour = Callable[["Connection"], None]
@@ -26,6 +26,16 @@ class Connection:
         self.sock = sock
         self.peer_stops = peer_stops
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.sock.close()
+
+    def start_tls(self, context: ssl.SSLContext) -> None:
+        self.sock = context.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
+        self.sock.do_handshake()
+
     def read_request(self) -> bytes:
         """Return a request without a body; less than that when the client ends before."""
         request = b""
@@ -35,6 +45,10 @@ class Connection:
                 break
             request += more
         return request
+
+    def hear(self) -> bytes:
+        """Return what the client says first or next; nothing when it has gone."""
+        return self.sock.recv(65536)
 
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
@@ -59,10 +73,10 @@ class Connection:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
-    def drip(self, data: bytes) -> None:
+    def drip(self, data: bytes, pause: float = _DRIP) -> None:
         """Send one byte at a time, starting over at the end, for as long as the client takes it."""
         for byte in itertools.cycle(data):
-            threading.Event().wait(_DRIP)
+            threading.Event().wait(pause)
             self.send(bytes([byte]))
 
     def flood(self, data: bytes) -> None:
@@ -71,8 +85,54 @@ class Connection:
             self.send(data)
 
 
-class Peer:
-    """A real server on a free port of loopback that treats each connection by a behaviour."""
+class SilentPeer:
+    """A listening socket: the kernel accepts connections, and nobody ever says anything.
+
+    It is on a free port of loopback, or on a Unix socket: a path, or an abstract name after `@`.
+    """
+
+    def __init__(
+        self, *, host: str = "127.0.0.1", port: int = 0, unix_socket: str | None = None
+    ) -> None:
+        self.host = host
+        self.port = 0
+        if unix_socket is None:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._listener = socket.create_server((host, port), family=family, backlog=256)
+            self.port = self._listener.getsockname()[1]
+        else:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(
+                "\0" + unix_socket[1:] if unix_socket.startswith("@") else unix_socket
+            )
+            self._listener.listen(256)
+        # Small, so that a client cannot send much to a peer that does not read.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._listener.settimeout(_GIVE_UP)
+        self._stops = threading.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._listener.close()
+
+    @property
+    def address(self) -> str:
+        """The host and the port, as a URL has them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    def url(self, scheme: str = "http", path: str = "/") -> str:
+        return f"{scheme}://{self.address}{path}"
+
+    def accept(self) -> Connection:
+        """Take the next connection into the test's own hands."""
+        return Connection(self._listener.accept()[0], self._stops)
+
+
+class Peer(SilentPeer):
+    """A server that treats each connection by a behaviour, all of them at the same time."""
 
     def __init__(
         self,
@@ -81,46 +141,58 @@ class Peer:
         context: ssl.SSLContext | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        unix_socket: str | None = None,
     ) -> None:
+        super().__init__(host=host, port=port, unix_socket=unix_socket)
         self.connected_at: list[float] = []
         self._behaviour = behaviour
         self._context = context
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, port), family=family)
-        # Small, so that a client cannot send much to a peer that does not read.
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self._thread = threading.Thread(target=self._serve)
-        self._stops = threading.Event()
-        self.host = host
-        self.port: int = self._listener.getsockname()[1]
+        self._listener.settimeout(None)
+        self._accepting = threading.Thread(target=self._serve)
+        self._open: dict[Connection, threading.Thread] = {}
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._accepting.start()
         return self
 
     def __exit__(self, *_exception: object) -> None:
+        """End every connection and wait for what serves them."""
         self._stops.set()
         self._listener.shutdown(socket.SHUT_RDWR)  # ends the accept()
-        self._thread.join()
-        self._listener.close()
+        self._accepting.join()
+        with self._lock:
+            left = dict(self._open)
+            for connection in left:
+                with suppress(OSError):
+                    socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+        for thread in left.values():
+            thread.join()
+        super().__exit__()
 
     def _serve(self) -> None:
         while True:
             try:
-                sock, _ = self._listener.accept()
+                connection = self.accept()
             except OSError:
                 return
             self.connected_at.append(time.monotonic())
-            connection = Connection(sock, self._stops)
-            try:
-                if self._context is not None:
-                    connection.sock = self._context.wrap_socket(sock, server_side=True)
-                self._behaviour(connection)
-            except OSError:
-                pass  # the client has gone, as it may
-            finally:
+            thread = threading.Thread(target=self._treat, args=(connection,))
+            with self._lock:
+                self._open[connection] = thread
+            thread.start()
+
+    def _treat(self, connection: Connection) -> None:
+        try:
+            if self._context is not None:
+                connection.start_tls(self._context)
+            self._behaviour(connection)
+        except OSError:
+            pass  # the client has gone, as it may
+        finally:
+            with self._lock:
+                del self._open[connection]
                 connection.sock.close()
-                sock.close()
 
 
 @contextmanager
@@ -143,6 +215,24 @@ def silent_addresses(hosts: Sequence[str], port: int = 0) -> Iterator[int]:
         yield port
 
 
+@contextmanager
+def refusing_port() -> Iterator[int]:
+    """Hold a port of 127.0.0.1 at which nobody listens, and which nobody else gets meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that a server may have afterwards."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+# What a peer may do with a connection
+
+
 def hold(connection: Connection) -> None:
     connection.hold()
 
@@ -159,8 +249,8 @@ def reset(connection: Connection) -> None:
     connection.reset()
 
 
-def drip(data: bytes) -> Behaviour:
-    return lambda connection: connection.drip(data)
+def drip(data: bytes, pause: float = _DRIP) -> Behaviour:
+    return lambda connection: connection.drip(data, pause)
 
 
 def flood(data: bytes) -> Behaviour:

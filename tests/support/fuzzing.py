@@ -9,7 +9,6 @@ descriptors or threads are left behind.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import faulthandler
 import gc
 import gzip
@@ -18,7 +17,6 @@ import os
 import random
 import re
 import resource
-import socket
 import sys
 import threading
 import time
@@ -27,7 +25,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -55,6 +53,7 @@ from healthchecker._probers.grpc.list import list_services
 from healthchecker._probers.table import parse_target
 from healthchecker._result import BadArgumentError
 from tests.servers import dns as dns_server
+from tests.servers.peers import Connection, Peer
 from tests.support import open_files
 
 TIMEOUT = 0.5
@@ -317,41 +316,18 @@ def broken_frames(chance: random.Random) -> bytes:
 # What is fed with it
 
 
-class _Peer:
-    """Answers every connection to an abstract Unix socket with the bytes it was given last."""
+@dataclass
+class _Answer:
+    """A behaviour: answers with the bytes that it was given last."""
 
-    def __init__(self) -> None:
-        self.response = b""
-        self.hold = False
-        """Whether to leave the connection open afterwards."""
-        self.name = f"@healthchecker-fuzz-{os.getpid()}"
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind("\0" + self.name[1:])
-        self._listener.listen()
-        self._thread = threading.Thread(target=self._serve)
+    response: bytes = b""
+    hold: bool = False
+    """Whether to leave the connection open afterwards."""
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._listener.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with connection, contextlib.suppress(OSError):
-                connection.recv(65536)
-                connection.sendall(self.response)
-                if not self.hold:
-                    connection.shutdown(socket.SHUT_WR)
-                while connection.recv(65536):
-                    pass
+    def __call__(self, connection: Connection) -> None:
+        connection.sock.recv(65536)
+        connection.send(self.response)
+        (Connection.hold if self.hold else Connection.half_close)(connection)
 
 
 class CaseError(Exception):
@@ -363,13 +339,14 @@ class Run:
     """All that the cases of one run share."""
 
     seed: int
-    peer: _Peer
+    unix_socket: str
+    answer: _Answer
     reasons: Counter[str]
 
     def case(self, number: int) -> None:
         """Run one case; raise whatever is wrong."""
         chance = random.Random(f"{self.seed}/{number}")
-        self.peer.hold = chance.random() < 0.004
+        self.answer.hold = chance.random() < 0.004
         probe = chance.choices((self._http, self._grpc, self._parsers), (4, 4, 2))[0]
         probe(chance)
 
@@ -380,7 +357,7 @@ class Run:
             lambda: check(
                 "http://localhost/health",
                 timeout=TIMEOUT,
-                unix_socket=self.peer.name,
+                unix_socket=self.unix_socket,
                 **chance.choice(_HTTP_OPTIONS),  # type: ignore[arg-type]
             ),
         )
@@ -390,14 +367,14 @@ class Run:
         data = broken_frames(chance) if frames else broken(chance, GRPC, GRPC_WORDS)
         if chance.randrange(5):
             target = chance.choice(("grpc://localhost:1", "grpc://localhost:1/db"))
-            self._probe(data, lambda: check(target, timeout=TIMEOUT, unix_socket=self.peer.name))
+            self._probe(data, lambda: check(target, timeout=TIMEOUT, unix_socket=self.unix_socket))
         else:
-            listed = parse_target("grpc://localhost:1", self.peer.name)
-            options = make_options(unix_socket=self.peer.name)
+            listed = parse_target("grpc://localhost:1", self.unix_socket)
+            options = make_options(unix_socket=self.unix_socket)
             self._probe(data, lambda: list_services(listed, options, TIMEOUT).check)
 
     def _probe(self, response: bytes, ask: Callable[[], CheckResult]) -> None:
-        self.peer.response = response
+        self.answer.response = response
         start = time.monotonic()
         result = ask()
         seconds = time.monotonic() - start
@@ -531,8 +508,10 @@ def fuzz(cases: int, seed: int, say: Callable[[str], object], only: int | None =
     warm_kib = 0
     start = time.monotonic()
     numbers = range(cases) if only is None else (only,)
-    with _Peer() as peer:
-        run = Run(seed, peer, reasons)
+    name = f"@healthchecker-fuzz-{os.getpid()}"
+    answer = _Answer()
+    with Peer(answer, unix_socket=name):
+        run = Run(seed, name, answer, reasons)
         for number in numbers:
             faulthandler.dump_traceback_later(HANG, exit=True)
             try:

@@ -1,0 +1,193 @@
+"""What any peer can do to any protocol, and what a check may make of it.
+
+A new protocol needs one line here: what a healthy server of it says, in `OPENINGS`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from healthchecker import Reason
+from healthchecker._probers.table import SCHEMES
+from tests.servers import grpc
+from tests.servers.peers import (
+    Behaviour,
+    Connection,
+    blurt,
+    close,
+    drip,
+    flood,
+    half_close,
+    hold,
+    reset,
+)
+
+SHORT = 0.2
+"""Seconds of `--timeout` where the limit may be what ends the check."""
+LONG = 2.0
+"""The same where the check must see by itself what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a healthy server of a protocol says: no less than makes a check healthy."""
+
+    turns: tuple[bytes, ...]
+    """What it says in one go each; the client answers in between."""
+    client_first: bool = True
+    """Whether the client has to say something before the first of them."""
+
+    @property
+    def last(self) -> bytes:
+        return self.turns[-1]
+
+    def begin(self, behaviour: Behaviour) -> Behaviour:
+        """Come to the last turn, and do something else there."""
+
+        def behave(connection: Connection) -> None:
+            if self.client_first:
+                connection.hear()
+            for turn in self.turns[:-1]:
+                connection.send(turn)
+                connection.hear()
+            behaviour(connection)
+
+        return behave
+
+
+HTTP = Opening((b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n1234567890",))
+GRPC = Opening((grpc.HEALTHY,))
+POSTGRESQL = Opening((b"R\0\0\0\x08\0\0\0\0",))
+_MYSQL_GREETING = b"\x0a5.7.44\0" + bytes(13) + b"\x00\x82\x2d\x02" + bytes(27)
+MYSQL = Opening(
+    (b"\x34\0\0\0" + _MYSQL_GREETING, b"\x07\0\0\x02" + b"\0\0\0\x02\0\0\0"),
+    client_first=False,
+)
+NOTHING = Opening((b"",), client_first=False)
+"""Of a target that is healthy as soon as it is connected to."""
+
+OPENINGS = {
+    "http": HTTP,
+    "https": HTTP,
+    "tcp": NOTHING,
+    "grpc": GRPC,
+    "grpcs": GRPC,
+    "postgresql": POSTGRESQL,
+    "mysql": MYSQL,
+}
+"""By URL scheme, for all that connect to a host; one of two names for the same is enough."""
+
+_SAID = {name: opening.turns[0] for name, opening in OPENINGS.items() if not SCHEMES[name].tls}
+_SERVER_HELLO = Opening((b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03" + bytes(64),))
+"""The beginning of what a server of TLS says; too little for a handshake."""
+
+_NOISE = random.Random(1).randbytes(2000)
+_OTHERS = {
+    "SSH": b"SSH-2.0-OpenSSH_9.2p1\r\n",
+    "SMTP": b"220 mail.example ESMTP\r\n",
+    "a TLS alert": b"\x15\x03\x03\x00\x02\x02\x46",
+    "a terminal's commands": b"\x1b]0;owned\x07\x1b[2J\r\n\r\n",
+    "zeros": bytes(2000),
+    "ones": b"\xff" * 2000,
+    "empty lines": b"\r\n" * 1000,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HostileBehaviour:
+    """What a peer does, and what a check of a scheme may find."""
+
+    scheme: str
+    name: str
+    behaviour: Behaviour
+    reasons: frozenset[Reason]
+    after_tls: bool
+    """Whether the peer really does TLS before."""
+
+    @property
+    def timeout(self) -> float:
+        return SHORT if Reason.TIMEOUT in self.reasons else LONG
+
+    def __str__(self) -> str:
+        return f"{self.scheme} {self.name}"
+
+
+_Row = tuple[str, Behaviour, set[Reason]]
+_LATE = {Reason.TIMEOUT}
+_LOST = {Reason.CONNECTION_RESET}
+_WRONG = {Reason.INVALID_RESPONSE}
+_FINE = {Reason.OK}
+
+
+def _instead(opening: Opening) -> Iterator[_Row]:
+    """Yield what can be done to any protocol, TLS included, instead of saying all of `opening`."""
+    said, begin = opening.last, opening.begin
+    half = said[: len(said) // 2]
+    yield "silence", hold, _LATE
+    # Two bytes come within the limit: a limit on each read would be none on the whole.
+    yield "drip", begin(drip(said or b"\0", SHORT * 0.4)), _LATE
+    yield "reset at once", reset, _LOST
+    yield "reset instead of an answer", begin(reset), _LOST
+    yield "close at once", close, _WRONG
+    yield "close instead of an answer", begin(close), _WRONG
+    yield "half, then silence", begin(blurt(half, hold)), _LATE
+    yield "half, then close", begin(blurt(half, close)), _WRONG
+    yield "half, then reset", begin(blurt(half, reset)), _LOST
+    yield "garbage, then silence", begin(blurt(_NOISE, hold)), _WRONG | _LATE
+    yield "garbage, then close", begin(blurt(_NOISE, close)), _WRONG
+    yield "garbage without end", begin(flood(_NOISE * 30)), _WRONG | _LATE
+
+
+def _in_words(opening: Opening) -> Iterator[_Row]:
+    """Yield what else can be said to a protocol that waits for an answer."""
+    said, begin = opening.last, opening.begin
+    half = said[: len(said) // 2]
+    yield "a byte, then close", begin(blurt(said[:1], close)), _WRONG
+    yield "all but a byte, then close", begin(blurt(said[:-1], close)), _WRONG
+    yield "half, then half close", begin(blurt(half, half_close)), _WRONG
+    # Where a length comes first, whatever fills it is an answer.
+    flooding = begin(blurt(half, flood(b"\xff" * 65536)))
+    yield "half, then flood", flooding, _WRONG | _LATE | _FINE
+    for name, other in (_OTHERS | _SAID).items():
+        if other not in (b"", *opening.turns):
+            yield f"{name} instead", begin(blurt(other, close)), _WRONG
+    yield "all, then silence", begin(blurt(said, hold)), _FINE
+    yield "all, then close", begin(blurt(said, close)), _FINE
+    yield "all, then half close", begin(blurt(said, half_close)), _FINE
+    yield "all, then reset", begin(blurt(said, reset)), _FINE | _LOST
+    yield "all, then flood", begin(blurt(said, flood(b"\xff" * 65536))), _FINE | _WRONG
+
+
+def _of_scheme(scheme: str, opening: Opening) -> Iterator[HostileBehaviour]:
+    tls = SCHEMES[scheme].tls
+    if opening is NOTHING:
+        for name, behaviour, reasons in _instead(opening):
+            found = frozenset(_FINE | (reasons & _LOST))
+            yield HostileBehaviour(scheme, name, behaviour, found, after_tls=tls)
+        return
+    for name, behaviour, reasons in (*_instead(opening), *_in_words(opening)):
+        # Without the end of TLS, the answer is cut off; and by a reset some servers with TLS 1.3
+        # refuse a client that has no certificate.
+        cut = tls and ("half close" in name or reasons & _LOST)
+        found = frozenset(reasons | {Reason.TLS_FAILURE} if cut else reasons)
+        yield HostileBehaviour(scheme, name, behaviour, found, after_tls=tls)
+    for turn in range(1, len(opening.turns)):
+        sooner = replace(opening, turns=opening.turns[:turn])
+        for name, behaviour, reasons in _instead(sooner):
+            found = frozenset(reasons)
+            yield HostileBehaviour(scheme, f"{name} in turn {turn}", behaviour, found, tls)
+    if tls:
+        for name, behaviour, reasons in _instead(_SERVER_HELLO):
+            found = frozenset(map(_in_tls, reasons))
+            yield HostileBehaviour(scheme, f"{name} in TLS", behaviour, found, after_tls=False)
+
+
+def _in_tls(reason: Reason) -> Reason:
+    return Reason.TLS_FAILURE if reason is Reason.INVALID_RESPONSE else reason
+
+
+HOSTILE_BEHAVIOURS = tuple(
+    row for scheme, opening in OPENINGS.items() for row in _of_scheme(scheme, opening)
+)
