@@ -14,9 +14,9 @@ from healthchecker._version import VERSION
 if TYPE_CHECKING:
     from healthchecker._acheck import acheck, acheck_all
     from healthchecker._check import check, check_all
-    from healthchecker._heartbeat import Heartbeat
     from healthchecker._result import BadArgumentError, CheckResult, Phase, Reason, UnhealthyError
-    from healthchecker._server import HealthServer, ServerStartError
+    from healthchecker._server.heartbeat import Heartbeat
+    from healthchecker._server.server import HealthServer, ServerCheck, ServerStartError
     from healthchecker._watch.awatch import AsyncWatch, awatch
     from healthchecker._watch.rule import Observation
     from healthchecker._watch.watch import Watch, watch
@@ -30,6 +30,7 @@ __all__ = [
     "Observation",
     "Phase",
     "Reason",
+    "ServerCheck",
     "ServerStartError",
     "UnhealthyError",
     "Watch",
@@ -50,12 +51,13 @@ _PLACES = {
     "AsyncWatch": "_watch.awatch",
     "BadArgumentError": "_result",
     "CheckResult": "_result",
-    "HealthServer": "_server",
-    "Heartbeat": "_heartbeat",
+    "HealthServer": "_server.server",
+    "Heartbeat": "_server.heartbeat",
     "Observation": "_watch.rule",
     "Phase": "_result",
     "Reason": "_result",
-    "ServerStartError": "_server",
+    "ServerCheck": "_server.server",
+    "ServerStartError": "_server.server",
     "UnhealthyError": "_result",
     "Watch": "_watch.watch",
     "acheck": "_acheck",
@@ -71,11 +73,13 @@ def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        value = getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+        module = import_module(f"{__name__}.{_PLACES[name]}")
     except ModuleNotFoundError as error:
-        raise ImportError(
-            f"{name} needs {error.name}: install healthchecker[server]", name=error.name
-        ) from error
+        if error.name not in ("starlette", "uvicorn"):
+            raise
+        # The extra is not installed: whoever makes a server is told.
+        module = import_module(f"{__name__}._server.missing")
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
+import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from healthchecker import HealthServer, awatch, watch
+from healthchecker import HealthServer, ServerCheck, awatch, check, watch
 from healthchecker._options import CheckOptions
 from healthchecker._watch.rule import WatchOptions
 from tests.servers.http import http_service
-from tests.support import ROOT
+from tests.support import ROOT, poll
 
 TEXT = (ROOT / "docs/library.md").read_text()
+PROGRAM = "server.run()\n"
+"""What the block ends with that is a program of its own."""
 BLOCKS = re.findall(r"^## (.*?)$|^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
@@ -31,11 +39,12 @@ def blocks() -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("code", blocks())
-def test_code_runs(code: str) -> None:
+@pytest.mark.parametrize("code", [block for block in blocks() if PROGRAM not in block.values[0]])
+def test_code_runs(code: str, tmp_path: Path) -> None:
     with http_service() as port:
+        code = code.replace("6767", str(port)).replace("/dev/shm", str(tmp_path))
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", code.replace("6767", str(port))],
+            [sys.executable, "-W", "error", "-c", code],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -48,7 +57,52 @@ def test_code_runs(code: str) -> None:
 
 
 def test_there_are_blocks_for_each_part() -> None:
-    assert len(blocks()) == 6
+    assert len(blocks()) == 9
+
+
+def test_the_program_is_ready_as_long_as_its_database_and_its_cache_are(tmp_path: Path) -> None:
+    (code,) = (block.values[0] for block in blocks() if PROGRAM in block.values[0])
+    (shown,) = re.findall(r"^    \$ curl .*\n((?:    .*\n)+)", TEXT, re.MULTILINE)
+    database = tmp_path / "accounts.db"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE account (id)")
+    with socket.create_server(("127.0.0.1", 0)) as cache, socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        taken.close()
+        code = code.replace("8080", str(port)).replace("6379", str(cache.getsockname()[1]))
+        with subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", code],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as program:
+            try:
+                base = f"http://127.0.0.1:{port}"
+
+                def readiness() -> tuple[int, str]:
+                    answer = httpx.get(f"{base}/readyz?verbose", trust_env=False)
+                    return answer.status_code, answer.text
+
+                ready = (200, "[+]ready ok\n[+]database ok\n[+]cache ok\nreadyz check passed\n")
+                poll(lambda: check(f"{base}/livez"), timeout=20, what="the program listens")
+                assert readiness() == ready
+                database.rename(tmp_path / "away")
+                expected = (503, re.sub("^    ", "", shown, flags=re.MULTILINE))
+                poll(lambda: readiness() == expected, timeout=5, what="the database is missed")
+                (tmp_path / "away").rename(database)
+                poll(lambda: readiness() == ready, timeout=5, what="the database is back")
+                cache.close()
+                poll(lambda: readiness()[0] == 503, timeout=5, what="the cache is missed")
+                assert check(f"{base}/livez")
+            finally:
+                program.terminate()
+            log = program.communicate(timeout=10)[1].splitlines()
+            assert program.returncode == 0
+            assert [line.partition(":")[0] for line in log] == [
+                "health check database fails",
+                "health check cache fails",
+            ]
 
 
 @pytest.mark.parametrize("function", [watch, awatch])
@@ -66,4 +120,8 @@ def test_defaults_of_the_watch_are_those_of_the_table(function: Callable[..., An
 def test_defaults_of_the_server() -> None:
     server = HealthServer()
     assert f"`port` {server.port} of `host` {server.host}" in TEXT
-    assert inspect.signature(HealthServer).parameters["path"].default == "/healthz"
+    assert (
+        f"`cache` seconds ({inspect.signature(HealthServer).parameters['cache'].default:g})" in TEXT
+    )
+    limit = inspect.signature(ServerCheck).parameters["timeout"].default
+    assert f"its own ({limit:g} s if not given)" in " ".join(TEXT.split())

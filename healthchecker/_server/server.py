@@ -1,4 +1,4 @@
-"""Dapr's health server: a route that says whether the program around it is ready.
+"""Dapr's health server: it says whether the program around it is alive, and whether it is ready.
 
 Needs the extra `healthchecker[server]` (Starlette and uvicorn).
 """
@@ -7,50 +7,50 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import logging
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import uvicorn
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from healthchecker._options import check_seconds
 from healthchecker._result import BadArgumentError
+from healthchecker._server.answers import make_router
+from healthchecker._server.checks import READY, Ask, Checks, Log, Outcome, ServerCheck
+from healthchecker._server.listen import ServerStartError, listen
+
+__all__ = ["HealthServer", "ServerCheck", "ServerStartError"]
 
 GRACE = 4
 """Seconds that open requests have at a stop; with uvicorn's own pauses it is over within 5."""
 
-_NOT_READY = 503
 _MAX_PORT = 65535
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class ServerStartError(OSError):
-    """The server cannot listen where it should; the message says where, and why not."""
-
-    def __init__(self, host: str, port: int, error: OSError) -> None:
-        # socket.create_server() adds words of its own to the system's.
-        known = error.errno is not None and error.errno > 0  # a failed look-up has its own numbers
-        why = os.strerror(error.errno or 0) if known else error.strerror
-        super().__init__(f"the health server cannot listen on {host} port {port}: {why}")
-        self.errno = error.errno
-
-
 class HealthServer:
-    """Answers `GET` and `HEAD` of `path` with `ready_status` when ready, and with 503 when not.
+    """Answers `path` and `/readyz` with 200 when ready and 503 when not, and `/livez` with 200.
 
-    Not ready at first. The body is empty; other methods get 405, other paths 404. `port` 0 picks a
-    free one, which `port` then tells. `ready_status=204` is the manner of daprd.
+    Ready is a program that has called `ready()`, as long as all `checks` pass: a mapping of names
+    and what to ask, each a target as text, a function, a coroutine function, or a `ServerCheck`,
+    which has a limit of its own. A check is run when somebody asks, on the event loop or on a
+    thread of its own, by one for all who ask meanwhile; its outcome is kept for `cache` seconds.
+    One that takes longer than its limit, raises, or returns a false value other than None fails.
+
+    `GET` and `HEAD` are answered, without a body; with `?verbose` a line for each check, with
+    `Accept: application/json` the same as JSON. With `daprd`, `path` is `/v1.0/healthz` if not
+    given and answers as daprd does: 204 when ready, 500 with a JSON error when not.
 
     Three ways to use it: `with HealthServer() as server:` runs it on a thread, `await
     server.serve()` in an asyncio program, and `server.app` is an ASGI app for a program's own
-    server. `run()` is Dapr's: it blocks until the process is told to stop.
+    server. `run()` is Dapr's: it blocks until the process is told to stop. `port` 0 picks a free
+    one, which `port` then tells. What happens is written to `log`, the logger "healthchecker" if
+    not given.
     """
 
     def __init__(
@@ -58,36 +58,43 @@ class HealthServer:
         port: int = 8080,
         *,
         host: str = "0.0.0.0",  # noqa: S104 - who asks is outside: Kubernetes, a load balancer
-        path: str = "/healthz",
-        ready_status: int = 200,
+        path: str | None = None,
+        checks: Mapping[str, Ask | ServerCheck] | None = None,
+        cache: float = 1.0,
+        daprd: bool = False,
+        log: Log | None = None,
     ) -> None:
-        if not 0 <= port <= _MAX_PORT:
+        if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= _MAX_PORT:
             raise BadArgumentError("port", port, f"not from 0 to {_MAX_PORT}")
-        if not path.startswith("/"):
+        if not isinstance(host, str):
+            raise BadArgumentError("host", host, "must be a string")
+        if path is None:
+            path = "/v1.0/healthz" if daprd else "/healthz"
+        if not isinstance(path, str) or not path.startswith("/"):
             raise BadArgumentError("path", path, "must begin with a slash")
-        if not 200 <= ready_status <= 299:  # noqa: PLR2004 - what HTTP calls successful
-            raise BadArgumentError("ready_status", ready_status, "not from 200 to 299")
+        self._log = log or logging.getLogger("healthchecker")
+        self._checks = Checks(checks or {}, check_seconds("cache", cache, zero=True), self._log)
         self.host = host
         self.port = port
         """The port to listen on; while listening, the one that it is."""
-        self.app: ASGIApp = Router([Route(path, self._answer)], redirect_slashes=False)
-        """The route alone, for a server of your own."""
+        self.app: ASGIApp = make_router(path, self._alive, self._all_ready, daprd=daprd)
+        """The routes alone, for a server of your own."""
         self._wanted_port = port
-        self._ready_status = ready_status
         self._ready = False
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
     def ready(self) -> None:
-        """Answer `ready_status` from now on. Like `not_ready`, safe to call from any thread."""
+        """Be ready from now on, if the checks pass. Like `not_ready`, safe to call anywhere."""
         self._ready = True
 
     def not_ready(self) -> None:
-        """Answer 503 from now on."""
+        """Be not ready from now on, whatever the checks say."""
         self._ready = False
 
     @property
     def is_ready(self) -> bool:
+        """What the program said last, without the checks."""
         return self._ready
 
     async def serve(self) -> None:
@@ -112,7 +119,7 @@ class HealthServer:
     def __enter__(self) -> Self:
         server, sock = self._listen()
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(server, sock)), name="healthchecker-server"
+            target=self._run_on_thread, args=(server, sock), name="healthchecker-server"
         )
         try:
             self._thread.start()
@@ -127,6 +134,10 @@ class HealthServer:
             self._thread.join()
             self._thread = None
 
+    def _run_on_thread(self, server: _Server, sock: socket.socket) -> None:
+        with contextlib.suppress(Exception):  # it has been logged, and nobody else would hear of it
+            asyncio.run(self._serve(server, sock))
+
     async def _serve(self, server: _Server, sock: socket.socket) -> None:
         serving = asyncio.ensure_future(server.serve([sock]))
         try:
@@ -135,30 +146,41 @@ class HealthServer:
             server.should_exit = True
             await serving
             raise
+        except Exception:
+            self._log.exception("the health server failed")
+            raise
         finally:
+            await self._checks.end()
             self._close(sock)
 
-    async def _answer(self, _request: Request) -> Response:
-        return Response(status_code=self._ready_status if self._ready else _NOT_READY)
+    async def _alive(self) -> dict[str, Outcome]:
+        return {"ping": Outcome(True, "")}
+
+    async def _all_ready(self) -> dict[str, Outcome]:
+        outcomes = await self._checks.outcomes()
+        # Last: the program may have changed its mind meanwhile.
+        said = Outcome(True, "") if self._ready else Outcome(False, "the program is not ready")
+        return {READY: said, **outcomes}
 
     def _listen(self) -> tuple[_Server, socket.socket]:
         if self._server is not None:
             raise RuntimeError("the health server is running already")
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
-            sock = socket.create_server((self.host, self._wanted_port), family=family)
-        except OSError as error:
-            raise ServerStartError(self.host, self._wanted_port, error) from error
-        # Inherited by each connection; asyncio leaves sockets from create_server() as they are.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock = listen(self.host, self._wanted_port)
+        except ServerStartError as error:
+            self._log.error("%s", error)
+            raise
         self.port = sock.getsockname()[1]
         self._server = _Server(self.app)
+        place = f"[{self.host}]" if ":" in self.host else self.host
+        self._log.info("health server listening on http://%s:%d", place, self.port)
         return self._server, sock
 
     def _close(self, sock: socket.socket) -> None:
         sock.close()
         self._server = None
         self.port = self._wanted_port
+        self._log.info("health server stopped")
 
     @contextlib.contextmanager
     def _stopped_by_signals(self) -> Iterator[None]:
