@@ -6,6 +6,7 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, RemoteSettingsChanged, RequestReceived, StreamEnded
+from hpack import HeaderTuple, NeverIndexedHeaderTuple
 
 from healthchecker import Reason
 from healthchecker._probers.grpc.call import CHECK, LIST, WATCH, Call, Method
@@ -74,6 +75,16 @@ def test_the_request_is_sent_at_once() -> None:
     assert b"".join(sent) == encode_message(b"\x0a\x02db")
     assert any(isinstance(event, StreamEnded) for event in events)
     assert call.bytes_to_send() == b""
+
+
+def test_credentials_are_never_indexed() -> None:
+    call = Call(CHECK, [*HEADERS, ("authorization", "Basic bWU6c2VjcmV0")], b"")
+    server = H2Connection(H2Configuration(client_side=False))
+    events = server.receive_data(call.bytes_to_send())
+    (request,) = (event for event in events if isinstance(event, RequestReceived))
+    kinds = {field[0]: type(field) for field in request.headers}
+    assert kinds[b"authorization"] is NeverIndexedHeaderTuple
+    assert kinds[b"content-type"] is HeaderTuple
 
 
 def test_settings_and_pings_are_acknowledged() -> None:

@@ -10,9 +10,10 @@ import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import unquote_to_bytes
 
+import hpack
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
@@ -85,6 +86,17 @@ LIST = Method("List", decode_list_response, 256 * 1024)
 WATCH = Method("Watch", decode_check_response, 64 * 1024, streams=True)
 
 
+# The headers are our own and `metadata.py` has verified what is not.
+_CONFIGURATION = H2Configuration(client_side=True, validate_outbound_headers=False)
+
+
+class _Encoder(hpack.Encoder):
+    """Sends headers as they are: Huffman's code saves 60 bytes, but costs a tenth of a call."""
+
+    def encode(self, headers: Any, huffman: bool = False) -> bytes:
+        return super().encode(headers, huffman)
+
+
 class Call(Generic[T]):
     """The client's side of one RPC on an HTTP/2 connection of its own.
 
@@ -106,7 +118,8 @@ class Call(Generic[T]):
         self._reader = MessageReader(method.max_size)
         self._idle_frames = self._idle_bytes = 0
         self._unacknowledged = 1
-        self._h2 = H2Connection(H2Configuration(client_side=True))
+        self._h2 = H2Connection(_CONFIGURATION)
+        self._h2.encoder = _Encoder()
         self._h2.local_settings = Settings(
             client=True,
             initial_values={

@@ -35,7 +35,6 @@ def make_headers(target: Target, options: CheckOptions) -> list[tuple[str, str]]
     defaults = {
         "te": "trailers",
         "content-type": "application/grpc",
-        "grpc-encoding": "identity",
         "grpc-accept-encoding": "identity",
         "user-agent": "healthchecker",
     }
