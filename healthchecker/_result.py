@@ -15,6 +15,7 @@ class Reason(StrEnum):
     UNEXPECTED_STATUS = "unexpected_status"
     UNEXPECTED_BODY = "unexpected_body"
     UNEXPECTED_HEADER = "unexpected_header"
+    UNEXPECTED_REPLY = "unexpected_reply"
     REDIRECT = "redirect"
     DNS_FAILURE = "dns_failure"
     CONNECTION_REFUSED = "connection_refused"
@@ -52,8 +53,8 @@ class CheckResult:
     """What happened, in words. It starts with the phase where that did not come to its end; a
     whole answer that is not the expected one speaks for itself."""
     status: int | str | None
-    """The HTTP status code, or the name of the gRPC serving status or error code; None where
-    the check did not get that far."""
+    """The HTTP status code, the name of the gRPC serving status or error code, or the error code
+    that a database answered with; None where there is none, or the check did not get that far."""
     elapsed: float
     """Seconds from the start of the check to its end."""
     phase: Phase | None = None

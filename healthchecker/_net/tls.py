@@ -40,7 +40,7 @@ class TlsClient:
     a file, of which it decodes every one: that takes longer than all the rest of a check.
     """
 
-    def __init__(self, options: TlsOptions, alpn_protocol: str) -> None:
+    def __init__(self, options: TlsOptions, alpn_protocol: str | None = None) -> None:
         """Read the files that `options` name; one that cannot be used is a `BadArgumentError`."""
         self._options = options
         self._alpn_protocol = alpn_protocol
@@ -75,7 +75,8 @@ class TlsClient:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.hostname_checks_common_name = False  # RFC 9525, section 1.2
-        context.set_alpn_protocols([self._alpn_protocol])
+        if self._alpn_protocol is not None:
+            context.set_alpn_protocols([self._alpn_protocol])
         if options.insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

@@ -10,6 +10,7 @@ from healthchecker._probers.http import HttpProber
 from healthchecker._probers.mysql import MysqlProber
 from healthchecker._probers.postgresql import PostgresqlProber
 from healthchecker._probers.prober import Prober
+from healthchecker._probers.redis import RedisProber
 from healthchecker._probers.tcp import TcpProber
 from healthchecker._target import Target, read_target
 
@@ -19,6 +20,7 @@ _PROBERS: tuple[type[Prober], ...] = (
     GrpcProber,
     PostgresqlProber,
     MysqlProber,
+    RedisProber,
 )
 
 _PROBER_BY_SCHEME = {scheme: prober for prober in _PROBERS for scheme in prober.SCHEMES}
