@@ -55,22 +55,38 @@ def _follow(
     sleep: Callable[[float], object],
     cancel: Cancel | None,
 ) -> Iterator[Observation]:
-    threshold = Threshold(settings.failure_threshold)
-    backoff = _FIRST_BACKOFF
+    rule = FollowRule(settings.failure_threshold)
     sleep(settings.initial_delay)
     while True:
         for result in watch_service(target, options, settings.timeout, cancel):
             if result.reason is Reason.UNIMPLEMENTED:
                 polled = replace(settings, initial_delay=0.0)
                 yield from Watch(prober, polled, cancel=cancel, every_probe=True)
-            elif _said_by_server(result):
-                backoff = _FIRST_BACKOFF
-                threshold.feed(result.healthy)
-                yield Observation(result, result.healthy)
             else:
-                yield Observation(result, threshold.feed(False))
-        sleep(backoff * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - no secret
-        backoff = min(backoff * _BACKOFF_FACTOR, _LONGEST_BACKOFF)
+                yield rule.take(result)
+        sleep(rule.pause())
+
+
+class FollowRule:
+    """What to report of a followed service, and when to make a call again. No clock, no I/O."""
+
+    def __init__(self, failure_threshold: int) -> None:
+        self._threshold = Threshold(failure_threshold)
+        self._backoff = _FIRST_BACKOFF
+
+    def take(self, result: CheckResult) -> Observation:
+        """Take the result of a call: each message of the server, and why the call broke."""
+        report = self._threshold.feed(result.healthy)
+        if _said_by_server(result):
+            self._backoff = _FIRST_BACKOFF
+            report = result.healthy
+        return Observation(result, report)
+
+    def pause(self) -> float:
+        """Return the seconds to wait before the next call: each time more, until one succeeds."""
+        seconds = self._backoff * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
+        self._backoff = min(self._backoff * _BACKOFF_FACTOR, _LONGEST_BACKOFF)
+        return seconds
 
 
 def _said_by_server(result: CheckResult) -> bool:

@@ -94,9 +94,10 @@ def grpc_server(
     servicer: health_pb2_grpc.HealthServicer,
     address: str = "127.0.0.1:0",
     credentials: grpc.ServerCredentials | None = None,
+    workers: int = 4,
 ) -> Iterator[int]:
-    """Serve until the end of the block; the value is the port."""
-    with futures.ThreadPoolExecutor(max_workers=4) as pool:
+    """Serve until the end of the block; the value is the port. A Watch takes a worker."""
+    with futures.ThreadPoolExecutor(max_workers=workers) as pool:
         server = grpc.server(pool)
         health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
         if credentials is None:
