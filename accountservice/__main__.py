@@ -86,8 +86,8 @@ async def _serve(config: Config, url: URL) -> int:
     database = Database(url)
     health = Health(database)
     listener = _listen(config.host, config.port)
-    readiness = HealthServer()
-    app = create_app(database, health, readiness.app, testability=config.testability)
+    probes = HealthServer(checks={"database": health.check})
+    app = create_app(database, health, probes.app, testability=config.testability)
     http = _HttpServer(
         uvicorn.Config(app, lifespan="off", log_config=None, log_level="warning", access_log=False)
     )
@@ -99,7 +99,7 @@ async def _serve(config: Config, url: URL) -> int:
     tasks = [
         http_task,
         asyncio.create_task(health.monitor()),
-        asyncio.create_task(_follow(health, readiness)),
+        asyncio.create_task(_follow(health, probes)),
     ]
     _log.info("database %s", url.set(password=None, query={}))
     _log.info("listening on http://%s", _address(listener))
@@ -132,12 +132,12 @@ async def _serve(config: Config, url: URL) -> int:
     return 1 if bugs else 0
 
 
-async def _follow(health: Health, readiness: HealthServer) -> None:
+async def _follow(health: Health, probes: HealthServer) -> None:
     async for serving in health.states():
         if serving:
-            readiness.ready()
+            probes.ready()
         else:
-            readiness.not_ready()
+            probes.not_ready()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -32,7 +33,7 @@ class GrpcServer:
             raise OSError(f"cannot bind gRPC port {port} on {host}") from None
         self.address = f"{name}:{port}"
         self._health = health
-        self._health_service = grpc_health.HealthServicer()
+        self._health_service = _HealthService()
         health_pb2_grpc.add_HealthServicer_to_server(self._health_service, self._server)
         accounts = _AccountService(database, served_by=f"{socket.gethostname()}:{port}")
         account_pb2_grpc.add_AccountServiceServicer_to_server(  # type: ignore[no-untyped-call]
@@ -53,6 +54,26 @@ class GrpcServer:
     async def _publish(self, *, serving: bool) -> None:
         for service in ("", SERVICE):
             await self._health_service.set(service, _SERVING if serving else _NOT_SERVING)
+
+
+class _HealthService(grpc_health.HealthServicer):
+    """The service of grpc_health, with the RPC `List`, which that does not have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._statuses: dict[str, Any] = {}
+
+    async def set(self, service: str, status: Any) -> None:
+        self._statuses[service] = status
+        await super().set(service, status)
+
+    async def List(  # noqa: N802 - the name in health.proto
+        self, _request: Any, _context: grpc.aio.ServicerContext[Any, Any]
+    ) -> Any:
+        response = health_pb2.HealthListResponse()  # type: ignore[attr-defined]
+        for service, status in self._statuses.items():
+            response.statuses[service].status = status
+        return response
 
 
 class _AccountService(account_pb2_grpc.AccountServiceServicer):

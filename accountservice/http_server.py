@@ -20,7 +20,7 @@ _STATES = {
 
 
 def create_app(
-    database: Database, health: Health, readiness: ASGIApp, *, testability: bool
+    database: Database, health: Health, probes: ASGIApp, *, testability: bool
 ) -> Starlette:
     """Make the ASGI app over this database, this health state and the app of a health server."""
 
@@ -49,7 +49,7 @@ def create_app(
     routes = [
         Route("/accounts/{account_id}", get_account),
         Route("/health", get_health),
-        Route("/healthz", readiness),
+        *(Route(path, probes) for path in ("/livez", "/readyz", "/healthz")),
     ]
     if testability:
         routes.append(Route("/testability/healthy/{state}", set_healthy))

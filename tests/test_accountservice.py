@@ -19,6 +19,7 @@ import pytest
 
 from accountservice.__main__ import STOP_LIMIT
 from accountservice.config import ConfigError, read_config
+from healthchecker import check
 from tests.servers.accountservice import DOWN, UP, Service, running_service
 from tests.support import ROOT, poll
 
@@ -44,13 +45,34 @@ def test_accounts(service: Service) -> None:
         assert service.get(f"/accounts/{unknown}")[0] == 404
 
 
-def test_readiness_follows_health_without_asking_the_database(service: Service) -> None:
-    poll(lambda: service.get("/healthz") == (200, ""), timeout=3, what="ready")
+def test_readiness_follows_health_and_liveness_does_not(service: Service, database: Path) -> None:
+    def ready(expected: int) -> bool:
+        return service.get("/readyz") == service.get("/healthz") == (expected, "")
+
+    poll(lambda: ready(200), timeout=3, what="ready")
     service.get("/testability/healthy/false")
-    poll(lambda: service.get("/healthz") == (503, ""), timeout=3, what="not ready")
+    poll(lambda: ready(503), timeout=3, what="not ready")
+    assert service.get("/livez") == (200, "")
     service.get("/testability/healthy/true")
-    poll(lambda: service.get("/healthz") == (200, ""), timeout=3, what="ready again")
-    assert httpx.post(service.url + "/healthz", trust_env=False).status_code == 405
+    poll(lambda: ready(200), timeout=3, what="ready again")
+    restore = remove(database)
+    poll(lambda: ready(503), timeout=3, what="not ready without a database")
+    failed = "[-]database failed: returned False"
+    poll(lambda: failed in service.get("/readyz?verbose")[1], timeout=3, what="told why")
+    assert service.get("/livez") == (200, "")
+    restore()
+    poll(lambda: ready(200), timeout=3, what="ready with it")
+    assert httpx.post(service.url + "/livez", trust_env=False).status_code == 405
+
+
+def test_liveness_does_not_ask_the_database(service: Service, database: Path) -> None:
+    restore = lock(database)  # for which every question waits
+    with ThreadPoolExecutor(8) as threads:
+        waiting = [threads.submit(service.get, "/health") for _ in range(4)]
+        for _ in range(5):
+            assert check(f"{service.url}/livez", timeout=0.5)  # half of what a question may take
+        assert {one.result() for one in waiting} == {DOWN}
+    restore()
 
 
 def test_only_the_routes_that_exist(service: Service) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -108,6 +109,20 @@ def test_get_account(service: Service, channel: grpc.Channel) -> None:
         with pytest.raises(grpc.RpcError) as caught:
             get_account(channel, unknown)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_list_tells_of_every_service(service: Service) -> None:
+    def listed() -> dict[str, str]:
+        command = [sys.executable, "-m", "healthchecker", "list", "--output=json", service.grpc]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        statuses: dict[str, str] = json.loads(done.stdout)["services"]
+        assert done.returncode == (0 if set(statuses.values()) == {"SERVING"} else 1)
+        return statuses
+
+    services = ("", SERVICE)
+    poll(lambda: listed() == dict.fromkeys(services, "SERVING"), timeout=10, what="serving")
+    service.get("/testability/healthy/false")
+    poll(lambda: listed() == dict.fromkeys(services, "NOT_SERVING"), timeout=10, what="not serving")
 
 
 def test_get_account_without_a_database(channel: grpc.Channel, database: Path) -> None:
