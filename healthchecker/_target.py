@@ -14,6 +14,12 @@ from healthchecker._result import BadArgumentError
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]+)?")
 _MAX_NAME = 253
 _MAX_LABEL = 63
+_SCHEME = re.compile(r"[A-Za-z]*://")
+_PLACE = re.compile(r"(\[[^]\s]*\]|[^:/?#\s]*)(:\d*(?![^/?#\s]))?([/?#]\S*)?")
+_HOST_AND_PORT = re.compile(
+    r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9.-]+(?=:\d)|\[[0-9A-Fa-f:.]+\])(:\d+)?(/[\w./-]*)?"
+)
+_HIDDEN = "..."
 _MAX_PORT = 65535
 _MAX_UNIX_PATH = 107  # sun_path in unix(7), less the final NUL
 _ANY_PORT = 80  # of a target over a Unix socket or at a path, where none is used
@@ -85,13 +91,13 @@ class Target:
 
 def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | None = None) -> Target:
     """Read a TARGET of one of these schemes; raise `BadArgumentError` when it is none."""
-    shown = _without_credentials(text)
+    shown = shown_target(text)
     if not text.isprintable():
         raise BadArgumentError("TARGET", shown, "has a character that no URL has")
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError) as error:
-        problem = "not a URL" if "@" in text else f"not a URL ({error})"
+        problem = f"not a URL ({error})" if shown == text else "not a URL"
         raise BadArgumentError("TARGET", shown, problem) from error
     scheme = schemes.get(url.scheme)
     if scheme is None:
@@ -188,7 +194,16 @@ def local_url(host: str, port: int, path: str) -> str:
     return f"http://{f'[{bare}]' if ':' in bare else bare}:{port}{path}"
 
 
-def _without_credentials(text: str) -> str:
-    """Leave out whatever may be a user and password, also where the text is no proper URL."""
-    scheme = re.match(r"[A-Za-z]*://", text)
-    return (scheme[0] if scheme else "") + text[scheme.end() if scheme else 0 :].rpartition("@")[2]
+def shown_target(text: str) -> str:
+    """Return a text that was given as a TARGET without what may be a secret.
+
+    That is the user and password of a URL, also of a bad one, and all of a text that reads
+    neither like a URL nor like a host: it may be a part of what another option was meant to get.
+    """
+    scheme = _SCHEME.match(text)
+    rest = text[scheme.end() if scheme else 0 :].rpartition("@")[2]
+    if scheme is None:
+        return rest if _HOST_AND_PORT.fullmatch(rest) or not text else _HIDDEN
+    place = _PLACE.match(rest)
+    known = place[0] if place else ""
+    return scheme[0] + known + (_HIDDEN if len(known) < len(rest) else "")

@@ -31,7 +31,7 @@ from healthchecker._watch.rule import WatchOptions
 from tests.servers.grpc import grpc_server
 from tests.servers.http import http_service
 from tests.support import poll
-from tests.support.forms import PYTHON, Form, run
+from tests.support.forms import PYTHON, Form, run, without_variables
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 QUICK = ("--initial-delay=0", "--interval=100ms", "--timeout=100ms")
@@ -60,12 +60,12 @@ class Program:
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line.decode()
 
-    def stop(self, number: int = signal.SIGTERM) -> int:
+    def stop(self, number: int = signal.SIGTERM, stderr: str = "") -> int:
         """Send a signal; return the exit code, which must come at once."""
         self.process.send_signal(number)
         code = self.process.wait(2)
         assert self.process.stderr
-        assert self.process.stderr.read() == b""
+        assert re.fullmatch(stderr, self.process.stderr.read().decode())
         return code
 
 
@@ -73,6 +73,7 @@ class Program:
 def start(form: Form, *args: str, **options: Any) -> Iterator[Program]:
     with subprocess.Popen(
         [*form.argv, *args],
+        env={**without_variables(), **options.get("env", {})},
         stdin=subprocess.DEVNULL,
         stdout=options.get("stdout", subprocess.PIPE),
         stderr=options.get("stderr", subprocess.PIPE),
@@ -256,7 +257,8 @@ def test_a_signal_just_before_a_wait_ends_it(args: str) -> None:
         }
         outcome = run(LATE_SIGNAL, args.format(**places).split())
     assert outcome.code == 1
-    assert outcome.stderr == ""
+    said = r"unhealthy: \S+: (timeout: no check has ended|connection_refused: .*) \(.* ms\)\n"
+    assert re.fullmatch(said if args.startswith("wait") else "", outcome.stderr)
 
 
 def test_a_signal_just_before_the_wait_for_a_reader_ends_it() -> None:
@@ -299,6 +301,42 @@ def test_watch_quiet_says_nothing(form: Form, server: HealthServer) -> None:
         assert program.process.stdout.read() == b""
 
 
+def test_watch_with_a_short_interval_has_a_short_timeout(form: Form) -> None:
+    with silent() as listener:
+        args = ("--initial-delay=0", "--interval=200ms", "--failure-threshold=1")
+        with start(form, "watch", *args, silent_url(listener)) as program:
+            assert "response: not done within 200 ms" in program.line()
+            assert program.stop() == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "milliseconds"),
+    [
+        (("--interval=200ms",), {"HEALTHCHECKER_TIMEOUT": "10s"}, 200),
+        (("--timeout=150ms",), {"HEALTHCHECKER_INTERVAL": "100ms"}, 150),
+        ((), {"HEALTHCHECKER_INTERVAL": "200ms", "HEALTHCHECKER_TIMEOUT": "10s"}, 200),
+    ],
+)
+def test_of_a_timeout_and_a_shorter_interval_a_default_gives_way(
+    args: tuple[str, ...], env: dict[str, str], milliseconds: int
+) -> None:
+    with silent() as listener:
+        args = ("watch", "--initial-delay=0", "--failure-threshold=1", *args, silent_url(listener))
+        with start(PYTHON, *args, env=env) as program:
+            assert f"response: not done within {milliseconds} ms" in program.line()
+            assert program.stop() == 1
+
+
+def test_watch_names_a_mistyped_variable_once(form: Form, server: HealthServer) -> None:
+    args = ("watch", *QUICK, "--failure-threshold=1", url(server))
+    with start(form, *args, env={"HEALTHCHECKER_PROT": "1"}) as program:
+        assert " unhealthy: " in program.line()
+        server.ready()
+        assert " healthy: " in program.line()
+        note = "healthchecker: ignored unknown variable HEALTHCHECKER_PROT\n"
+        assert program.stop(stderr=note) == 0
+
+
 @pytest.mark.parametrize(
     ("args", "problem"),
     [
@@ -308,7 +346,7 @@ def test_watch_quiet_says_nothing(form: Form, server: HealthServer) -> None:
         ),
         (
             ("--failure-threshold=0",),
-            "Invalid value for '--failure-threshold': 0 is not in the range x>=1.",
+            "Invalid value for '--failure-threshold': '0' is not a number from 1 to 1000000",
         ),
         (
             ("--interval=0",),
@@ -518,7 +556,80 @@ def test_wait_stops_at_once(form: Form, number: int) -> None:
             connection, _ = listener.accept()
             with connection:
                 assert connection.recv(4)
-                assert program.stop(number) == 1
+                line = r"unhealthy: \S+: timeout: no check has ended \([\d.]+ ms\)\n"
+                assert program.stop(number, stderr=line * 2) == 1
+
+
+def test_wait_tells_when_it_is_stopped_what_it_waited_for(form: Form, server: HealthServer) -> None:
+    with HealthServer(0, host="127.0.0.1") as ready:
+        ready.ready()
+        args = ("-v", "--interval=20ms", "--deadline=1h", url(ready), url(server))
+        with start(form, "wait", *args, stderr=subprocess.STDOUT) as program:
+            assert (program.line().split()[1], program.line().split()[1]) == (
+                "healthy:",
+                "unhealthy:",
+            )
+            program.process.send_signal(signal.SIGINT)
+            assert program.process.wait(5) == 1
+            assert re.match(r"healthy: \S+: HTTP status 200", program.line())
+            assert re.match(r"unhealthy: \S+: unexpected_status: HTTP status 503", program.line())
+
+
+def test_wait_ends_at_a_signal_while_nobody_reads(form: Form) -> None:
+    with silent() as listener, full_pipe() as writing:
+        args = ("--timeout=1h", "--deadline=1h", silent_url(listener))
+        with start(form, "wait", *args, stderr=writing) as program:
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.recv(4)
+                program.process.send_signal(signal.SIGTERM)
+                assert program.process.wait(5) == 1
+
+
+def test_wait_verbose_prints_each_change(form: Form, server: HealthServer) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        target = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        args = ("-v", "--interval=20ms", target, url(server))
+        with start(form, "wait", *args, stderr=subprocess.STDOUT) as program:
+            lines = [program.line(), program.line()]
+            listener.listen()
+            lines.append(program.line())
+            server.ready()
+            lines += [program.line(), program.line(), program.line()]
+            assert program.process.wait(5) == 0
+    patterns = [
+        rf"{TIME} unhealthy: tcp://\S+: connection_refused: .*",
+        rf"{TIME} unhealthy: http://\S+: unexpected_status: .*",
+        rf"{TIME} healthy: tcp://\S+: connected .*",
+        rf"{TIME} healthy: http://\S+: HTTP status 200 .*",
+        r"healthy: tcp://\S+: connected .*",
+        r"healthy: http://\S+: HTTP status 200 .*",
+    ]
+    for pattern, line in zip(patterns, lines, strict=True):
+        assert re.fullmatch(pattern, line)
+
+
+def test_wait_leaves_the_terminal_as_it_was_when_it_is_stopped(
+    form: Form, server: HealthServer
+) -> None:
+    controller, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (25, 120))
+    try:
+        with start(form, "wait", "--interval=50ms", url(server), stderr=terminal) as program:
+            os.close(terminal)
+            shown = b""
+            while b"HTTP status 503" not in shown:
+                assert select.select([controller], [], [], 15)[0], shown
+                shown += os.read(controller, 4096)
+            program.process.send_signal(signal.SIGINT)
+            assert program.process.wait(5) == 1
+        while not shown.endswith(b"ms)\r\n"):
+            assert select.select([controller], [], [], 5)[0], shown
+            shown += os.read(controller, 4096)
+    finally:
+        os.close(controller)
+    assert re.search(rb"\r\x1b\[Kunhealthy: \S+: unexpected_status: [^\n]*\r\n$", shown)
 
 
 def test_wait_shows_on_a_terminal_what_it_waits_for(form: Form, server: HealthServer) -> None:

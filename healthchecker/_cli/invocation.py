@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import click
+from click.core import ParameterSource
 
 from healthchecker._cli import render
+from healthchecker._cli.environment import can_use, unknown_variables
 from healthchecker._cli.options import (
     CHECK_OPTIONS,
     HOST,
@@ -17,13 +20,17 @@ from healthchecker._cli.options import (
     QUIET,
     TIMEOUT,
     UNIX_SOCKET,
+    VARIABLES,
     VERBOSE,
 )
-from healthchecker._cli.process import STDERR, STDOUT, write
+from healthchecker._cli.process import STDERR, STDOUT
 from healthchecker._options import CheckOptions, make_options
 from healthchecker._probers.table import parse_target
 from healthchecker._result import CheckResult, Reason
 from healthchecker._target import Target, local_url
+
+Write: TypeAlias = Callable[[int, str], object]
+"""Writes a text to a file descriptor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +41,22 @@ class Output:
     quiet: bool
     json: bool
 
-    def print_results(self, healthy: bool, results: Sequence[CheckResult]) -> None:
+    def print_results(self, write: Write, healthy: bool, results: Sequence[CheckResult]) -> None:
         """Print the results of a command whose verdict is `healthy`."""
         if self.quiet:
             return
         if self.json:
-            write(STDOUT, render.json_line(healthy, results))
+            write(STDOUT, render.json_line(healthy, results, self.unknown_variables(healthy)))
             return
         if self.verbose:
             write(STDOUT, render.text_lines(results, healthy=True))
         if self.verbose or not healthy:
-            write(STDERR, render.text_lines(results, healthy=False))
+            unknown = render.unknown_variables_line(self.unknown_variables(healthy))
+            write(STDERR, render.text_lines(results, healthy=False) + unknown)
+
+    def unknown_variables(self, healthy: bool) -> list[str]:
+        """Return the variables to name: some mistakes show in no other way."""
+        return [] if healthy and not self.verbose else unknown_variables(VARIABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +69,14 @@ class Invocation:
     """Seconds for one check of a target."""
     output: Output
 
-    def print_overrun(self) -> None:
+    def print_overrun(self, write: Write) -> None:
         """Print that the command as a whole was not done in time."""
         detail = f"the check as a whole was not done within {self.timeout * 1000:.0f} ms"
         results = [
             CheckResult(target.label, False, Reason.TIMEOUT, detail, None, self.timeout)
             for target in self.targets
         ]
-        self.output.print_results(False, results)
+        self.output.print_results(write, False, results)
 
 
 def read_invocation(context: click.Context, targets: Sequence[str]) -> Invocation:
@@ -76,11 +88,21 @@ def read_invocation(context: click.Context, targets: Sequence[str]) -> Invocatio
     if not targets:
         host = HOST.of(context) if unix_socket is None else "localhost"
         targets = (local_url(host, PORT.of(context), PATH.of(context)),)
-    given = context.params
+    is_default = UNIX_SOCKET.source(context) is ParameterSource.ENVIRONMENT
     return Invocation(
-        targets=tuple(parse_target(target, unix_socket) for target in targets),
+        targets=tuple(
+            parse_target(
+                target,
+                None if is_default and not can_use(UNIX_SOCKET.name, (target,)) else unix_socket,
+            )
+            for target in targets
+        ),
         options=make_options(
-            **{option.name: given[option.name] for option in CHECK_OPTIONS if option.name in given}
+            **{
+                option.name: option.of(context)
+                for option in CHECK_OPTIONS
+                if option.source(context) is not ParameterSource.DEFAULT
+            }
         ),
         timeout=TIMEOUT.of(context),
         output=Output(VERBOSE.of(context), QUIET.of(context), OUTPUT.of(context)),

@@ -8,14 +8,16 @@ import time
 from collections.abc import Sequence
 
 import click
-from click.core import ParameterSource
 
 from healthchecker._cli import render
 from healthchecker._cli.commands.check import CHECK
 from healthchecker._cli.commands.list import LIST
 from healthchecker._cli.commands.wait import WAIT
 from healthchecker._cli.commands.watch import WATCH
+from healthchecker._cli.environment import unknown_variables
+from healthchecker._cli.options import VARIABLES
 from healthchecker._cli.parsing import EPILOG
+from healthchecker._cli.problems import usage_problem
 from healthchecker._cli.process import HEALTHY, STDERR, STDOUT, UNHEALTHY, write
 from healthchecker._net.deadline import Cancelled
 from healthchecker._result import BadArgumentError, CheckResult, Reason
@@ -40,6 +42,7 @@ class _Group(click.Group):
     cls=_Group,
     commands={str(command.name): command for command in (CHECK, LIST, WAIT, WATCH)},
     epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(VERSION, prog_name=_NAME)
 def cli() -> None:
@@ -55,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code, 0 or 1. Never raises."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     start = time.monotonic()
+    context: click.Context | None = None
     try:
         # Not cli.main(), which also serves a shell's completion: another program, by environment.
         path, command, rest = _select(arguments)
@@ -63,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as end:
         return HEALTHY if end.exit_code == HEALTHY else UNHEALTHY
     except (click.UsageError, BadArgumentError) as error:
-        _print_error(arguments, Reason.USAGE_ERROR, _usage_problem(error), start)
+        _print_error(arguments, Reason.USAGE_ERROR, usage_problem(error, context), start)
     except (KeyboardInterrupt, BrokenPipeError, Cancelled):
         pass
     except Exception as error:  # noqa: BLE001 - the one place where a bug becomes an exit code
@@ -79,32 +83,20 @@ def _select(arguments: list[str]) -> tuple[str, click.Command, list[str]]:
     first = arguments[0] if arguments else ""
     if first in cli.commands:
         return f"{_NAME} {first}", cli.commands[first], arguments[1:]
-    if first in ("--help", "--version"):
+    if first in ("-h", "--help", "--version"):
         return _NAME, cli, arguments[:1]
     return _NAME, CHECK, list(arguments)
-
-
-def _usage_problem(error: click.UsageError | BadArgumentError) -> str:
-    """Return the one line that names the option, the value and what is wrong."""
-    if isinstance(error, BadArgumentError):
-        name = {"headers": "header"}.get(error.argument, error.argument)
-        option_name = name if name.isupper() else "--" + name.replace("_", "-")
-        return f"{option_name}: {error.value!r}: {error.problem}"
-    message = " ".join(error.format_message().split())
-    if isinstance(error, click.BadParameter) and error.ctx and error.param and error.param.name:
-        source = error.ctx.get_parameter_source(error.param.name)
-        if source is ParameterSource.ENVIRONMENT:
-            return f"{error.param.envvar}: {message}"
-    return message
 
 
 def _print_error(arguments: Sequence[str], reason: Reason, message: str, start: float) -> None:
     """Print what kept us from checking anything, in the form that was asked for."""
     result = CheckResult("", False, reason, message, None, time.monotonic() - start)
+    unknown = unknown_variables(VARIABLES)
     if _wants_json(arguments):
-        write(STDOUT, render.json_line(False, [result]))
+        write(STDOUT, render.json_line(False, [result], unknown))
     else:
-        write(STDERR, f"{_NAME}: {reason}: {render.escape(message, 1000)}\n")
+        text = f"{_NAME}: {reason}: {render.escape(message, 1000)}\n"
+        write(STDERR, text + render.unknown_variables_line(unknown))
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:

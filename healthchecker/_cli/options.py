@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import click
 
+from healthchecker._cli.environment import variable_of
 from healthchecker._cli.parsing import Argument, flag, optional, repeatable, with_default
-from healthchecker._cli.types import Credentials, Duration, Field, Lines, OutputFormat, Pair, Port
+from healthchecker._cli.types import (
+    Count,
+    Credentials,
+    Duration,
+    Field,
+    Lines,
+    OutputFormat,
+    Pair,
+    Port,
+)
 
 TARGETS: Argument[tuple[str, ...]] = Argument(
-    ["targets"], metavar="[TARGET]...", nargs=-1, type=click.UNPROCESSED
+    ["targets"], metavar="[TARGET]...", nargs=-1, type=Lines(), envvar=variable_of("--target")
 )
 ONE_TARGET: Argument[str | None] = Argument(
-    ["targets"], metavar="[TARGET]", required=False, type=click.UNPROCESSED
+    ["targets"], metavar="[TARGET]", required=False, type=Lines(), envvar=variable_of("--target")
 )
-REQUIRED_TARGET: Argument[str] = Argument(["targets"], metavar="TARGET", type=click.UNPROCESSED)
+REQUIRED_TARGET: Argument[str] = Argument(
+    ["targets"], metavar="TARGET", type=Lines(), envvar=variable_of("--target")
+)
 
 # Which target, where none is named
 
@@ -55,9 +67,6 @@ CONNECT_TIMEOUT = optional(
     type=Duration(),
     help="Time limit for name look-up, connecting and TLS together.",
 )
-METHOD = with_default(
-    "--method", type=click.STRING, metavar="M", default="GET", help="HTTP method."
-)
 HEADERS = repeatable(
     "-H",
     "--header",
@@ -96,6 +105,15 @@ EXPECT_HEADER = repeatable(
     metavar="'N: v'",
     type=Field(),
     help="Require a response header with this exact value. Repeatable.",
+)
+METHOD = with_default(
+    "--method",
+    type=click.STRING,
+    metavar="M",
+    default="GET",
+    help="HTTP method.",
+    conflicts_with=(EXPECT_JSON, EXPECT_BODY),
+    conflicts_as="HEAD",
 )
 FOLLOW_REDIRECTS = flag(
     "--follow-redirects",
@@ -145,7 +163,7 @@ WATCH_INTERVAL = with_default(
 FAILURE_THRESHOLD = with_default(
     "--failure-threshold",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=Count(),
     default="2",
     help="Consecutive failures before a target counts as unhealthy.",
 )
@@ -201,3 +219,12 @@ CHECK_OPTIONS = (
     *_TLS,
 )
 """The options of the library's `check()`: those of `OptionValues`."""
+
+VARIABLES = frozenset(
+    str(one.envvar)
+    for one in (
+        *(TARGETS, ANY, INITIAL_DELAY, WATCH_INTERVAL, FAILURE_THRESHOLD, DEADLINE),
+        *REQUEST_OPTIONS,
+    )
+)
+"""The variables that some command takes defaults from."""

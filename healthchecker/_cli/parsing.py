@@ -1,4 +1,9 @@
-"""Commands, options and arguments: click's, with typed values and defaults from the environment."""
+"""Commands, options and arguments: click's, with typed values and defaults from the environment.
+
+What nobody names costs nothing: click asks each option for its value, its default, its type and
+its source, and makes a parser for each command line. Here the parser and the defaults are made
+once, by click, and only what is named on the command line or in the environment is processed.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,10 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import click
 from click.core import ParameterSource
+
+from healthchecker._cli.environment import can_use, refuse_unusable, variable_of, variables
+from healthchecker._cli.types import Flag
+from healthchecker._target import shown_target
 
 V = TypeVar("V")
 
@@ -17,53 +26,105 @@ EPILOG = (
 )
 
 
-class Argument(click.Argument, Generic[V]):
-    """What a command line names without an option."""
+class Context(click.Context):
+    """A context that takes what it was told nothing of for a default."""
+
+    def __init__(self, command: click.Command, **settings: Any) -> None:
+        super().__init__(command, help_option_names=["-h", "--help"], **settings)
+
+    def get_parameter_source(self, name: str) -> ParameterSource:
+        return super().get_parameter_source(name) or ParameterSource.DEFAULT
+
+
+class _Parameter(click.Parameter, Generic[V]):
+    """What options and arguments have in common."""
 
     def of(self, context: click.Context) -> V:
         """Return its value in a command line that has been parsed."""
         return cast("V", context.params[self.name])
 
+    def source(self, context: click.Context) -> ParameterSource:
+        """Return where that value comes from."""
+        return context.get_parameter_source(self.name) or ParameterSource.DEFAULT
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Return what its variable holds, if what was given before leaves a use for that.
+
+        By then, click has processed everything that the command line names.
+        """
+        value = super().resolve_envvar_value(ctx)
+        if value is None or not isinstance(ctx.command, Command):
+            return value
+        if ctx.resilient_parsing or not ctx.command.leaves_use_for(self, value, ctx):
+            return None
+        return value
+
+
+class Argument(_Parameter[V], click.Argument):
+    """The targets, which a command line names without an option."""
+
+    conflicts_with: Sequence[Parameter] = ()
+
     def spelled(self, _context: click.Context) -> str:
-        """Return how a message calls it."""
+        """Return what a message calls it."""
         return "a TARGET"
 
+    def is_given(self, context: click.Context) -> bool:
+        """Tell whether there is one."""
+        value = context.params.get(self.name)
+        return isinstance(value, (str, tuple)) and bool(value)
 
-class Option(click.Option, Generic[V]):
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        value = super().resolve_envvar_value(ctx)
+        return value if value and not value.isspace() else None
+
+    def value_from_envvar(self, ctx: click.Context) -> str | Sequence[str] | None:
+        """Return the targets that the environment names, one per line."""
+        value = self.resolve_envvar_value(ctx)
+        if value is None:
+            return None
+        lines = self.type.split_envvar_value(value)
+        if self.nargs != 1:
+            return lines
+        if len(lines) > 1:
+            raise click.UsageError(f"{self.envvar}: {ctx.command.name} takes one TARGET", ctx)
+        return lines[0]
+
+
+class Option(_Parameter[V], click.Option):
     """An option that can also be given as HEALTHCHECKER_<OPTION>."""
 
     def __init__(
-        self, *names: str, conflicts_with: Sequence[Parameter] = (), **settings: Any
+        self,
+        *names: str,
+        conflicts_with: Sequence[Parameter] = (),
+        conflicts_as: str = "",
+        **settings: Any,
     ) -> None:
         self.long = next(name for name in names if name.startswith("--"))
-        variable = "HEALTHCHECKER_" + self.long.removeprefix("--").replace("-", "_").upper()
-        super().__init__(names, envvar=variable, **settings)
+        super().__init__(names, envvar=variable_of(self.long), **settings)
         self.conflicts_with = tuple(conflicts_with)
         """What it cannot be combined with; said once for both."""
+        self.conflicts_as = conflicts_as
+        """The one value with which it does, in capitals; empty for every value."""
 
-    def of(self, context: click.Context) -> V:
-        """Return its value in a command line that has been parsed."""
-        return cast("V", context.params[self.name])
+    def default_value(self, context: click.Context) -> V:
+        """Return the value that it has where nobody gives one."""
+        return cast("V", self.type_cast_value(context, self.get_default(context)))
 
     def spelled(self, context: click.Context) -> str:
-        """Return how a message calls it: as it was given."""
+        """Return what a message calls it: as it was given."""
         source = context.get_parameter_source(self.name)
-        return str(self.envvar) if source is ParameterSource.ENVIRONMENT else self.long
+        name = str(self.envvar) if source is ParameterSource.ENVIRONMENT else self.long
+        return f"{name} {self.conflicts_as}".rstrip()
 
-    def value_from_envvar(self, ctx: click.Context) -> Any:
-        """Return what the environment gives, where the command line leaves room for it.
-
-        By then, click has looked at everything that the command line names.
-        """
-        value = super().value_from_envvar(ctx)
-        if value is not None and isinstance(ctx.command, Command):
-            for other in ctx.command.conflicts_of(self):
-                if _is_given(ctx, other) and (
-                    isinstance(other, Argument)
-                    or ctx.get_parameter_source(other.name) is ParameterSource.COMMANDLINE
-                ):
-                    return None
-        return value
+    def is_given(self, context: click.Context) -> bool:
+        """Tell whether it was asked for what can conflict with others."""
+        value = context.params.get(self.name)
+        if self.conflicts_as:
+            return str(value).upper() == self.conflicts_as
+        source = context.get_parameter_source(self.name)
+        return source is not ParameterSource.DEFAULT and value not in (None, False, ())
 
 
 Parameter: TypeAlias = Option[Any] | Argument[Any]
@@ -71,7 +132,7 @@ Parameter: TypeAlias = Option[Any] | Argument[Any]
 
 def flag(*names: str, help: str, conflicts_with: Sequence[Parameter] = ()) -> Option[bool]:  # noqa: A002
     """Declare an option without a value."""
-    return Option(*names, is_flag=True, help=help, conflicts_with=conflicts_with)
+    return Option(*names, is_flag=True, type=Flag(), help=help, conflicts_with=conflicts_with)
 
 
 def optional(
@@ -105,48 +166,105 @@ def repeatable(
 class Command(click.Command):
     """A command whose function reads what it was given from its own options and arguments."""
 
+    context_class = Context
+
     def __init__(
         self,
         name: str,
         run: Callable[[click.Context], int],
-        params: Sequence[Parameter],
+        target: Argument[Any],
+        options: Sequence[Option[Any]],
         *,
         help: str,  # noqa: A002 - click's name for it
     ) -> None:
-        super().__init__(name, params=list(params), help=help, epilog=EPILOG)
+        super().__init__(
+            name,
+            params=[target, *options],
+            help=help,
+            epilog=EPILOG,
+        )
         self._run = run
+        self._target = target
         self._conflicts = [
             (option, other)
-            for option in params
-            if isinstance(option, Option)
+            for option in options
             for other in option.conflicts_with
-            if other in params
+            if other is target or other in options
         ]
-
-    def conflicts_of(self, parameter: Parameter) -> list[Parameter]:
-        """Return the command's parameters that cannot be combined with this one."""
-        return [
-            second if first is parameter else first
-            for first, second in self._conflicts
-            if parameter in (first, second)
-        ]
+        blank = Context(self, resilient_parsing=True)
+        super().parse_args(blank, [])
+        self._defaults = blank.params
+        self._parser = self.make_parser(Context(self))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse, and refuse what cannot be combined."""
-        rest = super().parse_args(ctx, args)
-        for first, second in self._conflicts:
-            if _is_given(ctx, first) and _is_given(ctx, second):
-                one, other = first.spelled(ctx), second.spelled(ctx)
-                raise click.UsageError(f"{one} cannot be combined with {other}", ctx)
+        """Parse, as click does; refuse what cannot be combined, or what no target can use."""
+        if ctx.resilient_parsing:
+            return super().parse_args(ctx, args)
+        named, rest, order = self._parser.parse_args(list(args))
+        ctx.params.update(self._defaults)
+        given = [
+            one
+            for one in dict.fromkeys(order)
+            if one is not self._target or isinstance(named[one.name], (str, tuple))
+        ]
+        given.sort(key=_is_eager, reverse=True)
+        for one in given:
+            one.handle_parse_result(ctx, named, rest)
+        names = variables()
+        for one in self.params if names else ():
+            if one not in given and one.envvar in names and one.resolve_envvar_value(ctx):
+                one.handle_parse_result(ctx, named, rest)
+                given.append(one)
+        if self._target.required and self._target not in given:
+            raise click.MissingParameter(ctx=ctx, param=self._target)
+        if rest:
+            shown = " ".join(map(shown_target, rest))
+            ctx.fail(f"Got unexpected extra argument{'s' * (len(rest) > 1)} ({shown})")
+        self._refuse(given, ctx)
+        ctx.args = rest
         return rest
+
+    def _refuse(self, given: Sequence[click.Parameter], ctx: click.Context) -> None:
+        """Refuse what cannot be combined, and what the targets have no use for."""
+        for first, second in self._conflicts:
+            if first in given and second in given and first.is_given(ctx) and second.is_given(ctx):
+                raise click.UsageError(
+                    f"{first.spelled(ctx)} cannot be combined with {second.spelled(ctx)}", ctx
+                )
+        for one in given:
+            if _is_named(one, ctx):
+                refuse_unusable(one.name, self._targets(ctx), follow_redirects=_follows(ctx))
+
+    def leaves_use_for(self, parameter: click.Parameter, value: str, ctx: click.Context) -> bool:
+        """Tell whether a default has a use beside what has been processed before it."""
+        for first, second in self._conflicts:
+            if parameter is first and first.conflicts_as in ("", value.upper()):
+                other: Parameter = second
+            elif parameter is second:
+                other = first
+            else:
+                continue
+            if other.is_given(ctx) and (other is self._target or _is_named(other, ctx)):
+                return False
+        return can_use(parameter.name, self._targets(ctx), follow_redirects=_follows(ctx))
+
+    def _targets(self, ctx: click.Context) -> Sequence[str]:
+        value = ctx.params.get(self._target.name) or ()
+        return (value,) if isinstance(value, str) else value
 
     def invoke(self, ctx: click.Context) -> int:
         """Run the command and return its exit code."""
         return self._run(ctx)
 
 
-def _is_given(context: click.Context, parameter: Parameter) -> bool:
-    name = parameter.name
-    return context.get_parameter_source(name) not in (None, ParameterSource.DEFAULT) and (
-        context.params.get(name) not in (None, False, ())
-    )
+def _is_eager(parameter: click.Parameter) -> bool:
+    return parameter.is_eager
+
+
+def _is_named(parameter: click.Parameter, context: click.Context) -> bool:
+    """Tell whether the command line names it."""
+    return context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+
+
+def _follows(context: click.Context) -> bool:
+    return bool(context.params.get("follow_redirects"))

@@ -19,7 +19,9 @@ UNHEALTHY = 1  # and everything else; 2 is reserved by Docker
 
 _LAST_RESORT_AFTER = 0.05
 _AGAIN_AFTER = 0.02  # an alarm, too, may come just before the call that it is to interrupt
+_PATIENCE = 10  # alarms that come while nobody reads what is written
 _THREAD_STACK_BYTES = 512 * 1024  # fifty of the usual 8 MiB do not fit into a small container
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
 
 
 class Lifetime:
@@ -33,8 +35,13 @@ class Lifetime:
     On another thread than the main one signals are left alone: somebody else's program runs.
     """
 
-    def __init__(self, exit_code: Callable[[], int] = lambda: UNHEALTHY) -> None:
-        self._exit_code = exit_code
+    def __init__(self, at_signal: Callable[[], int] = lambda: UNHEALTHY) -> None:
+        """Call `at_signal` when a signal ends the process: it may write, and returns the code."""
+        self._at_signal = at_signal
+        self._last_words: Callable[[], object] | None = None
+        self._is_writing = False
+        self._is_ending = False
+        self._patience = _PATIENCE
         self._has_signals = threading.current_thread() is threading.main_thread()
         self._wakeup_fd_before = -1
         self.cancel = Cancel()
@@ -47,6 +54,9 @@ class Lifetime:
             )
             signal.signal(signal.SIGTERM, self._end)
             signal.signal(signal.SIGINT, self._end)
+            signal.signal(signal.SIGALRM, self._at_alarm)
+            # Whoever started us may have blocked them, and a program inherits that.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -59,37 +69,70 @@ class Lifetime:
         """End the process with exit code 1 soon after `seconds` have gone by, as a last resort.
 
         Probers end by themselves. This is for what is outside their reach, such as a certificate
-        on a file system that hangs or a standard output that nobody reads.
+        on a file system that hangs or a standard output that nobody reads. `last_words` are
+        written before, however long the machine takes to run us.
         """
-
-        def end(_signal: int, _frame: object) -> NoReturn:
-            signal.signal(signal.SIGALRM, end_silently)
-            signal.setitimer(signal.ITIMER_REAL, _AGAIN_AFTER, _AGAIN_AFTER)
-            last_words()
-            os._exit(UNHEALTHY)
-
-        def end_silently(_signal: int, _frame: object) -> NoReturn:
-            os._exit(UNHEALTHY)
-
         if self._has_signals:
-            signal.signal(signal.SIGALRM, end)
+            self._last_words = last_words
             signal.setitimer(signal.ITIMER_REAL, seconds + _LAST_RESORT_AFTER, _AGAIN_AFTER)
 
+    def is_decided(self) -> None:
+        """From here on the verdict stands; only a reader that does not read can still end it."""
+        self._last_words = None
+
+    def write(self, fd: int, text: str) -> bool:
+        """Write to a standard stream; tell whether somebody takes it."""
+        self._is_writing = True
+        taken = write(fd, text)
+        self._is_writing = False
+        return taken
+
+    def _at_alarm(self, _signal: int, _frame: object) -> None:
+        last_words = self._last_words
+        if last_words is not None:
+            self._last_words = None
+            try:
+                last_words()
+            finally:
+                os._exit(UNHEALTHY)
+        if self._is_writing:
+            # A starved process writes in the end. Alarms go by while it waits for a reader.
+            self._patience -= 1
+            if self._patience == 0:
+                os._exit(UNHEALTHY)
+
     def _end(self, _signal: int, _frame: object) -> NoReturn:
-        os._exit(self._exit_code())
+        if self._is_ending:
+            os._exit(UNHEALTHY)
+        self._is_ending = True
+        self._last_words = None
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_AFTER, _AGAIN_AFTER)
+        os._exit(self._at_signal())
 
 
-def write(fd: int, text: str, cancel: Cancel | None = None) -> bool:
-    """Write to a standard stream, past all buffers; tell whether somebody takes it."""
+def write(fd: int, text: str, cancel: Cancel | None = None, seconds: float | None = None) -> bool:
+    """Write to a standard stream, past all buffers; tell whether somebody takes it.
+
+    Waits until it is read, `seconds` at the longest; `cancel` ends that with `Cancelled`.
+    """
     data = text.encode("utf-8", "backslashreplace")
     try:
         while data:
             if cancel is not None:
                 cancel.wait_writable(fd)
-            data = data[os.write(fd, data) :]
+            elif not _wait_writable(fd, seconds):
+                return False
+            # No more than fits: what can be written is written without waiting.
+            data = data[os.write(fd, data[: select.PIPE_BUF]) :]
     except OSError:
         return False
     return True
+
+
+def _wait_writable(fd: int, seconds: float | None) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(None if seconds is None else seconds * 1000))
 
 
 def is_read(fd: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from healthchecker._result import CheckResult
@@ -13,6 +13,9 @@ MAX_OUTPUT_BYTES = 4095
 
 CLEAR_LINE = "\r\x1b[K"
 """Takes the terminal back to the start of a line with nothing on it."""
+
+_MAX_UNKNOWN_BYTES = 400
+_MAX_LINES_BYTES = (MAX_OUTPUT_BYTES - _MAX_UNKNOWN_BYTES) // 2  # healthy ones, and others
 
 _MAX_PART = 400
 _MAX_PARTS_SHORT = (400, 120, 40)
@@ -44,33 +47,54 @@ def _lines(lines: Sequence[str]) -> str:
     text = ""
     for index, one in enumerate(lines):
         more = f"and {len(lines) - index} more\n"
-        if len(text) + len(one) + 1 + len(more) > MAX_OUTPUT_BYTES // 2:
+        if len(text) + len(one) + 1 + len(more) > _MAX_LINES_BYTES:
             return text + more
         text += one + "\n"
     return text
 
 
-def json_line(healthy: bool, results: Sequence[CheckResult]) -> str:
+def unknown_variables_line(names: Sequence[str]) -> str:
+    """Return the line that names what the environment has and nothing looks at; empty for none."""
+    if not names:
+        return ""
+    plural = "s" if len(names) > 1 else ""
+    line = f"healthchecker: ignored unknown variable{plural} {', '.join(names)}"
+    return escape(line, _MAX_UNKNOWN_BYTES - 1) + "\n"
+
+
+def json_line(
+    healthy: bool, results: Sequence[CheckResult], unknown_variables: Sequence[str] = ()
+) -> str:
     """Return the one JSON object of `--output json`, as short as it has to be.
 
     Where all results do not fit, texts are cut first; then healthy ones, then any are left out,
     and `omitted` counts them.
     """
     checks = [to_json(result) for result in results]
+    more = _unknown(unknown_variables)
     for longest in _MAX_PARTS_SHORT:
-        text = json.dumps({"healthy": healthy, "checks": [cut(one, longest) for one in checks]})
+        shown = {"healthy": healthy, "checks": [cut(one, longest) for one in checks], **more}
+        text = json.dumps(shown)
         if len(text) < MAX_OUTPUT_BYTES:
             return text + "\n"
     kept = sorted((cut(one, _MAX_PARTS_SHORT[-1]) for one in checks), key=_is_healthy)
     return _as_many_as_fit(
         len(kept),
-        lambda count: {"healthy": healthy, "checks": kept[:count], "omitted": len(kept) - count},
+        lambda count: {
+            "healthy": healthy,
+            "checks": kept[:count],
+            "omitted": len(kept) - count,
+            **more,
+        },
     )
 
 
-def list_json_line(check: CheckResult, statuses: dict[str, str]) -> str:
+def list_json_line(
+    check: CheckResult, statuses: Mapping[str, str], unknown_variables: Sequence[str] = ()
+) -> str:
     """Return the object of `json_line` with `services`: serving status by name."""
-    shown = {"healthy": check.healthy, "checks": [cut(to_json(check), _MAX_PARTS_SHORT[0])]}
+    checks = [cut(to_json(check), _MAX_PARTS_SHORT[0])]
+    shown = {"healthy": check.healthy, "checks": checks, **_unknown(unknown_variables)}
     whole = json.dumps({**shown, "services": statuses})
     if len(whole) < MAX_OUTPUT_BYTES:
         return whole + "\n"
@@ -106,7 +130,7 @@ def status_line(results: Sequence[CheckResult], left: float, columns: int) -> st
     return CLEAR_LINE + escape(text, columns - 1)
 
 
-def list_lines(statuses: dict[str, str]) -> str:
+def list_lines(statuses: Mapping[str, str]) -> str:
     """Return a line for each service, status first; the nameless one is the whole server."""
     return _lines(
         [f"{status} {escape(name) or '(the server)'}" for name, status in statuses.items()]
@@ -142,6 +166,16 @@ def cut(check: dict[str, object], longest: int = _MAX_PART) -> dict[str, object]
         else value
         for key, value in check.items()
     }
+
+
+def _unknown(names: Sequence[str]) -> dict[str, object]:
+    """Return what JSON says of unknown variables: as many names as fit."""
+    kept: list[str] = []
+    for name in names:
+        if len(json.dumps([*kept, name])) > _MAX_UNKNOWN_BYTES:
+            break
+        kept.append(name)
+    return {"unknown_variables": kept} if names else {}
 
 
 def _as_many_as_fit(total: int, make: Callable[[int], dict[str, object]]) -> str:

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 import click
 
+from healthchecker._cli.problems import shown
 from healthchecker._options import MAX_SECONDS, parse_duration
 
 _MAX_PORT = 65535
+_MAX_COUNT = 1_000_000
+_MAX_DIGITS = 7  # of a number that is worth reading
 
 
 class Port(click.ParamType[int, object]):
@@ -20,8 +23,8 @@ class Port(click.ParamType[int, object]):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
         text = str(value)
-        if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) <= _MAX_PORT):
-            self.fail(f"{text!r} is not a port from 1 to {_MAX_PORT}", param, ctx)
+        if not (text.isascii() and text.isdigit() and 0 < int(text[:_MAX_DIGITS]) <= _MAX_PORT):
+            self.fail(f"{shown(text)} is not a port from 1 to {_MAX_PORT}", param, ctx)
         return int(text)
 
 
@@ -39,11 +42,39 @@ class Duration(click.ParamType[float, object]):
         try:
             seconds = parse_duration(str(value))
         except ValueError as error:
-            self.fail(f"{value!r} is {error}", param, ctx)
+            self.fail(f"{shown(value)} is {error}", param, ctx)
         if seconds > MAX_SECONDS or (seconds == 0 and not self._zero):
             least = "from 0" if self._zero else "more than 0"
-            self.fail(f"{value!r} is not {least} and at most 24h", param, ctx)
+            self.fail(f"{shown(value)} is not {least} and at most 24h", param, ctx)
         return seconds
+
+
+class Count(click.ParamType[int, object]):
+    """A number of times, 1 or more."""
+
+    name = "number"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        text = str(value)
+        if not (
+            text.isascii() and text.isdigit() and 0 < int(text[: _MAX_DIGITS + 1]) <= _MAX_COUNT
+        ):
+            self.fail(f"{shown(text)} is not a number from 1 to {_MAX_COUNT}", param, ctx)
+        return int(text)
+
+
+class Flag(click.types.BoolParamType):
+    """Whether an option without a value is given; in the environment it has one."""
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> bool:
+        given = value if isinstance(value, bool) else self.str_to_bool(str(value))
+        if given is None:
+            self.fail(f"{shown(value)} is neither 1 nor 0", param, ctx)
+        return given
 
 
 class Lines(click.ParamType[str, object]):
@@ -63,8 +94,9 @@ class Lines(click.ParamType[str, object]):
 class Pair(click.ParamType[tuple[str, str], object]):
     """Two texts with a separator between. The value may be a secret and is never shown."""
 
-    def __init__(self, separator: str, form: str) -> None:
+    def __init__(self, separator: str, form: str, *, may_be_empty: bool = False) -> None:
         self.name = form
+        self._may_be_empty = may_be_empty
         self._separator = separator
         self._form = form
 
@@ -72,7 +104,7 @@ class Pair(click.ParamType[tuple[str, str], object]):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, str]:
         first, separator, second = str(value).partition(self._separator)
-        if not separator or not first.strip():
+        if not separator or not (first.strip() or self._may_be_empty):
             self.fail(f"the value is not of the form '{self._form}'", param, ctx)
         return self.clean(first, second)
 
@@ -95,10 +127,13 @@ class Field(Pair):
 
 
 class Credentials(Pair):
-    """`USER:PASSWORD` of basic authentication; the password is taken as it is."""
+    """`USER:PASSWORD` of basic authentication; both are taken as they are and may be empty."""
 
     def __init__(self) -> None:
-        super().__init__(":", "USER:PASSWORD")
+        super().__init__(":", "USER:PASSWORD", may_be_empty=True)
+
+    def clean(self, first: str, second: str) -> tuple[str, str]:
+        return (first, second)
 
 
 class OutputFormat(click.ParamType[bool, object]):
@@ -113,7 +148,9 @@ class OutputFormat(click.ParamType[bool, object]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> bool:
-        return self._choice.convert(value, param, ctx) == "json"
+        if value not in self._choice.choices:
+            self.fail(f"{shown(value)} is not one of 'text', 'json'", param, ctx)
+        return value == "json"
 
 
 def _lines(text: str) -> list[str]:

@@ -77,6 +77,13 @@ def require_form(form: Form) -> None:
     )
 
 
+def without_variables() -> dict[str, str]:
+    """Return the environment without our own variables."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith("HEALTHCHECKER_")
+    }
+
+
 def run(
     form: Form,
     args: Sequence[str | bytes],
@@ -92,15 +99,12 @@ def run(
     an absolute command that starts the program, such as one that puts it into a namespace.
     """
     require_form(form)
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("HEALTHCHECKER_")
-    }
     launcher_argv = (sys.executable, "-IS", str(_LAUNCHER))
     report, report_write = os.pipe()
     try:
         with subprocess.Popen(
             [*launcher_argv, str(report_write), str(timeout), *prefix, *form.argv, *args],
-            env={**environment, **(env or {})},
+            env={**without_variables(), **(env or {})},
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -16,18 +16,19 @@ def _run(context: click.Context) -> int:
     asked = read_invocation(context, TARGETS.of(context))
     any_is_enough = ANY.of(context)
     with Lifetime() as lifetime:
-        lifetime.end_after(asked.timeout, asked.print_overrun)
+        lifetime.end_after(asked.timeout, lambda: asked.print_overrun(lifetime.write))
         probers = make_probers(asked.targets, asked.options)
         if len(probers) > 1:
             use_small_thread_stacks()
         results = probe_all(
             probers, asked.timeout, any_is_enough=any_is_enough, cancel=lifetime.cancel
         )
+        lifetime.is_decided()
         healthy = (any if any_is_enough else all)(result.healthy for result in results)
-        asked.output.print_results(healthy, results)
+        asked.output.print_results(lifetime.write, healthy, results)
     return HEALTHY if healthy else UNHEALTHY
 
 
 CHECK = Command(
-    "check", _run, (TARGETS, ANY, *REQUEST_OPTIONS), help="Check once. This is the default command."
+    "check", _run, TARGETS, (ANY, *REQUEST_OPTIONS), help="Check once. This is the default command."
 )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import click
 
 from healthchecker._check import probe_all
 from healthchecker._cli import render
-from healthchecker._cli.invocation import read_invocation
+from healthchecker._cli.invocation import Invocation, Write, read_invocation
 from healthchecker._cli.options import DEADLINE, REQUEST_OPTIONS, TARGETS, WAIT_INTERVAL
 from healthchecker._cli.parsing import Command
 from healthchecker._cli.process import (
@@ -18,50 +20,102 @@ from healthchecker._cli.process import (
     UNHEALTHY,
     Lifetime,
     use_small_thread_stacks,
-    write,
 )
+from healthchecker._probers.prober import Prober
 from healthchecker._probers.table import make_probers
 from healthchecker._result import CheckResult, Reason
 
 _USUAL_COLUMNS = 80
 
 
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """What `wait` was asked."""
+
+    common: Invocation
+    deadline: float
+    """Seconds for all checks together."""
+    interval: float
+    """Seconds from the start of one check of all targets to the next."""
+
+
 def _run(context: click.Context) -> int:
-    asked = read_invocation(context, TARGETS.of(context))
-    deadline, interval = DEADLINE.of(context), WAIT_INTERVAL.of(context)
-    start = time.monotonic()
-    end = start + deadline
-    results = [
-        CheckResult(target.label, False, Reason.TIMEOUT, "not checked in time", None, deadline)
-        for target in asked.targets
-    ]
-    checked = False
-    with Lifetime() as lifetime:
-        lifetime.end_after(deadline, lambda: asked.output.print_results(False, results))
-        probers = make_probers(asked.targets, asked.options)
+    asked = _Wait(
+        read_invocation(context, TARGETS.of(context)),
+        DEADLINE.of(context),
+        WAIT_INTERVAL.of(context),
+    )
+    screen = _Screen(asked.common)
+    with Lifetime(lambda: screen.end(lifetime.write)) as lifetime:
+        lifetime.end_after(asked.deadline, lambda: screen.end(lifetime.write))
+        probers = make_probers(asked.common.targets, asked.common.options)
         if len(probers) > 1:
             use_small_thread_stacks()
-        shows_status = os.isatty(STDERR) and not asked.output.quiet
-        while start < end:
-            left = end - start
-            seen = probe_all(probers, min(asked.timeout, left), cancel=lifetime.cancel)
-            for index, result in enumerate(seen):
-                # A check that the deadline cut short says less than the one before.
-                if not checked or left >= asked.timeout or result.reason is not Reason.TIMEOUT:
-                    results[index] = result
-            checked = True
-            if all(result.healthy for result in seen):
-                break
-            now = time.monotonic()
-            if shows_status:
-                write(STDERR, render.status_line(seen, end - now, _columns()))
-            start = max(start + interval, now)
-            lifetime.cancel.wait(max(min(start, end) - now, 0.0))
-        if shows_status:
+        _wait(asked, probers, screen, lifetime)
+        lifetime.is_decided()
+        return screen.end(lifetime.write)
+
+
+def _wait(asked: _Wait, probers: Sequence[Prober], screen: _Screen, lifetime: Lifetime) -> None:
+    """Check until all are healthy at the same time or the deadline has come."""
+    timeout = asked.common.timeout
+    start = time.monotonic()
+    end = start + asked.deadline
+    while start < end:
+        left = end - start
+        results = probe_all(probers, min(timeout, left), cancel=lifetime.cancel)
+        now = time.monotonic()
+        screen.update(lifetime.write, results, end - now, is_cut_short=left < timeout)
+        if screen.is_healthy:
+            return
+        start = max(start + asked.interval, now)
+        lifetime.cancel.wait(max(min(start, end) - now, 0.0))
+
+
+class _Screen:
+    """What was last seen of each target, and what of that is printed on the way."""
+
+    def __init__(self, asked: Invocation) -> None:
+        self._output = asked.output
+        self._targets = asked.targets
+        self._results: list[CheckResult] = []
+        self.is_healthy = False
+        """Whether all targets were, when they were last checked."""
+        self._start = time.monotonic()
+        self._has_terminal = os.isatty(STDERR) and not self._output.quiet
+
+    def update(
+        self, write: Write, results: Sequence[CheckResult], left: float, *, is_cut_short: bool
+    ) -> None:
+        """Take in what all targets came to; `left` are the seconds to the deadline."""
+        before: Sequence[CheckResult | None] = self._results or [None] * len(results)
+        self.is_healthy = all(result.healthy for result in results)
+        # A check that the deadline cut short says less than the failure before.
+        self._results = [
+            old
+            if is_cut_short and new.reason is Reason.TIMEOUT and old is not None and not old.healthy
+            else new
+            for old, new in zip(before, results, strict=True)
+        ]
+        if self._has_terminal:
+            if not self.is_healthy:
+                write(STDERR, render.status_line(self._results, left, _columns()))
+        elif self._output.verbose and not self._output.json:
+            for old, new in zip(before, self._results, strict=True):
+                if old is None or (old.healthy, old.reason) != (new.healthy, new.reason):
+                    write(STDERR, render.watch_line(new, None, changed=True))
+
+    def end(self, write: Write) -> int:
+        """Print the last result of each target; return the exit code."""
+        if self._has_terminal:
             write(STDERR, render.CLEAR_LINE)
-        healthy = all(result.healthy for result in results)
-        asked.output.print_results(healthy, results)
-    return HEALTHY if healthy else UNHEALTHY
+        elapsed = time.monotonic() - self._start
+        results = self._results or [
+            CheckResult(target.label, False, Reason.TIMEOUT, "no check has ended", None, elapsed)
+            for target in self._targets
+        ]
+        self._output.print_results(write, self.is_healthy, results)
+        return HEALTHY if self.is_healthy else UNHEALTHY
 
 
 def _columns() -> int:
@@ -74,7 +128,8 @@ def _columns() -> int:
 WAIT = Command(
     "wait",
     _run,
-    (TARGETS, DEADLINE, WAIT_INTERVAL, *REQUEST_OPTIONS),
+    TARGETS,
+    (DEADLINE, WAIT_INTERVAL, *REQUEST_OPTIONS),
     help="""Wait until all targets are healthy at the same time.
 
     The exit code is 0 as soon as they are, and 1 at the deadline, with the last result of each

@@ -1,0 +1,81 @@
+"""The environment as a source of defaults: which of its variables count."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+
+from healthchecker._options import SPECIAL_OPTIONS, not_applicable, usable_options
+from healthchecker._probers.table import SCHEMES
+from healthchecker._target import Scheme
+
+_PREFIX = "HEALTHCHECKER_"
+_PREFIX_BYTES = _PREFIX.encode()
+
+# What Kubernetes sets in every container of a namespace for a Service whose name begins with
+# `healthchecker`, in the form that Docker's links had.
+_SERVICE_LINK = re.compile(
+    r"HEALTHCHECKER_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_[A-Z]+(_(PROTO|PORT|ADDR))?)"
+)
+_SERVICE_LINK_PORT = re.compile(r"(tcp|udp|sctp)://")
+
+_WITHOUT_TARGET = ("http:",)  # what --host, --port and --path stand for
+
+
+def variable_of(option: str) -> str:
+    """Return the variable that gives the default of an option such as `--unix-socket`."""
+    return _PREFIX + option.removeprefix("--").replace("-", "_").upper()
+
+
+def variables() -> list[str]:
+    """Return the names of the variables that are meant for us; empty ones are as if not set."""
+    # In bytes: nothing needs decoding to see that there is none.
+    names = [name for name in os.environb if name.startswith(_PREFIX_BYTES)]
+    return [
+        name for name in map(os.fsdecode, names) if os.environ[name] and not is_service_link(name)
+    ]
+
+
+def unknown_variables(known: frozenset[str]) -> list[str]:
+    """Return the names of the variables that nothing looks at: mistyped, perhaps."""
+    return sorted(name for name in variables() if name not in known)
+
+
+def is_service_link(name: str) -> bool:
+    """Tell whether Kubernetes has set a variable, for a Service that happens to be called so."""
+    return _SERVICE_LINK.fullmatch(name) is not None or (
+        name.endswith("_PORT") and _SERVICE_LINK_PORT.match(os.environ.get(name, "")) is not None
+    )
+
+
+def can_use(option: str, targets: Sequence[str], *, follow_redirects: bool = False) -> bool:
+    """Tell whether one of the targets has a use for the option of the check of this name."""
+    if option not in SPECIAL_OPTIONS and option != "unix_socket":
+        return True
+    schemes = list(_schemes(targets))
+    if option == "unix_socket":
+        return not schemes or any(scheme.over_unix_socket for scheme in schemes)
+    return not schemes or any(
+        option in usable_options(scheme, follow_redirects=follow_redirects) for scheme in schemes
+    )
+
+
+def refuse_unusable(option: str, targets: Sequence[str], *, follow_redirects: bool) -> None:
+    """Raise `BadArgumentError` where `can_use` says no to an option of the command line."""
+    if option in SPECIAL_OPTIONS and not can_use(
+        option, targets, follow_redirects=follow_redirects
+    ):
+        raise not_applicable(option, _scheme_name((*targets, *_WITHOUT_TARGET)[0]))
+
+
+def _schemes(targets: Sequence[str]) -> Iterable[Scheme]:
+    """Return the schemes of the targets, but of those that are none."""
+    for target in targets or _WITHOUT_TARGET:
+        scheme = SCHEMES.get(_scheme_name(target))
+        if scheme is not None:
+            yield scheme
+
+
+def _scheme_name(target: str) -> str:
+    return target.partition(":")[0].lower()

@@ -1,0 +1,59 @@
+"""Mistakes in words. What a user typed is repeated only where it cannot be a secret.
+
+The values of options that may hold one (`types.Pair`) and the user and password of a URL are never
+shown; a word whose meaning is unknown is shown where it reads like the name of an option.
+"""
+
+from __future__ import annotations
+
+import re
+
+import click
+from click.core import ParameterSource
+
+from healthchecker._result import BadArgumentError
+
+_OPTION_NAME = re.compile(r"(--?[A-Za-z][A-Za-z-]*)(.?)", re.DOTALL)
+
+
+def shown(value: object) -> str:
+    """Return a value as messages quote it: without what may be a user and password before it."""
+    return repr(value.rpartition("@")[2] if isinstance(value, str) else value)
+
+
+def usage_problem(
+    error: click.UsageError | BadArgumentError, context: click.Context | None = None
+) -> str:
+    """Return the one line that names the option, the value and what is wrong."""
+    if isinstance(error, BadArgumentError):
+        return f"{_spelled(error.argument, context)}: {shown(error.value)}: {error.problem}"
+    if isinstance(error, click.NoSuchOption):
+        return _no_such_option(error)
+    message = " ".join(error.format_message().split())
+    if isinstance(error, click.BadParameter) and error.ctx and error.param:
+        source = error.ctx.get_parameter_source(error.param.name)
+        if source is ParameterSource.ENVIRONMENT:
+            return f"{error.param.envvar}: {message}"
+    return message
+
+
+def _spelled(argument: str, context: click.Context | None) -> str:
+    """Return how the user calls what the core calls `argument`."""
+    for parameter in context.command.params if context else ():
+        if parameter.name in (argument, argument + "s", argument.lower() + "s") and context:
+            if context.get_parameter_source(parameter.name) is ParameterSource.ENVIRONMENT:
+                return str(parameter.envvar)
+            break
+    name = argument.removesuffix("s") if argument == "headers" else argument
+    return name if name.isupper() else "--" + name.replace("_", "-")
+
+
+def _no_such_option(error: click.NoSuchOption) -> str:
+    match = _OPTION_NAME.match(error.option_name)
+    if match is None or (match[2] and not match[2].isspace() and match[2] not in ":="):
+        return "No such option; it is not shown because it may hold a secret"
+    if match[2].isspace():
+        return f"{match[1]!r} and its value must be two arguments, or joined by '='"
+    if match[2]:
+        return f"No such option {match[1]!r}"
+    return error.format_message()
