@@ -65,6 +65,7 @@ MYSQL = Opening(
     (b"\x34\0\0\0" + _MYSQL_GREETING, b"\x07\0\0\x02" + b"\0\0\0\x02\0\0\0"),
     client_first=False,
 )
+REDIS = Opening((b"+PONG\r\n",))
 NOTHING = Opening((b"",), client_first=False)
 """Of a target that is healthy as soon as it is connected to."""
 
@@ -76,6 +77,8 @@ OPENINGS = {
     "grpcs": GRPC,
     "postgresql": POSTGRESQL,
     "mysql": MYSQL,
+    "redis": REDIS,
+    "rediss": REDIS,
 }
 """By URL scheme, for all that connect to a host; one of two names for the same is enough."""
 
