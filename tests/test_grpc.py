@@ -265,6 +265,25 @@ def test_a_header_takes_the_place_of_our_own(server: str, servicer: RecordingSer
     assert [value for name, value in servicer.metadata if name == "authorization"] == ["Bearer abc"]
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"user-agent": "healthchecker", "authorization": "Basic bWU6c2VjcmV0"}),
+        ({"User-Agent": ""}, {"authorization": "Basic bWU6c2VjcmV0"}),
+        ({"Authorization": "", "x-empty": ""}, {"user-agent": "healthchecker", "x-empty": ""}),
+    ],
+)
+def test_a_header_without_a_value_leaves_our_own_out(
+    given: dict[str, str], expected: dict[str, str]
+) -> None:
+    options = make_options(headers=given, basic_auth=("me", "secret"))
+    fields = dict(make_headers(parse_target("grpc://h:1"), options))
+    always = ("te", "content-type", "grpc-accept-encoding")
+    assert {name: fields[name] for name in fields if name[0] != ":" and name not in always} == (
+        expected
+    )
+
+
 def test_the_server_is_told_how_long_we_wait(server: str, servicer: RecordingServicer) -> None:
     assert check(server, timeout=LONG).healthy
     assert servicer.time_remaining is not None

@@ -50,6 +50,7 @@ from healthchecker._probers.grpc.codec import (
     encode_message,
 )
 from healthchecker._probers.grpc.list import list_services
+from healthchecker._probers.grpc.metadata import make_headers
 from healthchecker._probers.table import parse_target
 from healthchecker._result import BadArgumentError
 from tests.servers import dns as dns_server
@@ -447,6 +448,21 @@ def _feed_call(data: bytes) -> None:
             raise CaseError(f"a library's inner words: {call.failure.message}")
 
 
+def _send_metadata(data: bytes) -> None:
+    """Take what may stand after -H; an intact server reads what is sent."""
+    text = data[:8192].decode("utf-8", "surrogateescape")  # servers have a limit, too
+    name, _, value = text.partition(":")
+    options = make_options(headers=[(name, value)])
+    headers = make_headers(parse_target("grpc://localhost:1"), options)
+    call = Call(CHECK, [(":path", "/"), *headers], b"")
+    server = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
+    server.initiate_connection()
+    events = server.receive_data(call.bytes_to_send())
+    seen = [event.headers for event in events if isinstance(event, RequestReceived)]
+    if [(str(key), str(text)) for key, text in seen[0]] != [(":path", "/"), *headers]:
+        raise CaseError(f"{headers} arrived as {seen}")
+
+
 def _read_resolv_conf(data: bytes) -> None:
     parse_resolv_conf(data.decode("latin-1")).candidates("a.example")
 
@@ -478,6 +494,13 @@ _PARSERS: tuple[
     ...,
 ] = (
     ("call", _feed_call, (), GRPC, GRPC_WORDS),
+    (
+        "gRPC metadata",
+        _send_metadata,
+        BadArgumentError,
+        [b"X-Token: a, b", b"Trace-Bin: AP+A", b"Host: [::1]:81", b"user-agent:", b"te: x"],
+        [b":", b"-bin", b"%00", b"\xff", b"\xc3\x9f", b"=", b"\r\n", b"grpc-"],
+    ),
     ("frames", _read_frames, CodecError, GRPC, GRPC_WORDS),
     ("messages", _read_messages, CodecError, [encode_message(SERVING) * 3], GRPC_WORDS),
     ("check response", decode_check_response, CodecError, [SERVING, LISTED], [b"\x80", b"\xff"]),

@@ -29,7 +29,8 @@ _RESERVED = (
 def make_headers(target: Target, options: CheckOptions) -> list[tuple[str, str]]:
     """Return what every call to a target has; a header that gRPC cannot send is refused.
 
-    The method's path and the time limit are a single call's.
+    One without a value leaves out our own. The method's path and the time limit are a single
+    call's.
     """
     authority = _authority(target.endpoint)
     defaults = {
@@ -59,8 +60,9 @@ def make_headers(target: Target, options: CheckOptions) -> list[tuple[str, str]]
             )
         if name.endswith("-bin"):
             value = _base64(given_name, value)
-        defaults.pop(name, None)
-        metadata.append((name, value))
+        is_default = defaults.pop(name, None) is not None
+        if value or not is_default:
+            metadata.append((name, value))
     return [
         (":method", "POST"),
         (":scheme", "https" if target.tls else "http"),
