@@ -54,9 +54,9 @@ async def aprobe(prober: Prober, seconds: float) -> CheckResult:
     stop = Stop()
     try:
         running = asyncio.get_running_loop().run_in_executor(pool(), probe, prober, seconds, stop)
-    except RuntimeError as error:  # no thread is to be had, as in a container's limit of processes
+    except RuntimeError:  # no thread is to be had, as in a container's limit of processes
         stop.set()  # the pool may still come to it
-        failure = ProbeFailure(Reason.CONNECTION_FAILED, str(error))
+        failure = ProbeFailure(Reason.CONNECTION_FAILED, "no thread can be started")
         return failed(prober.label, failure, Progress(start), start)
     try:
         return await asyncio.shield(running)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Unpack
 
 import httpx
 
 from healthchecker._net.deadline import Cancel, Cancelled
+from healthchecker._net.stream import os_words
 from healthchecker._options import CheckOptions, OptionValues, check_seconds, make_options
-from healthchecker._probers.prober import Prober
+from healthchecker._probers.prober import Prober, Progress, failed
 from healthchecker._probers.table import make_probers, parse_target
-from healthchecker._result import BadArgumentError, CheckResult
+from healthchecker._result import BadArgumentError, CheckResult, ProbeFailure, Reason
 from healthchecker._target import Target
 
 TargetText = str | httpx.URL
@@ -71,60 +72,104 @@ def probe_all(
     """Probe all at the same time; return the results in the order of `probers`.
 
     With `any_is_enough`, the first healthy one ends the others, which are then not in the list.
-    Where no thread can be started (a container's limit of processes), the rest is probed on the
-    calling thread, one after the other, inside the same `timeout` seconds. Raises `Cancelled` when
-    `cancel` is set meanwhile, after all threads have ended.
+    Those for which no thread can be started (a container's limit of processes) are probed on the
+    calling thread, one after the other: each has its share of what is left of the `timeout`
+    seconds, so that one that hangs leaves time for the others. Raises `Cancelled` when `cancel` is
+    set meanwhile, after all threads have ended.
     """
     if not probers:
         return []
     if len(probers) == 1:
         return [probers[0].probe(timeout, cancel)]
     start = time.monotonic()
-    results: dict[int, CheckResult] = {}
-    errors: list[BaseException] = []
+    try:
+        end_all = Cancel(cancel)
+    except OSError as error:
+        failure = ProbeFailure(Reason.CONNECTION_FAILED, os_words(error))
+        return [failed(prober.label, failure, Progress(start), start) for prober in probers]
+    with end_all:
+        probes = _Probes(probers, timeout, start, end_all, any_is_enough=any_is_enough)
+        with _threads(probes.run, range(1, len(probers)), end_all) as without_thread:
+            probes.run_in_turn([0, *without_thread])
+    return probes.outcome()
 
-    def run(index: int) -> None:
+
+class _Probes:
+    """Those that are made at the same time, and what has become of them so far."""
+
+    def __init__(
+        self,
+        probers: Sequence[Prober],
+        timeout: float,
+        start: float,
+        end_all: Cancel,
+        *,
+        any_is_enough: bool,
+    ) -> None:
+        self._probers = probers
+        self._timeout = timeout
+        self._start = start
+        self._end_all = end_all
+        self._any_is_enough = any_is_enough
+        self._results: dict[int, CheckResult] = {}
+        self._errors: list[BaseException] = []
+
+    def run(self, index: int) -> None:
+        """Make one, within the whole of the time."""
+        self._run(index, self._timeout, self._start)
+
+    def run_in_turn(self, indices: Sequence[int]) -> None:
+        """Make some on this thread; one that leaves time leaves it to those after it."""
+        for place, index in enumerate(indices):
+            now = time.monotonic()
+            share = (self._start + self._timeout - now) / (len(indices) - place)
+            if index == indices[-1] or share <= 0:
+                self.run(index)
+            else:
+                self._run(index, share, now)
+
+    def outcome(self) -> list[CheckResult]:
+        """Return the results; raise what kept one from coming."""
+        if self._errors:
+            raise self._errors[0]
+        results = [self._results[index] for index in sorted(self._results)]
+        if len(results) < len(self._probers) and not (self._any_is_enough and any(results)):
+            raise Cancelled
+        return results
+
+    def _run(self, index: int, timeout: float, start: float) -> None:
         try:
-            result = probers[index].probe(timeout, end_all, start)
+            result = self._probers[index].probe(timeout, self._end_all, start)
         except Cancelled:
             return
         except BaseException as error:  # noqa: BLE001 - raised again on the calling thread
-            errors.append(error)
+            self._errors.append(error)
             return
-        results[index] = result
-        if result.healthy and any_is_enough:
-            end_all.set()
-
-    with Cancel(cancel) as end_all:
-        _run_at_the_same_time([partial(run, index) for index in range(len(probers))], end_all)
-    if errors:
-        raise errors[0]
-    if len(results) < len(probers) and not (any_is_enough and any(results.values())):
-        raise Cancelled
-    return [results[index] for index in sorted(results)]
+        self._results[index] = result
+        if result.healthy and self._any_is_enough:
+            self._end_all.set()
 
 
-def _run_at_the_same_time(runs: Sequence[Callable[[], None]], end_all: Cancel) -> None:
-    """Do the first on this thread; return when all are over."""
+@contextmanager
+def _threads(
+    run: Callable[[int], None], indices: Iterable[int], end_all: Cancel
+) -> Iterator[list[int]]:
+    """Run on a thread for each index; yield those for which none can be had, and wait for all."""
     threads: list[threading.Thread] = []
+    without_thread: list[int] = []
     try:
-        for run in runs[1:]:
-            _start(threads, run)
-        runs[0]()
+        for index in indices:
+            thread = threading.Thread(target=run, args=(index,))
+            try:
+                thread.start()
+            except (RuntimeError, MemoryError):
+                without_thread.append(index)
+            else:
+                threads.append(thread)
+        yield without_thread
     except BaseException:
         end_all.set()
         raise
     finally:
         for thread in threads:
             thread.join()
-
-
-def _start(threads: list[threading.Thread], run: Callable[[], None]) -> None:
-    """Run on a thread of its own, which is added to `threads`; here, where none can be had."""
-    thread = threading.Thread(target=run)
-    try:
-        thread.start()
-    except RuntimeError:
-        run()
-    else:
-        threads.append(thread)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 
 from healthchecker._net.deadline import Cancel
+from healthchecker._net.stream import os_words
 from healthchecker._probers.prober import Prober, Progress, failed
 from healthchecker._result import CheckResult, Phase, ProbeFailure, Reason
 
@@ -70,7 +71,7 @@ def probe(prober: Prober, timeout: float, stop: Stop) -> CheckResult:
         with stop.cancel() as cancel:
             return prober.probe(timeout, cancel)
     except OSError as error:  # no file descriptor left: one of many watches must not end by it
-        failure = ProbeFailure(Reason.CONNECTION_FAILED, str(error.strerror))
+        failure = ProbeFailure(Reason.CONNECTION_FAILED, os_words(error))
         progress = Progress(start)
         progress.enter(Phase.CONNECT)
         return failed(prober.label, failure, progress, start)

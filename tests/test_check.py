@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import trustme
 
 from healthchecker import BadArgumentError, CheckResult, Reason, _check, check
 from healthchecker._check import probe_all
@@ -16,8 +21,9 @@ from healthchecker._options import make_options
 from healthchecker._probers.prober import Prober
 from healthchecker._probers.table import make_prober, parse_target
 from tests.servers.http import http_service
-from tests.servers.peers import SilentPeer
+from tests.servers.peers import Peer, SilentPeer, answer
 from tests.support import open_files, poll
+from tests.tables.hostile_http import HEALTHY
 
 
 @pytest.fixture(scope="module")
@@ -192,22 +198,90 @@ def test_any_ends_the_others(url: str, silent: int) -> None:
     assert [result.target for result in results] == [f"{url}/health"]
 
 
-def test_without_threads_the_targets_are_asked_in_turn(
+class NoThread(threading.Thread):
+    def start(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+
+def test_without_threads_one_that_hangs_leaves_time_for_the_others(
     url: str, silent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class NoThread(threading.Thread):
-        def start(self) -> None:
-            raise RuntimeError("can't start new thread")
-
     monkeypatch.setattr(_check, "threading", SimpleNamespace(Thread=NoThread))
-    targets = [f"http://127.0.0.1:{silent}/", f"{url}/health", f"{url}/status/500"]
-    results = probe_all([prober(target) for target in targets], 0.3)
+    hanging = f"http://127.0.0.1:{silent}/"
+    targets = [hanging, f"{url}/health", hanging, f"{url}/status/500", f"{url}/health"]
+    start = time.monotonic()
+    results = probe_all([prober(target) for target in targets], 1.0)
+    assert time.monotonic() - start < 1.2
     assert [result.target for result in results] == targets
     assert [result.reason for result in results] == [
         Reason.TIMEOUT,
         Reason.OK,
+        Reason.TIMEOUT,
         Reason.UNEXPECTED_STATUS,
+        Reason.OK,
     ]
+
+
+def test_without_threads_the_last_one_has_all_that_is_left(
+    url: str, silent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_check, "threading", SimpleNamespace(Thread=NoThread))
+    targets = [f"{url}/health", f"http://127.0.0.1:{silent}/"]
+    results = probe_all([prober(target) for target in targets], 0.4)
+    assert "not done within 400 ms" in results[1].detail
+    assert results[1].elapsed >= 0.4
+    assert probe_all([prober(target) for target in targets], 30, any_is_enough=True)
+
+
+# In a process of its own, in which whatever a check imports has been imported before.
+_CHECK_WITH_FEW_FILES = """
+import resource, sys
+from healthchecker import check_all
+
+target, count, files = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+check_all([target])
+resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+for result in check_all([target] * count):
+    print(f"{result.reason}: {result.detail}")
+"""
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "tcp"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_where_no_descriptor_is_left_it_says_so(scheme: str, count: int, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    (tmp_path / "ca").write_bytes(authority.cert_pem.bytes())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    outcomes = {}
+    with Peer(answer(HEALTHY), context=context if scheme == "https" else None) as peer:
+        for files in range(3, 13):
+            arguments = [f"{scheme}://127.0.0.1:{peer.port}", str(count), str(files)]
+            done = subprocess.run(
+                [sys.executable, "-c", _CHECK_WITH_FEW_FILES, *arguments],
+                env={"SSL_CERT_FILE": str(tmp_path / "ca")},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            outcomes[files] = done.stdout.splitlines()
+    assert all(line.startswith("ok: ") for line in outcomes[12])
+    assert len(outcomes[3]) == count
+    for files in range(3, 12):
+        for line in outcomes[files]:
+            good = line.startswith("ok: ") and files > 3
+            assert good or (
+                line.startswith("connection_failed: ") and line.endswith("out of file descriptors")
+            ), (files, line)
+
+
+def test_where_no_memory_is_left_it_says_so(url: str) -> None:
+    class Hungry(Prober):
+        def _ask(self, deadline: object, progress: object) -> object:  # type: ignore[override]
+            raise MemoryError
+
+    result = Hungry(parse_target(url), make_options()).probe(1)
+    assert (result.reason, result.detail) == (Reason.CONNECTION_FAILED, "out of memory")
 
 
 def test_a_bug_in_one_of_several_probes_is_not_swallowed(url: str) -> None:
