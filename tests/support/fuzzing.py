@@ -335,6 +335,15 @@ class CaseError(Exception):
     """What a case did that it must not do."""
 
 
+_INNER_WORDS = re.compile(r"\bb'[^']*'|bytearray\(|<memory at |\w+Inputs\.|_SWITCH_| object at 0x")
+
+
+def _check_words(message: str) -> None:
+    """Refuse what only who knows the inside of a library understands."""
+    if _INNER_WORDS.search(message):
+        raise CaseError(f"a library's inner words: {message}")
+
+
 @dataclass
 class Run:
     """All that the cases of one run share."""
@@ -387,6 +396,7 @@ class Run:
             raise CaseError(f"healthy and the reason contradict each other: {result}")
         if seconds > TIMEOUT + GRACE:
             raise CaseError(f"lasted {seconds:.3f} s: {result}")
+        _check_words(result.detail)
         for text in (
             json_line(result.healthy, [result]),
             text_lines([result], healthy=result.healthy),
@@ -433,9 +443,6 @@ def _read_messages(data: bytes) -> None:
     reader.finish()
 
 
-_INNER_WORDS = re.compile(r"\bb['\"]|bytearray|<\w+ |[a-z][A-Z]\w+\.[A-Z]|\{")
-
-
 def _feed_call(data: bytes) -> None:
     for method in (CHECK, LIST, WATCH):
         call: Call[Any] = Call(method, CALL_HEADERS, b"")
@@ -444,8 +451,8 @@ def _feed_call(data: bytes) -> None:
         call.feed(b"")
         if not call.is_over or (call.failure is None and len(call.messages) != 1):
             raise CaseError(f"no outcome of {method.name}: {list(call.messages)}")
-        if call.failure is not None and _INNER_WORDS.search(call.failure.message):
-            raise CaseError(f"a library's inner words: {call.failure.message}")
+        if call.failure is not None:
+            _check_words(call.failure.message)
 
 
 def _send_metadata(data: bytes) -> None:
