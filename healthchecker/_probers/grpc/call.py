@@ -50,8 +50,8 @@ T = TypeVar("T")
 MAX_IDLE_FRAMES = 1000
 """How many frames may come without any part of a message; an answer needs about five."""
 MAX_IDLE_BYTES = 64 * 1024
-"""How long those frames may be together: what h2 does with that takes a tenth of a second or 12 MiB
-in the worst case: headers made of nothing but table sizes, or thousands of kinds of settings."""
+"""How long those frames may be together. The worst that h2 does with them takes a tenth of a second
+(headers made of nothing but table sizes) or 12 MiB (thousands of kinds of settings)."""
 
 _STREAM_ID = 1
 _MAX_MESSAGE_SHOWN = 200

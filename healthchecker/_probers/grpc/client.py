@@ -27,8 +27,8 @@ SCHEMES = {
     "grpcs": Scheme(_FORM, tls=True, options=REQUEST_OPTIONS),
 }
 
-# Little, because the stream looks at the deadline before each read: what a hostile peer packs
-# into this much takes some 30 ms to look at.
+# Little, because the stream looks at the deadline before each read, and what a hostile peer packs
+# into this much can take 30 ms. A much larger buffer would also be mapped and unmapped each time.
 _READ_SIZE = 4 * 1024
 
 
