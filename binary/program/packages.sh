@@ -10,7 +10,8 @@ install=(python3 -m pip -q install --no-deps --no-compile -c "$here/../../constr
 "${install[@]}" packages certifi click h11 h2 hpack httpcore httpx hyperframe idna
 "${install[@]}" tools altgraph packaging setuptools
 
-"$here/../sources/unpack.sh" sources/pyinstaller-*.tar.gz tools/pyinstaller "$here/../sources/pyinstaller/patches"
+"$here/../sources/unpack.sh" sources/pyinstaller-*.tar.gz tools/pyinstaller \
+    "$here"/../sources/pyinstaller/patches/*.patch
 # PyInstaller looks for libraries with ctypes, which the build's interpreter does not have.
 mkdir tools/ctypes
 touch tools/ctypes/__init__.py

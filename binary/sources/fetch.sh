@@ -1,11 +1,17 @@
 #!/usr/bin/env bash
-# Fetch the sources of CPython (Debian's package) and of PyInstaller (its sdist) into directory $1,
-# and check their hashes. CPython's upstream archive is pinned; the Debian revision on top of it,
-# which apt verifies by signature, may move on with security fixes.
+# Fetch the sources of all that is linked into the executables, and of PyInstaller, into directory $1.
+#
+# Debian's packages: the upstream archive is pinned, and the Debian revision on top of it, which apt
+# verifies by signature, may move on with security fixes. The newest one that the mirror has is taken;
+# $1/versions says which. PyInstaller's sdist is pinned as a whole.
 set -euo pipefail
 
-PYTHON=3.13.5
-PYTHON_SHA256=93e583f243454e6e9e4588ca2c2662206ad961659863277afcdb96801647d640
+PACKAGES="
+python3.13  3.13.5                    93e583f243454e6e9e4588ca2c2662206ad961659863277afcdb96801647d640
+musl        1.2.5                     a9a118bbe84d8764da0ea0d28b3ab3fae8477fc7e4085d90102b8596fc7c75e4
+openssl     3.5.7                     a8c0d28a529ca480f9f36cf5792e2cd21984552a3c8e4aa11a24aa31aeac98e8
+zlib        1.3.dfsg+really1.3.1      60dd315c07f616887caa029408308a018ace66e3d142726a97db164b3b8f69fb
+"
 PYINSTALLER=6.22.3
 PYINSTALLER_SHA256=05eb2f5615503e72939a7224d68b4aff572c6b0438ee4a17d0a4b481f399362d
 
@@ -26,13 +32,30 @@ if [ ! -s apt/sources.list ]; then
     echo "no package source for $VERSION_CODENAME in apt's configuration" >&2
     exit 1
 fi
-apt=(apt-get -q -o "Dir::Etc::sourcelist=$PWD/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
+options=(-q -o "Dir::Etc::sourcelist=$PWD/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
     -o "Dir::State::lists=$PWD/apt/lists" -o "Dir::Cache=$PWD/apt/cache" -o APT::Sandbox::User=)
-"${apt[@]}" update
-"${apt[@]}" source --download-only "python${PYTHON%.*}"
-python3 -m pip -q download --no-deps --no-binary pyinstaller -d . "pyinstaller==$PYINSTALLER"
+apt-get "${options[@]}" update
 
-sha256sum --check --strict - <<END
-$PYTHON_SHA256  python${PYTHON%.*}_$PYTHON.orig.tar.xz
-$PYINSTALLER_SHA256  pyinstaller-$PYINSTALLER.tar.gz
-END
+# fetch PACKAGE UPSTREAM: the newest revision of this upstream version that the mirror has
+fetch() {
+    local version
+    for version in $(apt-cache "${options[@]}" --only-source showsrc "$1" |
+        sed -n "s/^Version: //p" | grep -E "^([0-9]+:)?${2//+/[+]}-" | sort --version-sort --reverse --unique); do
+        if apt-get "${options[@]}" source --download-only "$1=$version"; then
+            echo "$1 $version" >>versions
+            return
+        fi
+        echo "the mirror lists $1 $version, but does not have it" >&2
+        rm -f "$1"_*.debian.* "$1"_*.dsc
+    done
+    echo "no source of $1 $2" >&2
+    return 1
+}
+
+while read -r package upstream sha256; do
+    fetch "$package" "$upstream"
+    echo "$sha256  $(echo "${package}_$upstream".orig.tar.*z)" | sha256sum --check --strict -
+done < <(sed '/^$/d' <<<"$PACKAGES")
+python3 -m pip -q download --no-deps --no-binary pyinstaller -d . "pyinstaller==$PYINSTALLER"
+echo "$PYINSTALLER_SHA256  pyinstaller-$PYINSTALLER.tar.gz" | sha256sum --check --strict -
+echo "pyinstaller $PYINSTALLER" >>versions

@@ -2,6 +2,7 @@
  * What the parts of the saved heap know of each other. binary/README.md tells how they work together.
  *
  *   product/allocator.c   CPython's memory, in the build and in a started process
+ *   product/openssl.c     OpenSSL's memory in a started process
  *   product/start.c       main(): the start of a process from the saved heap
  *   build/objects.c       makes the objects that are saved small and immortal
  *   build/save.c          writes the memory into a file; the module _saved_heap
@@ -64,6 +65,7 @@ void *heap_realloc(void *block, size_t size);
 void heap_free(void *block);
 Header *header_of(void *block);
 void heap_take_arenas(void);
+int heap_serve_openssl(void);
 
 /* ---- saving */
 

@@ -49,6 +49,8 @@ static int start(int argc, char **argv)
     while (key + 1 < saved.keys)
         if (pthread_key_create(&key, NULL) != 0)
             return 1;
+    if (!heap_serve_openssl())
+        return 1;
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     for (int file = 0; file < 3; file++)

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Build OpenSSL from the sources in $1, with the compiler in $2/bin, into directory $3: what a client of
+# TLS 1.2 and 1.3 needs and nothing else. What is not there can neither be loaded nor configured:
+# no-module, no-dso and no-engine leave no way to load code, no-autoload-config reads no file that an
+# image or the environment names.
+set -euo pipefail
+
+here=$(dirname "$(realpath "$0")")
+sources=$(realpath "$1")
+PATH="$(realpath "$2")/bin:$PATH"
+rm -rf "$3"
+mkdir -p "$3"
+cd "$3"
+"$here/../unpack.sh" "$sources"/openssl_*.dsc source
+cd source
+protocols="ssl3 ssl3-method tls1 tls1-method tls1_1 tls1_1-method dtls quic nextprotoneg psk srp srtp ktls sctp"
+formats="cmp cms ct http ocsp rfc3779 ts"
+algorithms="argon2 aria bf blake2 camellia cast des dsa ec2m gost idea md4 mdc2 ml-dsa ocb rc2 rc4 rmd160 scrypt
+    seed siphash siv slh-dsa sm2 sm3 sm4 tls-deprecated-ec whirlpool"
+loading="autoload-config dso dynamic-engine engine legacy module shared"
+other="apps async comp docs filenames multiblock pic secure-memory ssl-trace tests thread-pool ui-console"
+# The names of machines are OpenSSL's own.
+# shellcheck disable=SC2046
+./Configure "linux-$(uname -m)" $(printf 'no-%s ' $protocols $formats $algorithms $loading $other) \
+    --prefix=/ --libdir=lib --openssldir=/usr/lib/ssl CC=musl-cc CFLAGS="-Os -Wa,--noexecstack"
+# When and with what it was built is written into it.
+export SOURCE_DATE_EPOCH=0
+make -s -j"$(nproc)" build_generated
+make -s -j"$(nproc)" libcrypto.a libssl.a
+mkdir ../lib ../include
+cp libcrypto.a libssl.a ../lib
+cp -r include/openssl ../include
