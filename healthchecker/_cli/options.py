@@ -13,7 +13,6 @@ from healthchecker._cli.types import (
     Field,
     Lines,
     OutputFormat,
-    Pair,
     Port,
 )
 
@@ -90,9 +89,9 @@ STATUS = with_default(
 )
 EXPECT_JSON = repeatable(
     "--expect-json",
-    metavar="PATH=VALUE",
-    type=Pair("=", "PATH=VALUE"),
-    help="Require this exact value at a dotted path of the JSON body. Repeatable.",
+    metavar="PATH[=VALUE]",
+    type=Lines(),
+    help="Require this value, or any, at a dotted path of the JSON body. Repeatable.",
 )
 EXPECT_BODY = repeatable(
     "--expect-body",

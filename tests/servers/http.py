@@ -31,6 +31,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif route == "/echo":
             seen = {"method": self.command, "path": self.path, "headers": dict(self.headers)}
             self._answer(200, json.dumps(seen).encode())
+        elif route == "/bytes":
+            self._answer(200, b"\xff\xfe")
         elif route == "/delay":
             threading.Event().wait(0.1)  # a service that takes this long
             self._answer(200, b"late")

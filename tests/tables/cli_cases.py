@@ -198,6 +198,53 @@ CASES = [
         0,
     ),
     Case(
+        "basic auth that is not UTF-8",
+        [
+            *("--port", "{port}", "--path", "/echo", b"--basic-auth=\xff:\xfe"),
+            "--expect-json=headers.Authorization=Basic /zr+",
+        ],
+        0,
+    ),
+    Case(
+        "text that is not UTF-8",
+        [*("--port", "{port}", "--path", "/bytes"), b"--expect-body=\xff\xfe"],
+        0,
+    ),
+    Case(
+        "text that is UTF-8 where bytes are not",
+        ["--port", "{port}", "--path", "/bytes", "--expect-body=\xff"],
+        1,
+        stderr=unhealthy("unexpected_body", r"no '\\xff' in the body"),
+    ),
+    Case(
+        "two hosts",
+        ["--port", "{port}", "-H", "Host: a", "-H", "host: b"],
+        1,
+        stderr=usage("--header: 'Host': can be given only once"),
+    ),
+    Case(
+        "status that nobody answers", "--port {port} --status 101", 1, stderr=usage("--status: .*")
+    ),
+    Case(
+        "a default header left out",
+        [
+            *("--port", "{port}", "--path", "/echo", "-H", "User-Agent:", "-H", "X-Empty:"),
+            *("--expect-json=headers.X-Empty=", "--expect-json=headers.Accept=*/*", "-v"),
+            "--expect-body=X-Empty",
+        ],
+        0,
+        healthy(target=r"http://127\.0\.0\.1:\d+/echo"),
+    ),
+    Case(
+        "a default header that is not there",
+        [
+            *("--port", "{port}", "--path", "/echo", "-H", "User-Agent:"),
+            "--expect-json=headers.User-Agent",
+        ],
+        1,
+        stderr=unhealthy("unexpected_body", "no headers.User-Agent in the JSON body"),
+    ),
+    Case(
         "auth of the URL",
         [
             "http://me:pw@127.0.0.1:{port}/echo",
@@ -210,6 +257,23 @@ CASES = [
         "expected JSON", "--port {port} --expect-json status=UP --expect-json checks.0.ok=true", 0
     ),
     Case("expected JSON number", "--port {port} --expect-json checks.0.n=3", 0),
+    Case(
+        "expected JSON number, spelled otherwise", "--port {port} --expect-json checks.0.n=3e0", 0
+    ),
+    Case("expected JSON anywhere", "--port {port} --expect-json checks.0.n", 0),
+    Case("expected JSON in quotes", ["--port", "{port}", '--expect-json="status"=UP'], 0),
+    Case(
+        "JSON that is not there",
+        "--port {port} --expect-json checks.1",
+        1,
+        stderr=unhealthy("unexpected_body", r"no checks\.1 in the JSON body"),
+    ),
+    Case(
+        "JSON path that is none",
+        ["--port", "{port}", '--expect-json="status=UP'],
+        1,
+        stderr=usage("--expect-json: .*: not steps between dots.*"),
+    ),
     Case(
         "other JSON",
         "--port {port} --expect-json status=DOWN",
