@@ -31,7 +31,17 @@ from tests.servers.grpc import (
     settings,
     trailers,
 )
-from tests.servers.peers import Behaviour, Connection, blurt, drip, flood, hold
+from tests.servers.peers import (
+    Behaviour,
+    Connection,
+    blurt,
+    close,
+    drip,
+    flood,
+    half_close,
+    hold,
+    reset,
+)
 from tests.tables.hostile_http import Hostile
 
 MIB = 1024 * 1024
@@ -84,6 +94,15 @@ _LITERAL = b"\x88\x5f\x10application/grpc"  # :status 200 and the content type
 
 HOSTILE_GRPC = [
     _does("gRPC: silence", answer_call(settings()), Reason.TIMEOUT, "response: "),
+    *(
+        Hostile(f"gRPC: {name} after TLS", behaviour, reason, detail, tls=True, scheme="grpcs")
+        for name, behaviour, reason, detail in (
+            ("silence", hold, Reason.TIMEOUT, "response: "),
+            ("closed", close, Reason.INVALID_RESPONSE, "before the call was over"),
+            ("cut off", half_close, Reason.TLS_FAILURE, "without a word"),
+            ("reset", reset, Reason.TLS_FAILURE, "without a word"),
+        )
+    ),
     _does("gRPC: dripped frames", drip(ping()), Reason.TIMEOUT, "response: "),
     _does("gRPC: an answer before the call", blurt(HEALTHY, hold), Reason.OK),
     _does("gRPC: zeros without end", flood(bytes(MIB)), Reason.INVALID_RESPONSE, "HTTP/2"),
