@@ -417,8 +417,12 @@ def test_the_order_of_the_stores(
     assert stores() == [[], others]  # a directory is looked into when a certificate is there
     monkeypatch.setenv("SSL_CERT_FILE", files["ca"])
     assert stores() == [ours]
-    monkeypatch.delenv("SSL_CERT_FILE")
     monkeypatch.setenv("SSL_CERT_DIR", hashed)
+    assert stores() == [[], ours]
+    monkeypatch.setenv("SSL_CERT_DIR", str(Path(files["ca"]).parent))  # nothing can be found there
+    assert stores() == [ours]
+    monkeypatch.setenv("SSL_CERT_DIR", hashed)
+    monkeypatch.delenv("SSL_CERT_FILE")
     assert stores() == [[]]
     monkeypatch.delenv("SSL_CERT_DIR")
     monkeypatch.setattr(tls, "_SYSTEM_BUNDLES", (files["missing"],))
@@ -509,7 +513,7 @@ def test_a_store_named_by_the_environment_that_cannot_be_read(
     place = str(Path(files["ca"]).parent) if name == "directory" else files[name]
     with Peer(answer(HEALTHY), context=localhost()) as peer:
         args = ["--output=json", f"https://localhost:{peer.port}/"]
-        outcome = run(form, args, env={variable: place})
+        outcome = run(form, args, env={"SSL_CERT_FILE": "", "SSL_CERT_DIR": "", variable: place})
     assert outcome.check["reason"] == "tls_failure"
     assert outcome.check["detail"] == f"TLS: {variable}: {place}: {words}"
 

@@ -35,9 +35,9 @@ class TlsClient:
     """Whom a client trusts, and by what it is known itself. One for each target.
 
     Trusted is `cacert`, else what SSL_CERT_FILE and SSL_CERT_DIR name, else the system's store,
-    else the authorities that come with us. The system's store is a directory in which OpenSSL
-    looks up the one certificate that it needs; and only where that does not do (see `trust_more`)
-    a file, of which it decodes every one: that takes longer than all the rest of a check.
+    else the authorities that come with us. In a directory OpenSSL looks up the one certificate that
+    it needs; only where that does not do (see `trust_more`) it is given a file, of which it decodes
+    every one: that takes longer than all the rest of a check.
     """
 
     def __init__(self, options: TlsOptions, alpn_protocol: str | None = None) -> None:
@@ -102,13 +102,21 @@ class TlsClient:
         """Load one store at each step, where the caller has not named the authorities."""
         if self._options.insecure or self._options.cacert is not None:
             return
-        if _load_named_by_environment(context):
+        file, directories = _named_by_environment()
+        named = bool(file or directories)
+        places = directories if named else _SYSTEM_DIRECTORIES
+        directories = [one for one in places if _is_hashed(one)]
+        if directories:
+            context.load_verify_locations(capath=os.pathsep.join(directories))
             yield
+        if file:
+            try:
+                context.load_verify_locations(cafile=file)
+            except OSError as error:
+                raise _unusable("SSL_CERT_FILE", file, error) from error
+            yield
+        if named:
             return
-        directory = next(filter(_is_hashed, _SYSTEM_DIRECTORIES), None)
-        if directory is not None:
-            context.load_verify_locations(capath=directory)
-            yield
         for bundle in _SYSTEM_BUNDLES:
             try:
                 context.load_verify_locations(cafile=bundle)
@@ -117,28 +125,27 @@ class TlsClient:
                 continue
             yield
             return
-        if directory is None:
+        if not directories:
             context.load_verify_locations(cadata=certifi.contents())
             yield
 
 
-def _load_named_by_environment(context: ssl.SSLContext) -> bool:
-    """Load what SSL_CERT_FILE and SSL_CERT_DIR name; tell whether they name anything."""
-    file, directories = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+def _named_by_environment() -> tuple[str, list[str]]:
+    """Return what SSL_CERT_FILE and SSL_CERT_DIR name, all of which can be read."""
+    file = os.environ.get("SSL_CERT_FILE", "")
+    directories = [one for one in os.environ.get("SSL_CERT_DIR", "").split(os.pathsep) if one]
     if file:
         try:
             with Path(file).open("rb"):
-                context.load_verify_locations(cafile=file)
+                pass
         except OSError as error:
             raise _unusable("SSL_CERT_FILE", file, error) from error
-    if directories:
-        for directory in directories.split(os.pathsep):
-            try:
-                os.scandir(directory).close()
-            except OSError as error:
-                raise _unusable("SSL_CERT_DIR", directory, error) from error
-        context.load_verify_locations(capath=directories)
-    return bool(file or directories)
+    for directory in directories:
+        try:
+            os.scandir(directory).close()
+        except OSError as error:
+            raise _unusable("SSL_CERT_DIR", directory, error) from error
+    return file, directories
 
 
 def _unusable(variable: str, place: str, error: OSError) -> ProbeFailure:
