@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.forms import FORMS, Form, require_form
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was skipped in one line per reason."""
+    reports = terminalreporter.getreports("skipped")
+    reasons = Counter(report.longrepr[2] for report in reports)  # of its file, line and reason
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"{count:5} {reason.replace('Skipped: ', 'skipped: ', 1)}")
+
+
+@pytest.fixture(autouse=True)
+def _programs_at_full_speed(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measure no coverage of the programs whose time is measured."""
+    if request.node.get_closest_marker("timing"):
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 @pytest.fixture(params=FORMS, ids=lambda form: form.name, scope="session")

@@ -120,6 +120,7 @@ def test_localhost_is_ipv6_first(form: Form) -> None:
     assert (len(first.connected_at), len(second.connected_at)) == (1, 0)
 
 
+@pytest.mark.timing
 def test_localhost_where_ipv6_is_silent(form: Form) -> None:
     with silent_addresses(["::1"]) as port, Peer(answer(HEALTHY), port=port):
         outcome = run(form, ["--output=json", f"http://localhost:{port}/"])
@@ -127,6 +128,7 @@ def test_localhost_where_ipv6_is_silent(form: Form) -> None:
     assert 250 <= outcome.check["elapsed_ms"] < 400  # one Connection Attempt Delay of RFC 8305
 
 
+@pytest.mark.timing
 def test_silence_while_connecting(form: Form) -> None:
     with silent_addresses(["127.0.0.1"]) as port:
         outcome = run(form, ["--output=json", "--timeout=200ms", f"http://127.0.0.1:{port}/"])
@@ -138,6 +140,7 @@ def test_silence_while_connecting(form: Form) -> None:
 @pytest.mark.parametrize(
     "form_of_limit", ["--timeout=10s --connect-timeout=200ms", "--timeout=0.2"]
 )
+@pytest.mark.timing
 def test_a_limit_on_connecting(form: Form, form_of_limit: str) -> None:
     with silent_addresses(["127.0.0.1"]) as port:
         args = ["--output=json", *form_of_limit.split(), f"tcp://127.0.0.1:{port}"]
@@ -156,6 +159,7 @@ def test_a_limit_on_connecting(form: Form, form_of_limit: str) -> None:
         ([*MANY, "{good}"], "ok"),
     ],
 )
+@pytest.mark.timing
 def test_a_name_in_the_hosts_file(ask: Ask, addresses: list[str], reason: str) -> None:
     with Peer(answer(HEALTHY), host="127.0.0.5") as peer:
         hosts = {"db.example": [one.format(good=peer.host) for one in addresses]}
@@ -163,6 +167,7 @@ def test_a_name_in_the_hosts_file(ask: Ask, addresses: list[str], reason: str) -
     assert outcome.check["reason"] == reason
 
 
+@pytest.mark.timing
 def test_many_silent_addresses_before_a_good_one(ask: Ask) -> None:
     with (
         silent_addresses(MANY) as port,
@@ -174,6 +179,7 @@ def test_many_silent_addresses_before_a_good_one(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("timeout", [0.2, 0.5])
+@pytest.mark.timing
 def test_silent_addresses_only(ask: Ask, timeout: float) -> None:
     with silent_addresses([*MANY, "::1"]) as port:
         hosts = {"db.example": [*MANY, "::1"]}
@@ -203,6 +209,7 @@ SERVFAIL = 2
         (dns_server.addresses(), "dns_failure", "no such name"),
     ],
 )
+@pytest.mark.timing
 def test_a_name_in_the_dns(ask: Ask, reply: Reply, reason: str, words: str) -> None:
     with Peer(answer(HEALTHY), host="127.0.0.5") as peer:
         outcome = ask(f"http://db.example:{peer.port}/", zone={"db.example": reply})
@@ -219,12 +226,14 @@ def test_a_name_in_the_dns(ask: Ask, reply: Reply, reason: str, words: str) -> N
         dns_server.after(0.5, GOOD),
     ],
 )
+@pytest.mark.timing
 def test_name_servers_that_are_too_slow(ask: Ask, reply: Reply) -> None:
     outcome = ask("http://db.example:1/", zone={"db.example": reply}, timeout=0.2)
     assert outcome.check["reason"] == "timeout"
     assert outcome.check["detail"].startswith("look-up: ")
 
 
+@pytest.mark.timing
 def test_no_name_server(ask: Ask) -> None:
     outcome = ask("http://db.example:1/")
     assert outcome.check["reason"] == "dns_failure"
@@ -232,6 +241,7 @@ def test_no_name_server(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("found", [["10.0.0.1"], ["127.0.0.5", "10.0.0.1"], ["::1", "::"]])
+@pytest.mark.timing
 def test_loopback_only_refuses_a_name(ask: Ask, found: list[str]) -> None:
     with Peer(answer(HEALTHY), host="127.0.0.5") as peer:
         target = f"http://db.example:{peer.port}/"

@@ -94,6 +94,7 @@ def test_an_unknown_option_is_refused_as_by_any_function(url: str) -> None:
         check(url, no_such_option=1)  # type: ignore[call-arg]
 
 
+@pytest.mark.timing
 def test_the_deadline_holds_on_any_thread(silent: int) -> None:
     results: list[CheckResult] = []
     thread = threading.Thread(
@@ -106,6 +107,7 @@ def test_the_deadline_holds_on_any_thread(silent: int) -> None:
     assert 0.2 <= result.elapsed < 0.3
 
 
+@pytest.mark.timing
 def test_the_connect_limit_ends_with_the_connection(silent: int) -> None:
     result = check(f"http://127.0.0.1:{silent}/", timeout=0.3, connect_timeout=0.1)
     assert (result.reason, result.detail[:9]) == (Reason.TIMEOUT, "response:")
@@ -186,6 +188,7 @@ def test_nothing_is_left_open(url: str, silent: int) -> None:
     poll(lambda: (open_files(), threading.active_count()) == before, timeout=5, what="all closed")
 
 
+@pytest.mark.timing
 def test_several_targets_are_asked_at_the_same_time(url: str) -> None:
     results = probe_all([prober(f"{url}/delay") for _ in range(20)], 2)
     assert all(results)

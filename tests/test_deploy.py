@@ -20,6 +20,8 @@ from healthchecker._options import parse_duration
 from tests.support import ROOT, poll, require
 from tests.support.engine import build_images, docker, outcome, require_engine, succeed
 
+pytestmark = pytest.mark.xdist_group("engine")
+
 DEPLOY = ROOT / "deploy"
 NAME = f"healthchecker-test-{os.getpid()}"
 PROBE = ["/healthchecker", "--port", "6767"]

@@ -405,12 +405,14 @@ def test_a_reset_before_the_end_is_one(frames: bytes) -> None:
     assert ask(answer_call(frames, reset)).reason is Reason.CONNECTION_RESET
 
 
+@pytest.mark.timing
 def test_silence_ends_by_the_limit() -> None:
     result = ask(answer_call(settings() + headers() + data(SERVING)), timeout=LIMIT)
     assert result.reason is Reason.TIMEOUT
     assert result.detail.startswith("response:")
 
 
+@pytest.mark.timing
 def test_silence_in_the_tls_handshake_ends_by_the_limit() -> None:
     with Peer(hold) as peer:
         result = check(f"grpcs://127.0.0.1:{peer.port}", timeout=LIMIT)
@@ -426,6 +428,7 @@ def test_silence_in_the_tls_handshake_ends_by_the_limit() -> None:
     ],
     ids=["PING", "message"],
 )
+@pytest.mark.timing
 def test_dripping_ends_by_the_limit(before: bytes, dripped: bytes) -> None:
     def drip(connection: Connection) -> None:
         connection.drip(dripped)
@@ -461,6 +464,7 @@ def test_dripping_ends_by_the_limit(before: bytes, dripped: bytes) -> None:
         "ones",
     ],
 )
+@pytest.mark.timing
 def test_a_flood_ends_by_the_limit(frames: bytes) -> None:
     def flood(connection: Connection) -> None:
         connection.flood(frames * 1000)
@@ -580,6 +584,7 @@ def test_watch_of_nobody() -> None:
     assert result.reason is Reason.CONNECTION_REFUSED
 
 
+@pytest.mark.timing
 def test_the_first_message_has_a_limit() -> None:
     with Peer(answer_call(settings() + headers())) as peer:
         (result,) = watch(peer.port, timeout=LIMIT)
@@ -587,6 +592,7 @@ def test_the_first_message_has_a_limit() -> None:
     assert LIMIT <= result.elapsed < LIMIT + GRACE
 
 
+@pytest.mark.timing
 def test_cancel_ends_a_watch_at_once() -> None:
     with grpc_server(health.HealthServicer()) as port, Cancel() as cancel:
         target = parse_target(f"grpc://127.0.0.1:{port}")
@@ -660,6 +666,7 @@ def test_a_grpcio_server_does_not_mind_signs_of_life(monkeypatch: pytest.MonkeyP
         results.close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.timing
 def test_a_peer_that_gives_no_sign_of_life_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEEPALIVE_INTERVAL", 0.1)
     with Peer(answer_call(settings() + settings_ack() + headers() + data(SERVING))) as peer:

@@ -15,7 +15,7 @@ from healthchecker._target import Place
 from tests.servers.peers import Behaviour, Peer, answer
 from tests.servers.tls import server_context
 from tests.support.forms import Form, Outcome, run, undisturbed
-from tests.tables.hostile_behaviours import HOSTILE_BEHAVIOURS, OPENINGS, HostileBehaviour
+from tests.tables.hostile_behaviours import HOSTILE_BEHAVIOURS, OPENINGS, SHORT, HostileBehaviour
 from tests.tables.hostile_grpc import HOSTILE_GRPC
 from tests.tables.hostile_http import HOSTILE as HOSTILE_HTTP
 from tests.tables.hostile_http import NESTED, OK, Hostile
@@ -63,7 +63,15 @@ def ask(
     return outcome
 
 
-@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
+def rows(table: Sequence[Hostile] | Sequence[HostileBehaviour]) -> list[pytest.ParameterSet]:
+    """Return a table as parameters; where the limit ends the check, time is what is measured."""
+    return [
+        pytest.param(row, id=str(row), marks=[pytest.mark.timing] * (row.timeout == SHORT))
+        for row in table
+    ]
+
+
+@pytest.mark.parametrize("hostile", rows(HOSTILE))
 def test_hostile_peer(form: Form, hostile: Hostile, context: ssl.SSLContext) -> None:
     outcome = ask(
         form,
@@ -82,7 +90,7 @@ def test_every_protocol_has_its_opening() -> None:
     assert {SCHEMES[name] for name in OPENINGS} == wanted
 
 
-@pytest.mark.parametrize("hostile", HOSTILE_BEHAVIOURS, ids=str)
+@pytest.mark.parametrize("hostile", rows(HOSTILE_BEHAVIOURS))
 def test_hostile_behaviour(form: Form, hostile: HostileBehaviour, context: ssl.SSLContext) -> None:
     outcome = ask(
         form,

@@ -199,6 +199,7 @@ def test_no_thread_and_no_process_for_one_target(form: Form, silent: socket.sock
     assert children == ""
 
 
+@pytest.mark.timing
 def test_it_waits_no_longer_than_it_is_told_to(form: Form, silent: socket.socket) -> None:
     target = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
     many = [f"http://127.0.0.1:{silent.getsockname()[1]}/{n}" for n in range(10)]

@@ -201,6 +201,7 @@ def test_failures(reply: Reply, words: str, look_up: Resolve) -> None:
 
 
 @pytest.mark.parametrize("reply", [silent, noise, cut_off, truncated(silent)])
+@pytest.mark.timing
 def test_name_servers_that_never_answer(reply: Reply, look_up: Resolve) -> None:
     start = time.monotonic()
     with pytest.raises(ProbeFailure) as caught:
@@ -209,6 +210,7 @@ def test_name_servers_that_never_answer(reply: Reply, look_up: Resolve) -> None:
     assert 0.2 <= time.monotonic() - start < 0.35
 
 
+@pytest.mark.timing
 def test_gives_up_before_the_deadline_where_resolv_conf_says_so(look_up: Resolve) -> None:
     config = "nameserver 127.0.0.1\noptions timeout:1 attempts:1"
     start = time.monotonic()

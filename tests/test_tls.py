@@ -471,6 +471,7 @@ def test_the_system_has_a_directory_and_a_bundle(
     assert (outcome.check["reason"], len(peer.connected_at)) == verdict
 
 
+@pytest.mark.timing
 def test_the_second_store_comes_within_the_one_limit(form: Form, tmp_path: Path) -> None:
     require_mounts()
     store = tmp_path / "certs"

@@ -219,6 +219,7 @@ def test_in_real_time_it_follows_a_service_down_and_up() -> None:
             assert next(reports)
 
 
+@pytest.mark.timing
 def test_slow_probes_in_real_time_are_never_two_at_once() -> None:
     over = threading.Event()
     with scripted(200, before_answer=lambda _: over.wait(0.3)) as target:
@@ -411,6 +412,7 @@ def test_async_follows_the_same_rule() -> None:
         assert target.most_at_the_same_time == 1
 
 
+@pytest.mark.timing
 def test_async_keeps_its_times() -> None:
     async def program(url: str) -> None:
         async with awatch(url, initial_delay=0.3, interval=0.5, timeout=0.5) as reports:
@@ -526,6 +528,7 @@ def test_async_two_readers_are_refused() -> None:
     run(program())
 
 
+@pytest.mark.timing
 def test_async_many_at_once_are_spread_and_need_few_threads() -> None:
     count = 200
 
@@ -549,6 +552,7 @@ def test_async_many_at_once_are_spread_and_need_few_threads() -> None:
     assert first_round[-1] - first_round[0] > 0.3  # ten batches, a twentieth of a second apart
 
 
+@pytest.mark.timing
 def test_async_hung_targets_do_not_delay_the_others() -> None:
     async def program(hung: str, fine: str) -> float:
         settings = Times(initial_delay=0.0, interval=3.0, timeout=3.0)

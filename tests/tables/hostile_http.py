@@ -24,11 +24,7 @@ from tests.servers.peers import (
     reset,
     slowly,
 )
-
-SHORT = 0.2
-"""Seconds of `--timeout` where the limit is what ends the check."""
-LONG = 2.0
-"""The same where the check must see by itself what is wrong."""
+from tests.tables.hostile_behaviours import LONG, SHORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +40,9 @@ class Hostile:
     tls: bool = False
     """Whether the peer really does TLS before it behaves as it does."""
     scheme: str = ""
+
+    def __str__(self) -> str:
+        return self.name
 
     @property
     def target_scheme(self) -> str:
