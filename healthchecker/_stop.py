@@ -40,8 +40,11 @@ class Stop:
     def wait(self, seconds: float) -> None:
         """Wait so long, or until stopped."""
         if self._parent is not None:
-            with self.cancel() as cancel:
-                cancel.wait(seconds)
+            try:
+                with self.cancel() as cancel:
+                    cancel.wait(seconds)
+            except OSError:  # no descriptor left for more than the parent
+                self._parent.wait(seconds)
         elif not self.is_set:
             try:
                 self._wake.get(timeout=seconds)

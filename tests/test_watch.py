@@ -17,9 +17,10 @@ from typing import Any, TypedDict
 import pytest
 
 from healthchecker import AsyncWatch, BadArgumentError, HealthServer, awatch, watch
-from healthchecker._net.deadline import Cancel
+from healthchecker._net.deadline import Cancel, Cancelled
 from healthchecker._options import make_options
 from healthchecker._probers.table import make_prober, parse_target
+from healthchecker._stop import Stop
 from healthchecker._watch import batches
 from healthchecker._watch.rule import Threshold, Ticks, WatchOptions, make_watch_options
 from healthchecker._watch.watch import Watch
@@ -382,6 +383,21 @@ def test_out_of_file_descriptors_is_a_failure_and_passes() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert not report
         assert next(reports)
+
+
+def test_a_wait_needs_no_file_descriptor_of_its_own() -> None:
+    with Cancel() as parent:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            start = time.monotonic()
+            Stop(parent).wait(0.05)
+            assert time.monotonic() - start >= 0.05
+            parent.set()
+            with pytest.raises(Cancelled):
+                Stop(parent).wait(30)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # The asynchronous form.
