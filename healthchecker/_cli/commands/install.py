@@ -1,0 +1,90 @@
+"""`healthchecker install`: copy the executable, for images that have no `cp`.
+
+An init container does it: into a volume from which another container, whose image brings no
+checker, runs it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from healthchecker._cli.options import DESTINATION
+from healthchecker._cli.parsing import Command
+from healthchecker._cli.process import HEALTHY
+from healthchecker._result import BadArgumentError
+
+_NAME = "healthchecker"
+_FOR_ALL = 0o755
+_CHUNK_BYTES = 1 << 20
+
+
+def _run(context: click.Context) -> int:
+    text = DESTINATION.of(context)
+    if not getattr(sys, "frozen", False):
+        raise BadArgumentError("DEST", text, "only the executable can be installed, not a script")
+    destination = Path(text)
+    if destination.is_dir():
+        destination /= _NAME
+    elif text.endswith("/") or not destination.parent.is_dir():
+        raise BadArgumentError("DEST", text, "there is no such directory")
+    try:
+        source = _open_own_file()
+    except OSError as error:
+        problem = "without /proc, start it by its path, such as /healthchecker"
+        raise BadArgumentError("DEST", text, f"cannot find its own file: {problem}") from error
+    try:
+        _replace(destination, source)
+    except OSError as error:
+        problem = os.strerror(error.errno or 0)
+        raise BadArgumentError("DEST", text, f"cannot be written: {problem}") from error
+    finally:
+        os.close(source)
+    return HEALTHY
+
+
+def _open_own_file() -> int:
+    """Open the file of this process: what the kernel says it is, or what it was started as."""
+    try:
+        return os.open("/proc/self/exe", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        started_as = sys.orig_argv[0]
+        if "/" not in started_as:
+            raise
+        return os.open(started_as, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _replace(destination: Path, source: int) -> None:
+    """Write the whole file under another name first, so that nobody ever runs half of it."""
+    unfinished = destination.with_name(f".{destination.name}.{os.getpid()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    target = os.open(unfinished, flags, _FOR_ALL)
+    try:
+        try:
+            while chunk := os.read(source, _CHUNK_BYTES):
+                while chunk:
+                    chunk = chunk[os.write(target, chunk) :]
+            os.fchmod(target, _FOR_ALL)  # whatever the umask is
+            os.fsync(target)
+        finally:
+            os.close(target)
+        unfinished.replace(destination)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+INSTALL = Command(
+    "install",
+    _run,
+    DESTINATION,
+    (),
+    help="""Copy this executable to DEST, a directory or a file name.
+
+    For an init container that puts it into a volume: an image FROM scratch has no cp. What is at
+    DEST is replaced at once or not at all.
+    """,
+)
