@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from healthchecker._regex import Pattern
 from healthchecker._result import BadArgumentError, Reason, UnexpectedAnswer
 
 MAX_BODY_BYTES = 256 * 1024  # read as JSON, it may need thirty times the memory
@@ -72,14 +73,17 @@ def judge_status(expected: StatusSet, status: int) -> None:
 
 
 def judge_headers(
-    expected: Iterable[tuple[str, str]], found: Mapping[str, Sequence[str]], status: int
+    expected: Iterable[tuple[str, str | None]], found: Mapping[str, Sequence[str]], status: int
 ) -> None:
-    """Demand that each header is there with exactly this value. `found` has lower-case names."""
+    """Demand that each header is there, and with exactly this value where one is given.
+
+    `found` has lower-case names.
+    """
     for name, value in expected:
-        if value not in found.get(name.lower(), ()):
-            raise UnexpectedAnswer(
-                Reason.UNEXPECTED_HEADER, f"no header {name} with the expected value", status
-            )
+        values = found.get(name.lower(), ())
+        if not values or value not in (None, *values):
+            problem = f"no header {name}" + ("" if value is None else " with the expected value")
+            raise UnexpectedAnswer(Reason.UNEXPECTED_HEADER, problem, status)
 
 
 # Bodies
@@ -93,16 +97,39 @@ class Body:
     is_whole: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class BodyExpectations:
+    """What a body must be; nothing by default."""
+
+    texts: tuple[str, ...] = ()
+    patterns: tuple[Pattern, ...] = ()
+    values: tuple[JsonExpectation, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.texts or self.patterns or self.values)
+
+
 def judge_body(
-    texts: Iterable[str], values: Sequence[JsonExpectation], body: Body, status: int
+    expected: BodyExpectations, body: Body, status: int, tick: Callable[[], object]
 ) -> None:
-    """Demand that each text is in the body, and each value in the JSON that it is."""
-    for text in texts:
+    """Demand that texts and patterns are found in the body, and values in the JSON that it is.
+
+    What `tick` raises ends a long search.
+    """
+    place = "the body" if body.is_whole else f"the first {MAX_BODY_BYTES} bytes of the body"
+    for text in expected.texts:
         if encode(text) not in body.data:
-            place = "the body" if body.is_whole else f"the first {MAX_BODY_BYTES} bytes of the body"
             raise _unexpected_body(f"no {text!r} in {place}", status)
-    if not values:
-        return
+    if expected.patterns:
+        found = body.data.decode("utf-8", "replace")
+        for pattern in expected.patterns:
+            if not pattern.found_in(found, tick):
+                raise _unexpected_body(f"no match of {pattern.text!r} in {place}", status)
+    if expected.values:
+        _judge_json(expected.values, body, status)
+
+
+def _judge_json(values: Iterable[JsonExpectation], body: Body, status: int) -> None:
     if not body.is_whole:
         problem = f"the body is longer than {MAX_BODY_BYTES} bytes, too long to be read as JSON"
         raise _unexpected_body(problem, status)

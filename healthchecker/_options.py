@@ -19,22 +19,27 @@ from healthchecker._judge import (
     expect_json_at,
     parse_status,
 )
+from healthchecker._regex import Pattern
 from healthchecker._result import BadArgumentError
 from healthchecker._target import Scheme, read_host
 
 MAX_SECONDS = 24 * 3600.0
+MAX_LIFETIME_SECONDS = 3650 * 24 * 3600.0
 
 REQUEST_OPTIONS = frozenset({"headers", "basic_auth"})
 """The options of a request that carries headers or metadata."""
 HTTP_OPTIONS = REQUEST_OPTIONS | {
     "method",
+    "data",
+    "http2",
     "status",
     "expect_json",
     "expect_body",
+    "match_body",
     "expect_header",
     "follow_redirects",
 }
-TLS_OPTIONS = frozenset({"cacert", "cert", "key", "server_name", "insecure"})
+TLS_OPTIONS = frozenset({"cacert", "cert", "key", "server_name", "insecure", "cert_lifetime"})
 SPECIAL_OPTIONS = {
     **dict.fromkeys(HTTP_OPTIONS, "HTTP"),
     **dict.fromkeys(REQUEST_OPTIONS, "HTTP and gRPC"),
@@ -42,8 +47,8 @@ SPECIAL_OPTIONS = {
 }
 """The options that not every target has a use for, and which targets have, in words."""
 
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h)?", re.ASCII)
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h|d)?", re.ASCII)
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]*")
 _FRAMING = ("content-length", "transfer-encoding")
@@ -60,19 +65,23 @@ class OptionValues(TypedDict, total=False):
     """The options as `check()` and `watch()` take them."""
 
     connect_timeout: float | None
-    method: str
+    method: str | None
+    data: str | bytes | None
+    http2: bool
     headers: Mapping[str, str] | Iterable[tuple[str, str]]
     basic_auth: tuple[str, str] | None
     status: str | int | Iterable[str | int]
     expect_json: Mapping[str, object] | Iterable[str | tuple[str, object]]
     expect_body: str | Iterable[str]
-    expect_header: Mapping[str, str] | Iterable[tuple[str, str]]
+    match_body: str | Iterable[str]
+    expect_header: Mapping[str, str | None] | Iterable[tuple[str, str | None]]
     follow_redirects: bool
     cacert: FilePath | None
     cert: FilePath | None
     key: FilePath | None
     server_name: str | None
     insecure: bool
+    cert_lifetime: float | None
     loopback_only: bool
     unix_socket: FilePath | None
 
@@ -88,6 +97,8 @@ class TlsOptions:
     server_name: str | None = None
     """The name to ask for and to verify, in place of the target's host."""
     insecure: bool = False
+    cert_lifetime: float | None = None
+    """Seconds for which the peer's certificate must be valid from now on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +108,16 @@ class CheckOptions:
     connect_timeout: float | None = None
     """Seconds for look-up, connect and TLS together."""
     method: str = "GET"
+    data: bytes | None = None
+    """The body of the request."""
+    http2: bool = False
     headers: tuple[tuple[str, str], ...] = ()
     basic_auth: tuple[str, str] | None = None
     status: StatusSet = _OK
     expect_json: tuple[JsonExpectation, ...] = ()
     expect_body: tuple[str, ...] = ()
-    expect_header: tuple[tuple[str, str], ...] = ()
+    match_body: tuple[Pattern, ...] = ()
+    expect_header: tuple[tuple[str, str | None], ...] = ()
     follow_redirects: bool = False
     tls: TlsOptions = TlsOptions()
     loopback_only: bool = False
@@ -164,7 +179,8 @@ def _make(given: OptionValues) -> CheckOptions:
     unknown = set(given) - OptionValues.__optional_keys__
     if unknown:
         raise TypeError(f"unknown option: {min(unknown)}")
-    method = _text("method", given.get("method", "GET"))
+    data = _data("data", given.get("data"))
+    method = _optional_text("method", given.get("method")) or ("GET" if data is None else "POST")
     if not _TOKEN.fullmatch(method) or method.upper() == "CONNECT":
         raise BadArgumentError("method", method, "not an HTTP method")
     tls = TlsOptions(
@@ -173,29 +189,37 @@ def _make(given: OptionValues) -> CheckOptions:
         key=_path("key", given.get("key")),
         server_name=_server_name("server_name", given.get("server_name")),
         insecure=_flag("insecure", given.get("insecure", False)),
+        cert_lifetime=_lifetime("cert_lifetime", given.get("cert_lifetime")),
     )
     if tls.key is not None and tls.cert is None:
         raise BadArgumentError("key", tls.key, "needs a certificate beside it")
     if tls.insecure and tls.cacert is not None:
         raise BadArgumentError("cacert", tls.cacert, "cannot be combined with insecure")
+    if tls.insecure and tls.cert_lifetime is not None:
+        problem = "cannot be combined with insecure"
+        raise BadArgumentError("cert_lifetime", tls.cert_lifetime, problem)
     connect_timeout = given.get("connect_timeout")
     if connect_timeout is not None:
         connect_timeout = check_seconds("connect_timeout", connect_timeout)
     options = CheckOptions(
         connect_timeout=connect_timeout,
         method=method.upper(),
+        data=data,
+        http2=_flag("http2", given.get("http2", False)),
         headers=_fields("headers", given.get("headers", ())),
         basic_auth=_credentials("basic_auth", given.get("basic_auth")),
         status=parse_status(_status_list(given.get("status", "200"))),
         expect_json=_json_expectations("expect_json", given.get("expect_json", ())),
         expect_body=_texts("expect_body", given.get("expect_body", ())),
-        expect_header=_fields("expect_header", given.get("expect_header", ())),
+        match_body=_patterns("match_body", given.get("match_body", ())),
+        expect_header=_expected_fields("expect_header", given.get("expect_header", ())),
         follow_redirects=_flag("follow_redirects", given.get("follow_redirects", False)),
         tls=tls,
         loopback_only=_flag("loopback_only", given.get("loopback_only", False)),
         unix_socket=_unix_socket(_path("unix_socket", given.get("unix_socket"))),
     )
-    if options.method == "HEAD" and (options.expect_body or options.expect_json):
+    expects_body = options.expect_body or options.match_body or options.expect_json
+    if options.method == "HEAD" and expects_body:
         raise BadArgumentError("method", method, "an answer to HEAD has no body to expect")
     asks_to_switch = any(name.lower() == "upgrade" for name, _ in options.headers)
     if not asks_to_switch and (SWITCHING_PROTOCOLS, SWITCHING_PROTOCOLS) in options.status.ranges:
@@ -205,7 +229,7 @@ def _make(given: OptionValues) -> CheckOptions:
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds that `500ms`, `2s`, `1m`, `1h` or a bare number of seconds stand for."""
+    """Return the seconds that `500ms`, `2s`, `1m`, `1h`, `7d` or a bare number stand for."""
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError("not a duration such as 500ms, 2s, 1m or a number of seconds")
@@ -214,11 +238,23 @@ def parse_duration(text: str) -> float:
 
 def check_seconds(argument: str, value: object, *, zero: bool = False) -> float:
     """Return a number of seconds that is more than zero (or zero, if allowed) and at most a day."""
+    return _seconds(argument, value, MAX_SECONDS, "24 hours", zero=zero)
+
+
+def _lifetime(argument: str, value: object) -> float | None:
+    if value is None:
+        return None
+    return _seconds(argument, value, MAX_LIFETIME_SECONDS, "10 years")
+
+
+def _seconds(
+    argument: str, value: object, most: float, most_words: str, *, zero: bool = False
+) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise BadArgumentError(argument, value, "must be a number of seconds")
-    if not (0 <= value <= MAX_SECONDS) or (value == 0 and not zero):
+    if not (0 <= value <= most) or (value == 0 and not zero):
         least = "from 0" if zero else "more than 0"
-        raise BadArgumentError(argument, value, f"must be {least} and at most 24 hours")
+        raise BadArgumentError(argument, value, f"must be {least} and at most {most_words}")
     return float(value)
 
 
@@ -256,6 +292,23 @@ def _texts(argument: str, value: object) -> tuple[str, ...]:
     return tuple(_text(argument, one) for one in value)
 
 
+def _patterns(argument: str, value: object) -> tuple[Pattern, ...]:
+    """Take one regular expression or several."""
+    patterns = []
+    for text in _texts(argument, value):
+        try:
+            patterns.append(Pattern(text))
+        except ValueError as error:
+            raise BadArgumentError(argument, text, str(error)) from error
+    return tuple(patterns)
+
+
+def _data(argument: str, value: object) -> bytes | None:
+    if value is None or isinstance(value, bytes):
+        return value
+    return encode(_text(argument, value))
+
+
 def _flag(argument: str, value: object) -> bool:
     # A text such as "false" would count as true.
     if not isinstance(value, bool):
@@ -284,21 +337,42 @@ def _pairs(argument: str, value: object) -> Iterable[tuple[str, object]]:
 
 
 def _fields(argument: str, value: object) -> tuple[tuple[str, str], ...]:
-    fields = []
-    for name, found in _pairs(argument, value):
-        if not _TOKEN.fullmatch(name):
-            raise BadArgumentError(argument, name, "not a header name")
-        # The value may be a secret: it is not shown.
-        if not isinstance(found, str):
-            raise BadArgumentError(argument, name, "its value must be a string")
-        if not _FIELD_VALUE.fullmatch(found):
-            raise BadArgumentError(argument, name, "its value has a character that no header has")
-        if argument == "headers" and name.lower() in _FRAMING:
-            raise BadArgumentError(argument, name, "is not for a request without a body")
-        fields.append((name, found.strip(" \t")))
-    if argument == "headers" and [name.lower() for name, _ in fields].count("host") > 1:
+    fields = [
+        (_field_name(argument, name), _field_value(argument, name, found))
+        for name, found in _pairs(argument, value)
+    ]
+    for name, _ in fields:
+        if name.lower() in _FRAMING:
+            raise BadArgumentError(argument, name, "is set by --data alone")
+    if [name.lower() for name, _ in fields].count("host") > 1:
         raise BadArgumentError(argument, "Host", "can be given only once")
     return tuple(fields)
+
+
+def _expected_fields(argument: str, value: object) -> tuple[tuple[str, str | None], ...]:
+    """Take names with their values, or with None where any value will do."""
+    return tuple(
+        (
+            _field_name(argument, name),
+            None if found is None else _field_value(argument, name, found),
+        )
+        for name, found in _pairs(argument, value)
+    )
+
+
+def _field_name(argument: str, name: str) -> str:
+    if not _TOKEN.fullmatch(name):
+        raise BadArgumentError(argument, name, "not a header name")
+    return name
+
+
+def _field_value(argument: str, name: str, value: object) -> str:
+    # The value may be a secret: it is not shown.
+    if not isinstance(value, str):
+        raise BadArgumentError(argument, name, "its value must be a string")
+    if not _FIELD_VALUE.fullmatch(value):
+        raise BadArgumentError(argument, name, "its value has a character that no header has")
+    return value.strip(" \t")
 
 
 def _credentials(argument: str, value: object) -> tuple[str, str] | None:

@@ -47,6 +47,7 @@ class Pattern:
     """A regular expression to search for. A text that is none is a `ValueError`, in words."""
 
     def __init__(self, text: str) -> None:
+        self.text = text
         self._count = 0
         self._end = _State()
         try:

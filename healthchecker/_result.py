@@ -22,6 +22,7 @@ class Reason(StrEnum):
     CONNECTION_RESET = "connection_reset"
     CONNECTION_FAILED = "connection_failed"
     TLS_FAILURE = "tls_failure"
+    CERTIFICATE_EXPIRES = "certificate_expires"
     TIMEOUT = "timeout"
     INVALID_RESPONSE = "invalid_response"
     NOT_SERVING = "not_serving"
@@ -62,6 +63,8 @@ class CheckResult:
     None for a healthy target and for what failed before there was any phase."""
     phases_ms: Mapping[Phase, float] = field(default_factory=dict, compare=False)
     """Milliseconds spent in each phase that the check came to, redirects included."""
+    excerpt: str = ""
+    """How the body of an unexpected HTTP answer begins: 200 bytes of it at most, as text."""
 
     def __bool__(self) -> bool:
         return self.healthy
@@ -99,6 +102,9 @@ class ProbeFailure(Exception):  # noqa: N818 - a failed probe is a result in the
 
 class UnexpectedAnswer(ProbeFailure):
     """The answer came as a whole, and says or is something else than a healthy target's."""
+
+    excerpt = ""
+    """How its body begins, where it has one."""
 
 
 class BadArgumentError(ValueError):

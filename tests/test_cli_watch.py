@@ -135,7 +135,7 @@ def test_watch_json(form: Form, server: HealthServer) -> None:
         first = json.loads(program.line())
         assert re.fullmatch(TIME, first.pop("time"))
         assert first.pop("check").keys() == {
-            *("target", "healthy", "reason", "detail", "status", "elapsed_ms")
+            *("target", "healthy", "reason", "detail", "status", "elapsed_ms", "phases_ms")
         }
         assert first == {"healthy": True, "changed": True}
         server.not_ready()

@@ -18,7 +18,7 @@ from tests.support.forms import Form, Outcome, run, undisturbed
 from tests.tables.hostile_behaviours import HOSTILE_BEHAVIOURS, OPENINGS, SHORT, HostileBehaviour
 from tests.tables.hostile_grpc import HOSTILE_GRPC
 from tests.tables.hostile_http import HOSTILE as HOSTILE_HTTP
-from tests.tables.hostile_http import NESTED, OK, Hostile
+from tests.tables.hostile_http import NESTED, OK, SHORT, Hostile
 
 HOSTILE = [*HOSTILE_HTTP, *HOSTILE_GRPC]
 
@@ -83,6 +83,21 @@ def test_hostile_peer(form: Form, hostile: Hostile, context: ssl.SSLContext) -> 
     )
     assert outcome.check["reason"] == hostile.reason, outcome.check
     assert hostile.detail in outcome.check["detail"], outcome.check
+
+
+AS_HTTP2 = {
+    Reason.OK,  # what is no gRPC may well be HTTP
+    Reason.CONNECTION_RESET,
+    Reason.INVALID_RESPONSE,
+    Reason.TIMEOUT,
+    Reason.UNEXPECTED_STATUS,
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE_GRPC, ids=lambda hostile: hostile.name)
+def test_hostile_http2(form: Form, hostile: Hostile) -> None:
+    outcome = ask(form, hostile.behaviour, None, scheme="http", timeout=SHORT, args=["--http2"])
+    assert Reason(outcome.check["reason"]) in AS_HTTP2, outcome.check
 
 
 def test_every_protocol_has_its_opening() -> None:

@@ -14,6 +14,7 @@ from healthchecker._judge import (
     MAX_BODY_BYTES,
     MAX_JSON_NESTING,
     Body,
+    BodyExpectations,
     JsonError,
     expect_json,
     expect_json_at,
@@ -236,9 +237,10 @@ def test_json_in_any_unicode(codec: str) -> None:
 
 
 def test_bytes_of_the_command_line_are_found_as_they_are() -> None:
-    judge_body(["\udcff\xfc"], [], Body(b"\xff\xc3\xbc"), 200)
+    expected = BodyExpectations(texts=("\udcff\xfc",))
+    judge_body(expected, Body(b"\xff\xc3\xbc"), 200, lambda: None)
     with pytest.raises(UnexpectedAnswer):
-        judge_body(["\udcff"], [], Body("\xff".encode()), 200)
+        judge_body(BodyExpectations(texts=("\udcff",)), Body("\xff".encode()), 200, lambda: None)
 
 
 def test_comparing_needs_no_stack() -> None:

@@ -14,10 +14,14 @@ from healthchecker._cli.render import (
     json_line,
     text_lines,
 )
+from healthchecker._result import Phase
 
 
 def result(detail: str = "response: no", target: str = "tcp://h:1") -> CheckResult:
-    return CheckResult(target, False, Reason.TIMEOUT, detail, None, 0.0123)
+    spent = {Phase.CONNECT: 2.0, Phase.RESPONSE: 10.3}
+    return CheckResult(
+        target, False, Reason.TIMEOUT, detail, None, 0.0123, Phase.RESPONSE, spent, "<html>"
+    )
 
 
 def test_a_failure_is_one_line() -> None:
@@ -65,9 +69,17 @@ def test_json_says_everything_where_it_fits() -> None:
                 "detail": "response: no",
                 "status": None,
                 "elapsed_ms": 12.3,
+                "phases_ms": {"connect": 2.0, "response": 10.3},
+                "body": "<html>",
             }
         ],
     }
+
+
+def test_an_excerpt_ends_the_line() -> None:
+    failure = "unhealthy: tcp://h:1: timeout: response: no (12.3 ms)"
+    assert text_lines([result()], healthy=False) == f"{failure}\n"
+    assert text_lines([result()], healthy=False, excerpts=True) == f"{failure}, body: <html>\n"
 
 
 def test_of_many_the_unhealthy_ones_are_kept() -> None:

@@ -680,3 +680,20 @@ def test_a_plain_check_opens_no_store(form: Form, tmp_path: Path, files: dict[st
         opened[scheme] = files["ca"] in log.read_text()
         assert "openssl.cnf" not in log.read_text()
     assert opened == {"http": False, "https": True}
+
+
+@pytest.mark.parametrize(("lifetime", "healthy"), [("1h", True), ("7d", True), ("60d", False)])
+def test_a_certificate_must_be_valid_for_longer(
+    form: Form, lifetime: str, healthy: bool, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    end = dt.datetime.now(dt.UTC) + dt.timedelta(days=30)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", not_after=end).configure_cert(context)
+    with Peer(answer(HEALTHY), context=context) as peer:
+        args = [f"--cacert={tmp_path / 'ca.pem'}", f"--cert-lifetime={lifetime}", "--output=json"]
+        outcome = run(form, [*args, f"https://127.0.0.1:{peer.port}/"])
+    assert outcome.check["reason"] == ("ok" if healthy else "certificate_expires")
+    expected = f"TLS: the certificate is valid until {end:%Y-%m-%d %H:%M} UTC"
+    assert healthy or outcome.check["detail"] == expected

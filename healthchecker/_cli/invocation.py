@@ -52,7 +52,8 @@ class Output:
             write(STDOUT, render.text_lines(results, healthy=True))
         if self.verbose or not healthy:
             unknown = render.unknown_variables_line(self.unknown_variables(healthy))
-            write(STDERR, render.text_lines(results, healthy=False) + unknown)
+            lines = render.text_lines(results, healthy=False, excerpts=self.verbose)
+            write(STDERR, lines + unknown)
 
     def unknown_variables(self, healthy: bool) -> list[str]:
         """Return the variables to name: some mistakes show in no other way."""

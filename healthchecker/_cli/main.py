@@ -11,6 +11,7 @@ import click
 
 from healthchecker._cli import render
 from healthchecker._cli.commands.check import CHECK
+from healthchecker._cli.commands.install import INSTALL
 from healthchecker._cli.commands.list import LIST
 from healthchecker._cli.commands.wait import WAIT
 from healthchecker._cli.commands.watch import WATCH
@@ -40,7 +41,7 @@ class _Group(click.Group):
 
 @click.group(
     cls=_Group,
-    commands={str(command.name): command for command in (CHECK, LIST, WAIT, WATCH)},
+    commands={str(command.name): command for command in (CHECK, WATCH, WAIT, LIST, INSTALL)},
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

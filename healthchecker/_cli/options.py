@@ -10,11 +10,14 @@ from healthchecker._cli.types import (
     Count,
     Credentials,
     Duration,
+    ExpectedField,
     Field,
     Lines,
     OutputFormat,
     Port,
+    SignalToProcess,
 )
+from healthchecker._options import MAX_LIFETIME_SECONDS
 
 TARGETS: Argument[tuple[str, ...]] = Argument(
     ["targets"], metavar="[TARGET]...", nargs=-1, type=Lines(), envvar=variable_of("--target")
@@ -25,6 +28,7 @@ ONE_TARGET: Argument[str | None] = Argument(
 REQUIRED_TARGET: Argument[str] = Argument(
     ["targets"], metavar="TARGET", type=Lines(), envvar=variable_of("--target")
 )
+DESTINATION: Argument[str] = Argument(["destination"], metavar="DEST", type=click.UNPROCESSED)
 
 # Which target, where none is named
 
@@ -99,21 +103,30 @@ EXPECT_BODY = repeatable(
     type=Lines(),
     help="Require this text in the body. Repeatable.",
 )
+MATCH_BODY = repeatable(
+    "--match-body",
+    metavar="REGEX",
+    type=Lines(),
+    help="Require a match of this regular expression in the body. Repeatable.",
+)
 EXPECT_HEADER = repeatable(
     "--expect-header",
-    metavar="'N: v'",
-    type=Field(),
-    help="Require a response header with this exact value. Repeatable.",
+    metavar="'N[: v]'",
+    type=ExpectedField(),
+    help="Require a response header, with this exact value if one is given. Repeatable.",
 )
-METHOD = with_default(
+METHOD = optional(
     "--method",
     type=click.STRING,
     metavar="M",
-    default="GET",
-    help="HTTP method.",
-    conflicts_with=(EXPECT_JSON, EXPECT_BODY),
+    help="HTTP method; GET by default, or POST with --data.",
+    conflicts_with=(EXPECT_JSON, EXPECT_BODY, MATCH_BODY),
     conflicts_as="HEAD",
 )
+DATA = optional(
+    "--data", type=click.STRING, metavar="TEXT", help="Send this as the body of the HTTP request."
+)
+HTTP2 = flag("--http2", help="Speak HTTP/2, on http:// without asking (h2c).")
 FOLLOW_REDIRECTS = flag(
     "--follow-redirects",
     help="Follow up to 5 redirects on the same host; otherwise a 3xx is unhealthy.",
@@ -136,6 +149,12 @@ SERVER_NAME = optional(
 INSECURE = flag(
     "--insecure", help="Do not verify the server's certificate.", conflicts_with=(CACERT,)
 )
+CERT_LIFETIME = optional(
+    "--cert-lifetime",
+    type=Duration(most=MAX_LIFETIME_SECONDS),
+    help="Require that the server's certificate is valid for this long.",
+    conflicts_with=(INSECURE,),
+)
 LOOPBACK_ONLY = flag(
     "--loopback-only",
     help="Refuse a target or redirect that resolves to anything but loopback.",
@@ -145,6 +164,22 @@ LOOPBACK_ONLY = flag(
 
 TIMEOUT = with_default(
     "--timeout", type=Duration(), default="2s", help="Total time limit for one check of a target."
+)
+ATTEMPTS = with_default(
+    "--attempts",
+    metavar="N",
+    type=Count(),
+    default="1",
+    help="Consecutive failures before a target counts as unhealthy.",
+)
+ATTEMPT_INTERVAL = with_default(
+    "--interval", type=Duration(), default="1s", help="Time between attempts."
+)
+ON_UNHEALTHY = optional(
+    "--on-unhealthy",
+    type=SignalToProcess(),
+    metavar="SIGNAL:PID",
+    help="When unhealthy, send a signal, such as TERM:1 to stop the container.",
 )
 ANY = flag("--any", "any_is_enough", help="Succeed when at least one target is healthy.")
 INITIAL_DELAY = with_default(
@@ -192,14 +227,22 @@ QUIET = flag(
 LOCAL_TARGET_OPTIONS = (HOST, PORT, PATH)
 _CONNECTION = (UNIX_SOCKET, TIMEOUT, CONNECT_TIMEOUT)
 _METADATA = (HEADERS, BASIC_AUTH)
-_EXPECTATIONS = (STATUS, EXPECT_JSON, EXPECT_BODY, EXPECT_HEADER, FOLLOW_REDIRECTS)
-_TLS = (CACERT, CERT, KEY, SERVER_NAME, INSECURE, LOOPBACK_ONLY)
+_REQUEST = (METHOD, DATA, HTTP2)
+_EXPECTATIONS = (
+    STATUS,
+    EXPECT_JSON,
+    EXPECT_BODY,
+    MATCH_BODY,
+    EXPECT_HEADER,
+    FOLLOW_REDIRECTS,
+)
+_TLS = (CACERT, CERT, KEY, SERVER_NAME, INSECURE, CERT_LIFETIME, LOOPBACK_ONLY)
 OUTPUT_OPTIONS = (VERBOSE, QUIET, OUTPUT)
 
 REQUEST_OPTIONS = (
     *LOCAL_TARGET_OPTIONS,
     *_CONNECTION,
-    METHOD,
+    *_REQUEST,
     *_METADATA,
     *_EXPECTATIONS,
     *_TLS,
@@ -212,7 +255,7 @@ GRPC_OPTIONS = (*_CONNECTION, *_METADATA, *_TLS, *OUTPUT_OPTIONS)
 CHECK_OPTIONS = (
     UNIX_SOCKET,
     CONNECT_TIMEOUT,
-    METHOD,
+    *_REQUEST,
     *_METADATA,
     *_EXPECTATIONS,
     *_TLS,
@@ -222,7 +265,16 @@ CHECK_OPTIONS = (
 VARIABLES = frozenset(
     str(one.envvar)
     for one in (
-        *(TARGETS, ANY, INITIAL_DELAY, WATCH_INTERVAL, FAILURE_THRESHOLD, DEADLINE),
+        *(
+            TARGETS,
+            ANY,
+            ATTEMPTS,
+            ON_UNHEALTHY,
+            INITIAL_DELAY,
+            WATCH_INTERVAL,
+            FAILURE_THRESHOLD,
+            DEADLINE,
+        ),
         *REQUEST_OPTIONS,
     )
 )

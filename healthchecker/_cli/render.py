@@ -37,10 +37,18 @@ def success_line(result: CheckResult, max_part: int = _MAX_PART) -> str:
     )
 
 
-def text_lines(results: Sequence[CheckResult], *, healthy: bool) -> str:
-    """Return the lines of all results that are `healthy` or not, cut to what may be printed."""
+def text_lines(results: Sequence[CheckResult], *, healthy: bool, excerpts: bool = False) -> str:
+    """Return the lines of all results that are `healthy` or not, cut to what may be printed.
+
+    With `excerpts`, that of an unexpected answer tells how its body begins.
+    """
     line = success_line if healthy else failure_line
-    return _lines([line(result) for result in results if result.healthy is healthy])
+    lines = []
+    for result in results:
+        if result.healthy is healthy:
+            tail = f", body: {escape(result.excerpt)}" if excerpts and result.excerpt else ""
+            lines.append(line(result) + tail)
+    return _lines(lines)
 
 
 def _lines(lines: Sequence[str]) -> str:
@@ -139,7 +147,7 @@ def list_lines(statuses: Mapping[str, str]) -> str:
 
 def to_json(result: CheckResult) -> dict[str, object]:
     """Return a result as the object that stands for it in JSON."""
-    return {
+    shown: dict[str, object] = {
         "target": result.target,
         "healthy": result.healthy,
         "reason": str(result.reason),
@@ -147,6 +155,11 @@ def to_json(result: CheckResult) -> dict[str, object]:
         "status": result.status,
         "elapsed_ms": _milliseconds(result),
     }
+    if result.phases_ms:
+        shown["phases_ms"] = {str(phase): round(ms, 1) for phase, ms in result.phases_ms.items()}
+    if result.excerpt:
+        shown["body"] = result.excerpt
+    return shown
 
 
 def escape(text: str, max_length: int = _MAX_PART) -> str:

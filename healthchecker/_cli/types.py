@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 
 import click
@@ -12,6 +13,7 @@ from healthchecker._options import MAX_SECONDS, parse_duration
 _MAX_PORT = 65535
 _MAX_COUNT = 1_000_000
 _MAX_DIGITS = 7  # of a number that is worth reading
+_MAX_PID = 1 << 22  # PID_MAX_LIMIT of Linux
 
 
 class Port(click.ParamType[int, object]):
@@ -33,8 +35,9 @@ class Duration(click.ParamType[float, object]):
 
     name = "duration"
 
-    def __init__(self, *, zero: bool = False) -> None:
+    def __init__(self, *, zero: bool = False, most: float = MAX_SECONDS) -> None:
         self._zero = zero
+        self._most = most
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
@@ -43,9 +46,10 @@ class Duration(click.ParamType[float, object]):
             seconds = parse_duration(str(value))
         except ValueError as error:
             self.fail(f"{shown(value)} is {error}", param, ctx)
-        if seconds > MAX_SECONDS or (seconds == 0 and not self._zero):
+        if seconds > self._most or (seconds == 0 and not self._zero):
             least = "from 0" if self._zero else "more than 0"
-            self.fail(f"{shown(value)} is not {least} and at most 24h", param, ctx)
+            most = f"{self._most / 3600:.0f}h"
+            self.fail(f"{shown(value)} is not {least} and at most {most}", param, ctx)
         return seconds
 
 
@@ -124,6 +128,43 @@ class Field(Pair):
 
     def clean(self, first: str, second: str) -> tuple[str, str]:
         return (first.strip(), second.strip())
+
+
+class ExpectedField(click.ParamType[tuple[str, str | None], object]):
+    """`N: v`, or `N` for a header with any value."""
+
+    name = "N[: v]"
+    _with_value = Field()
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str | None]:
+        if ":" in str(value):
+            return self._with_value.convert(value, param, ctx)
+        return (str(value).strip(), None)
+
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        return _lines(rv)
+
+
+class SignalToProcess(click.ParamType[tuple[signal.Signals, int], object]):
+    """`TERM:1`: a signal, with or without SIG or by its number, and the id of a process."""
+
+    name = "SIGNAL:PID"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[signal.Signals, int]:
+        word, _, pid = str(value).partition(":")
+        name = word.upper().removeprefix("SIG")
+        for one in signal.Signals:
+            if name in (one.name.removeprefix("SIG"), str(one.value)):
+                break
+        else:
+            self.fail(f"{shown(value)} names no signal such as TERM or HUP", param, ctx)
+        if not (pid.isascii() and pid.isdigit() and 0 < int(pid[:10]) <= _MAX_PID):
+            self.fail(f"{shown(value)} names no process, as TERM:1 does", param, ctx)
+        return (one, int(pid))
 
 
 class Credentials(Pair):

@@ -119,6 +119,23 @@ class Stream:
         self._sock = sock
         self._run(sock.do_handshake, select.POLLIN)
 
+    @property
+    def is_tls(self) -> bool:
+        return isinstance(self._sock, ssl.SSLSocket)
+
+    @property
+    def application_protocol(self) -> str | None:
+        """What was agreed on by ALPN (RFC 7301) in the TLS handshake, if anything."""
+        sock = self._sock
+        return sock.selected_alpn_protocol() if isinstance(sock, ssl.SSLSocket) else None
+
+    def certificate_end(self) -> str | None:
+        """Return the end of the peer's verified certificate, such as `Jun 26 21:41:46 2027 GMT`."""
+        if not isinstance(self._sock, ssl.SSLSocket):
+            return None
+        certificate = self._sock.getpeercert() or {}
+        return str(certificate["notAfter"]) if "notAfter" in certificate else None
+
     def extend(self, deadline: Deadline) -> None:
         """Put the stream under another deadline: connecting may have a tighter one."""
         self._deadline = deadline

@@ -7,6 +7,7 @@ import os
 import re
 import ssl
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import certifi
@@ -26,6 +27,8 @@ _SYSTEM_BUNDLES = (
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
 """A certificate's name in a directory where OpenSSL finds it without reading the others."""
@@ -69,6 +72,16 @@ class TlsClient:
         Who connects again then may get what `UnknownIssuer` has denied.
         """
         return self._stores is not None and next(self._stores, self) is not self
+
+    def demand_lifetime(self, end: str | None) -> None:
+        """Demand that the peer's certificate ends late enough; `end` as OpenSSL prints it."""
+        lifetime = self._options.cert_lifetime
+        if lifetime is None or end is None:
+            return
+        moment = _read_time(end)
+        if moment < datetime.now(UTC) + timedelta(seconds=lifetime):
+            problem = f"the certificate is valid until {moment:%Y-%m-%d %H:%M} UTC"
+            raise ProbeFailure(Reason.CERTIFICATE_EXPIRES, problem)
 
     def _make_context(self) -> ssl.SSLContext:
         options = self._options
@@ -128,6 +141,13 @@ class TlsClient:
         if not directories:
             context.load_verify_locations(cadata=certifi.contents())
             yield
+
+
+def _read_time(text: str) -> datetime:
+    """Read a time such as `Jun  6 21:41:46 2027 GMT`, whatever the locale."""
+    month, day, clock, year, _ = text.split()
+    hour, minute, second = map(int, clock.split(":"))
+    return datetime(int(year), _MONTHS.index(month) + 1, int(day), hour, minute, second, tzinfo=UTC)
 
 
 def _named_by_environment() -> tuple[str, list[str]]:

@@ -124,6 +124,7 @@ def failed(label: str, failure: ProbeFailure, progress: Progress, start: float) 
         elapsed=now - start,
         phase=progress.phase,
         phases_ms=progress.end(now),
+        excerpt=failure.excerpt if isinstance(failure, UnexpectedAnswer) else "",
     )
 
 
@@ -146,6 +147,7 @@ def connect(
         progress.enter(Phase.TLS)
         try:
             stream.start_tls(tls.context(), tls.name_of(endpoint.host))
+            tls.demand_lifetime(stream.certificate_end())
             break
         except BaseException as error:
             stream.close()

@@ -29,7 +29,13 @@ class _Handler(BaseHTTPRequestHandler):
         elif route == "/elsewhere":
             self._answer(302, b"", Location="http://elsewhere.invalid/health")
         elif route == "/echo":
-            seen = {"method": self.command, "path": self.path, "headers": dict(self.headers)}
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            seen = {
+                "method": self.command,
+                "path": self.path,
+                "headers": dict(self.headers),
+                "body": body.decode("utf-8", "backslashreplace"),
+            }
             self._answer(200, json.dumps(seen).encode())
         elif route == "/bytes":
             self._answer(200, b"\xff\xfe")
@@ -39,7 +45,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(404, b"no such route")
 
-    do_POST = do_HEAD = do_GET  # noqa: N815 - the names that http.server looks for
+    do_POST = do_PUT = do_HEAD = do_GET  # noqa: N815 - the names that http.server looks for
 
     def _answer(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)

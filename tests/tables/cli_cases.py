@@ -355,6 +355,93 @@ CASES = [
         1,
         stderr=f"{REFUSED}unhealthy: tcp://localhost:.*{MS}",
     ),
+    Case("text matched", ["--port", "{port}", "--match-body", '"status": ?"UP"'], 0),
+    Case(
+        "text not matched",
+        ["--port", "{port}", "--match-body", "^DOWN$"],
+        1,
+        stderr=unhealthy("unexpected_body", r"no match of '\^DOWN\$' in the body"),
+    ),
+    Case(
+        "no regular expression",
+        ["--port", "{port}", "--match-body", "("],
+        1,
+        stderr=usage(r"--match-body: '\(': not a regular expression: .*"),
+    ),
+    Case("header that is there", "--port {port} --expect-header x-state", 0),
+    Case(
+        "header that is not there",
+        "--port {port} --expect-header X-Other",
+        1,
+        stderr=unhealthy("unexpected_header", "no header X-Other"),
+    ),
+    Case("path that is there", "--port {port} --expect-json checks.0.name", 0),
+    Case(
+        "path that is not there",
+        "--port {port} --expect-json checks.1",
+        1,
+        stderr=unhealthy("unexpected_body", r"no checks\.1 in the JSON body"),
+    ),
+    Case(
+        "data",
+        ["--port", "{port}", "--path", "/echo", "--data", "a=b", "--expect-json", "body=a=b"],
+        0,
+    ),
+    Case(
+        "data is sent by POST, as a form",
+        [
+            *("--port", "{port}", "--path", "/echo", "--data", "a=b"),
+            *("--expect-json", "method=POST", "--expect-json", "headers.Content-Length=3"),
+            *("--expect-json", "headers.Content-Type=application/x-www-form-urlencoded"),
+        ],
+        0,
+    ),
+    Case(
+        "data by another method, of another type",
+        [
+            *("--port", "{port}", "--path", "/echo", "--data", "{}", "--method", "PUT"),
+            *("-H", "Content-Type: application/json", "--expect-json", "method=PUT"),
+            *("--expect-json", "headers.Content-Type=application/json"),
+        ],
+        0,
+    ),
+    Case(
+        "data that is no text",
+        ["--port", "{port}", "--path", "/echo", b"--data=\xff", "--expect-body", "ff"],
+        0,
+    ),
+    Case(
+        "body of an unexpected answer",
+        "--port {port} --path /nothing -v",
+        1,
+        stderr="unhealthy: .*: HTTP status 404, expected 200" + MS[:-2] + ", body: no such route\n",
+    ),
+    Case(
+        "body of an unexpected answer in JSON",
+        "--port {port} --path /nothing --output json",
+        1,
+        '\\{.*"body": "no such route"\\}\\]\\}\n',
+    ),
+    # What is done.
+    Case("attempts", "--attempts 3 --interval 10ms --port {port}", 0),
+    Case("attempts that fail", "--attempts 3 --interval 10ms --port {closed}", 1, stderr=REFUSED),
+    Case(
+        "signal to nobody",
+        "--on-unhealthy TERM:4000000 --port {closed}",
+        1,
+        stderr=REFUSED + "healthchecker: cannot send SIGTERM to process 4000000: No such process\n",
+    ),
+    Case("signal to nobody, quietly", "--on-unhealthy TERM:4000000 -q --port {closed}", 1),
+    Case("no signal when healthy", "--on-unhealthy TERM:4000000 --port {port}", 0),
+    *(
+        Case(
+            f"signal {word}",
+            ["--on-unhealthy", word, "--port", "{port}"],
+            1,
+            stderr=usage(r"Invalid value for '--on-unhealthy': '.*' names no .*"),
+        )
+        for word in ("TERM", "TERM:", "TERM:0", "TERM:-1", ":1", "FIRE:1", "99:1", "TERM:x")
+    ),
     # What is said.
     Case("verbose", "--port {port} -v", 0, healthy()),
     Case("verbose and unhealthy", "--port {closed} -v", 1, stderr=REFUSED),
@@ -364,7 +451,8 @@ CASES = [
         "--port {port} --output json",
         0,
         r'\{"healthy": true, "checks": \[\{"target": "' + HEALTH + r'", "healthy": true, '
-        r'"reason": "ok", "detail": "HTTP status 200", "status": 200, "elapsed_ms": [\d.]+\}\]\}'
+        r'"reason": "ok", "detail": "HTTP status 200", "status": 200, "elapsed_ms": [\d.]+, '
+        r'"phases_ms": \{"look-up": [\d.]+, "connect": [\d.]+, "response": [\d.]+\}\}\]\}'
         "\n",
     ),
     Case(
@@ -373,7 +461,7 @@ CASES = [
         1,
         r'\{"healthy": false, "checks": \[\{"target": "\S+", "healthy": false, '
         r'"reason": "unexpected_status", "detail": "HTTP status 500, expected 200", '
-        r'"status": 500, "elapsed_ms": [\d.]+\}\]\}'
+        r'"status": 500, "elapsed_ms": [\d.]+, "phases_ms": \{[^}]*\}\}\]\}'
         "\n",
     ),
     Case(

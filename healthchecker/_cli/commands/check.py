@@ -2,33 +2,82 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import click
 
-from healthchecker._check import probe_all
-from healthchecker._cli.invocation import read_invocation
-from healthchecker._cli.options import ANY, REQUEST_OPTIONS, TARGETS
+from healthchecker._cli.invocation import Invocation, read_invocation
+from healthchecker._cli.options import (
+    ANY,
+    ATTEMPT_INTERVAL,
+    ATTEMPTS,
+    ON_UNHEALTHY,
+    REQUEST_OPTIONS,
+    TARGETS,
+)
 from healthchecker._cli.parsing import Command
-from healthchecker._cli.process import HEALTHY, UNHEALTHY, Lifetime, use_small_thread_stacks
+from healthchecker._cli.process import (
+    HEALTHY,
+    STDERR,
+    UNHEALTHY,
+    Lifetime,
+    use_small_thread_stacks,
+    write,
+)
 from healthchecker._probers.table import make_probers
+from healthchecker._watch.attempts import probe_repeatedly
 
 
 def _run(context: click.Context) -> int:
     asked = read_invocation(context, TARGETS.of(context))
     any_is_enough = ANY.of(context)
+    attempts, interval = ATTEMPTS.of(context), ATTEMPT_INTERVAL.of(context)
+    reaction = ON_UNHEALTHY.of(context)
+
     with Lifetime() as lifetime:
-        lifetime.end_after(asked.timeout, lambda: asked.print_overrun(lifetime.write))
+
+        def overrun() -> None:
+            asked.print_overrun(lifetime.write)
+            _react(reaction, asked)
+
+        lifetime.end_after(attempts * asked.timeout + (attempts - 1) * interval, overrun)
         probers = make_probers(asked.targets, asked.options)
         if len(probers) > 1:
             use_small_thread_stacks()
-        results = probe_all(
-            probers, asked.timeout, any_is_enough=any_is_enough, cancel=lifetime.cancel
+        results = probe_repeatedly(
+            probers,
+            asked.timeout,
+            attempts=attempts,
+            interval=interval,
+            any_is_enough=any_is_enough,
+            cancel=lifetime.cancel,
         )
         lifetime.is_decided()
         healthy = (any if any_is_enough else all)(result.healthy for result in results)
         asked.output.print_results(lifetime.write, healthy, results)
+        if not healthy:
+            _react(reaction, asked)
     return HEALTHY if healthy else UNHEALTHY
 
 
+def _react(reaction: tuple[signal.Signals, int] | None, asked: Invocation) -> None:
+    """Send the signal of --on-unhealthy; where that cannot be done, say so."""
+    if reaction is None:
+        return
+    number, pid = reaction
+    try:
+        os.kill(pid, number)
+    except OSError as error:
+        if not asked.output.quiet:
+            problem = os.strerror(error.errno or 0)
+            write(STDERR, f"healthchecker: cannot send {number.name} to process {pid}: {problem}\n")
+
+
 CHECK = Command(
-    "check", _run, TARGETS, (ANY, *REQUEST_OPTIONS), help="Check once. This is the default command."
+    "check",
+    _run,
+    TARGETS,
+    (ANY, ATTEMPTS, ATTEMPT_INTERVAL, ON_UNHEALTHY, *REQUEST_OPTIONS),
+    help="Check once. This is the default command.",
 )
