@@ -18,7 +18,7 @@ from tests.support.forms import Form, Outcome, run, undisturbed
 from tests.tables.hostile_behaviours import HOSTILE_BEHAVIOURS, OPENINGS, SHORT, HostileBehaviour
 from tests.tables.hostile_grpc import HOSTILE_GRPC
 from tests.tables.hostile_http import HOSTILE as HOSTILE_HTTP
-from tests.tables.hostile_http import NESTED, OK, SHORT, Hostile
+from tests.tables.hostile_http import NESTED, OK, Hostile
 
 HOSTILE = [*HOSTILE_HTTP, *HOSTILE_GRPC]
 
