@@ -19,6 +19,7 @@ _PLACE = re.compile(r"(\[[^]\s]*\]|[^:/?#\s]*)(:\d*(?![^/?#\s]))?([/?#]\S*)?")
 _HOST_AND_PORT = re.compile(
     r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9.-]+(?=:\d)|\[[0-9A-Fa-f:.]+\])(:\d+)?(/[\w./-]*)?"
 )
+_SEVERAL = re.compile(r"\s[A-Za-z]+://")
 _HIDDEN = "..."
 _MAX_PORT = 65535
 _MAX_UNIX_PATH = 107  # sun_path in unix(7), less the final NUL
@@ -94,6 +95,8 @@ def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | Non
     shown = shown_target(text)
     if not text.isprintable():
         raise BadArgumentError("TARGET", shown, "has a character that no URL has")
+    if _SEVERAL.search(text):
+        raise BadArgumentError("TARGET", shown, "is more than one; each is an argument of its own")
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError) as error:

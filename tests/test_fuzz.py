@@ -6,6 +6,7 @@ import pytest
 
 from healthchecker._judge import JsonExpectation
 from tests.support.fuzzing import fuzz
+from tests.support.fuzzing_cli import SECRET, Line, Outcome, fuzz_cli, problems
 
 
 def test_short_run() -> None:
@@ -22,3 +23,24 @@ def test_a_bug_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not fuzz(1000, 20261120, said.append)
     assert any("Error" in line for line in said)
     assert any("--seed 20261120 --only" in line for line in said)
+
+
+def test_command_lines() -> None:
+    said: list[str] = []
+    assert fuzz_cli(1000, 20261124, said.append), said
+
+
+def test_what_is_wrong_with_a_command_line_would_be_found() -> None:
+    line = Line(("--basic-auth", SECRET), {})
+    right = Outcome(1, "", "healthchecker: usage_error: ...\n")
+    assert list(problems(line, {"python": right, "saved": right})) == []
+    wrong = Outcome(2, "", f"Traceback of {SECRET}\x1b")
+    assert list(problems(line, {"python": right, "saved": wrong})) == [
+        "saved: exit code 2",
+        "saved: a secret shows",
+        "saved: a bug",
+        "saved: not fit for a terminal",
+        "python and saved differ",
+    ]
+    silent = Outcome(1, "", "")
+    assert list(problems(line, {"python": silent})) == ["python: silence about a failure"]

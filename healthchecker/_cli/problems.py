@@ -1,7 +1,8 @@
 """Mistakes in words. What a user typed is repeated only where it cannot be a secret.
 
 The values of options that may hold one (`types.Pair`) and the user and password of a URL are never
-shown; a word whose meaning is unknown is shown where it reads like the name of an option.
+shown, nor is what reads like `NAME: VALUE` where something else was asked for. A word whose meaning
+is unknown is shown where it reads like the name of an option.
 """
 
 from __future__ import annotations
@@ -13,12 +14,30 @@ from click.core import ParameterSource
 
 from healthchecker._result import BadArgumentError
 
+_HIDDEN = "..."
+_NAMED_BY_NAME = ("header", "headers", "expect_header")  # errors name the field, if it is one
+_PAIR = re.compile(r"[A-Za-z][\w.-]*\s*[:=](?!//)")
 _OPTION_NAME = re.compile(r"(--?[A-Za-z][A-Za-z-]*)(.?)", re.DOTALL)
 
 
 def shown(value: object) -> str:
-    """Return a value as messages quote it: without what may be a user and password before it."""
-    return repr(value.rpartition("@")[2] if isinstance(value, str) else value)
+    """Return a value as messages quote it: without what may be a secret in it."""
+    if not isinstance(value, str):
+        return repr(value)
+    text = value.rpartition("@")[2]
+    pair = _PAIR.search(text)
+    return repr(text if pair is None else text[: pair.start()] + _HIDDEN)
+
+
+def _shown(error: BadArgumentError) -> str:
+    """Return the value of an error, as `shown`; targets have been seen to by who read them."""
+    value = error.value
+    if error.argument == "TARGET":
+        return repr(value)
+    if error.argument in _NAMED_BY_NAME and isinstance(value, str):
+        word, *more = value.split(maxsplit=1) or [""]
+        value = word + _HIDDEN if more else word
+    return shown(value)
 
 
 def usage_problem(
@@ -26,7 +45,7 @@ def usage_problem(
 ) -> str:
     """Return the one line that names the option, the value and what is wrong."""
     if isinstance(error, BadArgumentError):
-        return f"{_spelled(error.argument, context)}: {shown(error.value)}: {error.problem}"
+        return f"{_spelled(error.argument, context)}: {_shown(error)}: {error.problem}"
     if isinstance(error, click.NoSuchOption):
         return _no_such_option(error)
     message = " ".join(error.format_message().split())

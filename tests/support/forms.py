@@ -64,17 +64,23 @@ class Outcome:
         return dict(check)
 
 
+def why_not_built(form: Form) -> str:
+    """Return why `form` cannot be run; empty if it can."""
+    if form.name == PYTHON.name:
+        return ""
+    binary = Path(form.argv[0])
+    if not binary.exists():
+        return f"{binary.relative_to(ROOT)} is not built: run scripts/build-binary"
+    newest = max(path.stat().st_mtime for path in (ROOT / "healthchecker").rglob("*.py"))
+    if binary.stat().st_mtime < newest:
+        return f"{binary.relative_to(ROOT)} is older than the source: run scripts/build-binary"
+    return ""
+
+
 def require_form(form: Form) -> None:
     """Skip (in CI: fail) where `form` is not built, or was built before the source changed."""
-    if form.name == PYTHON.name:
-        return
-    binary = Path(form.argv[0])
-    require(binary.exists(), f"{binary.relative_to(ROOT)} is not built: run scripts/build-binary")
-    newest = max(path.stat().st_mtime for path in (ROOT / "healthchecker").rglob("*.py"))
-    require(
-        binary.stat().st_mtime >= newest,
-        f"{binary.relative_to(ROOT)} is older than the source: run scripts/build-binary",
-    )
+    why_not = why_not_built(form)
+    require(not why_not, why_not)
 
 
 def without_variables() -> dict[str, str]:
