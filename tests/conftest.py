@@ -21,13 +21,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"{count:5} {reason.replace('Skipped: ', 'skipped: ', 1)}")
 
 
-@pytest.fixture(autouse=True)
-def _programs_at_full_speed(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Measure no coverage of the programs whose time is measured."""
-    if request.node.get_closest_marker("timing"):
-        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Measure time only of programs whose coverage is not measured."""
+    for item in items:
+        if item.get_closest_marker("timing"):
+            item.add_marker(pytest.mark.usefixtures("full_speed"))
+
+
+@pytest.fixture
+def full_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure no coverage of the programs that are started."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 @pytest.fixture(params=FORMS, ids=lambda form: form.name, scope="session")

@@ -30,6 +30,7 @@ from healthchecker._watch.follow import follow
 from healthchecker._watch.rule import WatchOptions
 from tests.servers.grpc import grpc_server
 from tests.servers.http import http_service
+from tests.servers.peers import SilentPeer, refusing_port
 from tests.support import poll
 from tests.support.forms import PYTHON, Form, run, without_variables
 
@@ -92,17 +93,6 @@ def server() -> Iterator[HealthServer]:
 
 def url(server: HealthServer) -> str:
     return f"http://127.0.0.1:{server.port}/healthz"
-
-
-@contextmanager
-def silent() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(15)
-        yield listener
-
-
-def silent_url(listener: socket.socket) -> str:
-    return f"http://127.0.0.1:{listener.getsockname()[1]}/"
 
 
 # watch
@@ -169,13 +159,11 @@ def test_watch_verbose_json_knows_no_state_below_the_threshold(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_watch_stops_in_the_middle_of_a_probe(form: Form, number: int) -> None:
-    with silent() as listener:
-        args = ("--initial-delay=0", "--interval=1h", "--timeout=1h", silent_url(listener))
-        with start(form, "watch", *args) as program:
-            connection, _ = listener.accept()
-            with connection:
-                assert connection.recv(4)
-                assert program.stop(number) == 1
+    with SilentPeer() as silent:
+        args = ("--initial-delay=0", "--interval=1h", "--timeout=1h", silent.url())
+        with start(form, "watch", *args) as program, silent.accept() as connection:
+            assert connection.hear()
+            assert program.stop(number) == 1
 
 
 def test_watch_stops_in_the_middle_of_the_initial_delay(form: Form) -> None:
@@ -213,14 +201,13 @@ def full_pipe() -> Iterator[int]:
 
 
 def test_watch_stops_while_nobody_reads_its_output(form: Form) -> None:
-    with silent() as listener, full_pipe() as writing:
-        args = ("--initial-delay=0", "--interval=1h", silent_url(listener))
+    with SilentPeer() as silent, full_pipe() as writing:
+        args = ("--initial-delay=0", "--interval=1h", silent.url())
         with start(form, "watch", *args, stdout=writing) as program:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(4096)
-                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-                assert connection.recv(1) == b""  # the probe is over
+            with silent.accept() as connection:
+                connection.read_request()
+                connection.send(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                assert connection.hear() == b""  # the probe is over
             poll(
                 lambda: "poll" in Path(f"/proc/{program.process.pid}/wchan").read_text(),
                 timeout=15,
@@ -248,12 +235,11 @@ def test_watch_stops_while_nobody_reads_its_output(form: Form) -> None:
     ],
 )
 def test_a_signal_just_before_a_wait_ends_it(args: str) -> None:
-    with silent() as listener, socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))  # and nobody listens there
+    with SilentPeer() as silent, refusing_port() as port:
         places = {
-            "silent": silent_url(listener),
-            "silent_address": f"127.0.0.1:{listener.getsockname()[1]}",
-            "refused": f"tcp://127.0.0.1:{bound.getsockname()[1]}",
+            "silent": silent.url(),
+            "silent_address": silent.address,
+            "refused": f"tcp://127.0.0.1:{port}",
         }
         outcome = run(LATE_SIGNAL, args.format(**places).split())
     assert outcome.code == 1
@@ -302,9 +288,9 @@ def test_watch_quiet_says_nothing(form: Form, server: HealthServer) -> None:
 
 
 def test_watch_with_a_short_interval_has_a_short_timeout(form: Form) -> None:
-    with silent() as listener:
+    with SilentPeer() as silent:
         args = ("--initial-delay=0", "--interval=200ms", "--failure-threshold=1")
-        with start(form, "watch", *args, silent_url(listener)) as program:
+        with start(form, "watch", *args, silent.url()) as program:
             assert "response: not done within 200 ms" in program.line()
             assert program.stop() == 1
 
@@ -320,8 +306,8 @@ def test_watch_with_a_short_interval_has_a_short_timeout(form: Form) -> None:
 def test_of_a_timeout_and_a_shorter_interval_a_default_gives_way(
     args: tuple[str, ...], env: dict[str, str], milliseconds: int
 ) -> None:
-    with silent() as listener:
-        args = ("watch", "--initial-delay=0", "--failure-threshold=1", *args, silent_url(listener))
+    with SilentPeer() as silent:
+        args = ("watch", "--initial-delay=0", "--failure-threshold=1", *args, silent.url())
         with start(PYTHON, *args, env=env) as program:
             assert f"response: not done within {milliseconds} ms" in program.line()
             assert program.stop() == 1
@@ -501,16 +487,17 @@ def test_wait_until_something_listens(form: Form) -> None:
             assert program.process.wait(5) == 0
 
 
+@pytest.mark.timing
 def test_wait_gives_up_at_its_deadline_with_the_last_reasons(
     form: Form, server: HealthServer
 ) -> None:
-    with HealthServer(0, host="127.0.0.1") as ready, silent() as listener:
+    with HealthServer(0, host="127.0.0.1") as ready, SilentPeer() as silent:
         ready.ready()
         outcome = run(
             form,
             [
                 *("wait", "--deadline=1s", "--interval=100ms", "--timeout=300ms"),
-                *(url(ready), url(server), silent_url(listener)),
+                *(url(ready), url(server), silent.url()),
             ],
         )
     assert outcome.code == 1
@@ -550,14 +537,12 @@ def test_wait_wants_all_healthy_at_the_same_time(form: Form, server: HealthServe
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_wait_stops_at_once(form: Form, number: int) -> None:
-    with silent() as listener:
-        args = ("--timeout=1h", "--deadline=1h", silent_url(listener), silent_url(listener))
-        with start(form, "wait", *args) as program:
-            connection, _ = listener.accept()
-            with connection:
-                assert connection.recv(4)
-                line = r"unhealthy: \S+: timeout: no check has ended \([\d.]+ ms\)\n"
-                assert program.stop(number, stderr=line * 2) == 1
+    with SilentPeer() as silent:
+        args = ("--timeout=1h", "--deadline=1h", silent.url(), silent.url())
+        with start(form, "wait", *args) as program, silent.accept() as connection:
+            assert connection.hear()
+            line = r"unhealthy: \S+: timeout: no check has ended \([\d.]+ ms\)\n"
+            assert program.stop(number, stderr=line * 2) == 1
 
 
 def test_wait_tells_when_it_is_stopped_what_it_waited_for(form: Form, server: HealthServer) -> None:
@@ -576,14 +561,15 @@ def test_wait_tells_when_it_is_stopped_what_it_waited_for(form: Form, server: He
 
 
 def test_wait_ends_at_a_signal_while_nobody_reads(form: Form) -> None:
-    with silent() as listener, full_pipe() as writing:
-        args = ("--timeout=1h", "--deadline=1h", silent_url(listener))
-        with start(form, "wait", *args, stderr=writing) as program:
-            connection, _ = listener.accept()
-            with connection:
-                assert connection.recv(4)
-                program.process.send_signal(signal.SIGTERM)
-                assert program.process.wait(5) == 1
+    with SilentPeer() as silent, full_pipe() as writing:
+        args = ("--timeout=1h", "--deadline=1h", silent.url())
+        with (
+            start(form, "wait", *args, stderr=writing) as program,
+            silent.accept() as connection,
+        ):
+            assert connection.hear()
+            program.process.send_signal(signal.SIGTERM)
+            assert program.process.wait(5) == 1
 
 
 def test_wait_verbose_prints_each_change(form: Form, server: HealthServer) -> None:
@@ -658,6 +644,7 @@ def test_wait_without_a_target_asks_the_local_service(form: Form, server: Health
     assert run(form, ["wait", "--port", str(server.port), "--path=/healthz"]).code == 0
 
 
+@pytest.mark.timing
 def test_options_from_the_environment(form: Form, server: HealthServer) -> None:
     env = {"HEALTHCHECKER_DEADLINE": "300ms", "HEALTHCHECKER_INTERVAL": "100ms"}
     outcome = run(form, ["wait", url(server)], env=env)

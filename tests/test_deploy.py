@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ import pytest
 import yaml
 
 from healthchecker._options import parse_duration
+from tests.servers.daemons import free_port
 from tests.support import ROOT, poll, require
 from tests.support.engine import build_images, docker, outcome, require_engine, succeed
 
@@ -31,12 +31,6 @@ PROBE = ["/healthchecker", "--port", "6767"]
 def images() -> None:
     require_engine()
     build_images("test")
-
-
-@pytest.fixture
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return str(listener.getsockname()[1])
 
 
 def load(name: str) -> list[Any]:
@@ -132,11 +126,11 @@ def compose_command() -> list[str]:
     return []
 
 
-def test_compose_checks_the_service_by_its_name(images: None, free_port: str) -> None:
+def test_compose_checks_the_service_by_its_name(images: None) -> None:
     command = compose_command()
     require(command, "needs Docker Compose")
     compose = [*command, "--project-name", NAME, "--file", str(DEPLOY / "compose.yaml")]
-    env = {**os.environ, "TAG": "test", "PUBLISHED_PORT": free_port}
+    env = {**os.environ, "TAG": "test", "PUBLISHED_PORT": str(free_port())}
     try:
         # Ends with the exit code of the check, which starts when Docker calls the service healthy.
         up = [*compose, "up", "--no-build", "--exit-code-from", "check"]
@@ -174,10 +168,10 @@ def replicas(*options: str) -> dict[str, str]:
 
 
 def test_swarm_replaces_an_unhealthy_replica(
-    swarm: None, free_port: str, capsys: pytest.CaptureFixture[str]
+    swarm: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deploy = [str(ROOT / "scripts/deploy-swarm"), NAME]
-    succeed(deploy, timeout=600, env={**os.environ, "PUBLISHED_PORT": free_port})
+    succeed(deploy, timeout=600, env={**os.environ, "PUBLISHED_PORT": str(free_port())})
 
     def healthy() -> set[str]:
         return {identity for identity, state in replicas().items() if "(healthy)" in state}

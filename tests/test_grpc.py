@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -47,7 +46,16 @@ from tests.servers.grpc import (
     settings,
     settings_ack,
 )
-from tests.servers.peers import Behaviour, Connection, Peer, blurt, close, hold, reset
+from tests.servers.peers import (
+    Behaviour,
+    Connection,
+    Peer,
+    blurt,
+    close,
+    hold,
+    refusing_port,
+    reset,
+)
 from tests.support import poll
 
 LIMIT = 0.4
@@ -176,9 +184,8 @@ def test_a_server_without_the_health_service_is_unimplemented() -> None:
 
 
 def test_nobody_listens() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    assert check(f"grpc://127.0.0.1:{port}").reason is Reason.CONNECTION_REFUSED
+    with refusing_port() as port:
+        assert check(f"grpc://127.0.0.1:{port}").reason is Reason.CONNECTION_REFUSED
 
 
 def test_tls_is_verified(authority: trustme.CA, files: Path) -> None:
@@ -578,9 +585,8 @@ def test_watch_of_a_server_that_has_none() -> None:
 
 
 def test_watch_of_nobody() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    (result,) = watch(port)
+    with refusing_port() as port:
+        (result,) = watch(port)
     assert result.reason is Reason.CONNECTION_REFUSED
 
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import pickle
 import pydoc
-import socket
 import subprocess
 import sys
 import threading
@@ -34,6 +33,7 @@ from healthchecker import (
 )
 from healthchecker._pool import pool
 from tests.servers.http import http_service
+from tests.servers.peers import Peer, SilentPeer, answer
 from tests.support import ROOT, open_files, poll
 
 
@@ -46,8 +46,8 @@ def url() -> Iterator[str]:
 @pytest.fixture
 def silent() -> Iterator[str]:
     """Listen on a port, and never say anything there."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+    with SilentPeer() as peer:
+        yield peer.url()
 
 
 def run_python(code: str) -> str:
@@ -173,18 +173,8 @@ def test_what_python_has_types_for_is_taken(url: str, tmp_path: Path) -> None:
 )
 def test_json_values_are_values(expected: Any, healthy: bool) -> None:
     body = b'{"checks": {"db": true}, "text": "true", "n": 3, "list": [1, null], "none": null}'
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def answer() -> None:
-            with server.accept()[0] as connection:
-                connection.recv(4096)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
-                connection.sendall(body)
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        result = check(f"http://127.0.0.1:{server.getsockname()[1]}", expect_json=expected)
-        thread.join()
+    with Peer(answer(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)) as peer:
+        result = check(peer.url(), expect_json=expected)
     assert result.healthy is healthy
     assert result.reason is (Reason.OK if healthy else Reason.UNEXPECTED_BODY)
 

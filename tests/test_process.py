@@ -19,6 +19,7 @@ import pytest
 
 from healthchecker._cli.main import main
 from tests.servers.http import http_service
+from tests.servers.peers import SilentPeer
 from tests.support import open_files
 from tests.support.forms import PYTHON, Form, run
 
@@ -30,20 +31,17 @@ def port() -> Iterator[int]:
 
 
 @pytest.fixture
-def silent() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server
+def silent() -> Iterator[SilentPeer]:
+    with SilentPeer() as peer:
+        yield peer
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_at_once(form: Form, silent: socket.socket, number: int) -> None:
-    silent.settimeout(10)
-    target = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-    with subprocess.Popen([*form.argv, "--timeout", "60s", target]) as process:
-        connection, _ = silent.accept()
-        with connection:
-            process.send_signal(number)
-            assert process.wait(1) == 1
+def test_a_signal_ends_it_at_once(form: Form, silent: SilentPeer, number: int) -> None:
+    target = silent.url()
+    with subprocess.Popen([*form.argv, "--timeout", "60s", target]) as process, silent.accept():
+        process.send_signal(number)
+        assert process.wait(1) == 1
 
 
 def test_an_ignored_sigpipe_and_a_closed_output_change_nothing(form: Form, port: int) -> None:
@@ -150,13 +148,13 @@ def test_inside_another_program_it_leaves_nothing(args: list[str]) -> None:
 @pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize("args", [["--timeout=30s"], ["watch", "--initial-delay=30s"]])
 def test_inside_another_program_a_signal_for_that_ends_it(
-    silent: socket.socket, args: list[str]
+    silent: SilentPeer, args: list[str]
 ) -> None:
     before = signal.signal(signal.SIGUSR1, lambda *_: None)
     timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
     timer.start()
     try:
-        assert main([*args, f"http://127.0.0.1:{silent.getsockname()[1]}/"]) == 1
+        assert main([*args, silent.url()]) == 1
     finally:
         timer.join()
         signal.signal(signal.SIGUSR1, before)
@@ -184,25 +182,24 @@ def test_fifty_targets_that_take_a_tenth_of_a_second_each(form: Form, port: int)
     assert len(outcome.stdout) < 4096
 
 
-def test_no_thread_and_no_process_for_one_target(form: Form, silent: socket.socket) -> None:
-    silent.settimeout(10)
-    target = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+def test_no_thread_and_no_process_for_one_target(form: Form, silent: SilentPeer) -> None:
+    target = silent.url()
     with subprocess.Popen([*form.argv, "--timeout", "60s", target]) as process:
-        connection, _ = silent.accept()
-        connection.recv(100)
+        connection = silent.accept()
+        connection.hear()
         proc = Path("/proc") / str(process.pid)
         tasks = list((proc / "task").iterdir())
         children = (tasks[0] / "children").read_text()
         process.terminate()
-        connection.close()
+        connection.sock.close()
     assert len(tasks) == 1
     assert children == ""
 
 
 @pytest.mark.timing
-def test_it_waits_no_longer_than_it_is_told_to(form: Form, silent: socket.socket) -> None:
-    target = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
-    many = [f"http://127.0.0.1:{silent.getsockname()[1]}/{n}" for n in range(10)]
+def test_it_waits_no_longer_than_it_is_told_to(form: Form, silent: SilentPeer) -> None:
+    target = f"tcp://{silent.address}"
+    many = [silent.url(path=f"/{n}") for n in range(10)]
     assert run(form, [target]).code == 0
     outcome = run(form, ["--timeout", "200ms", "--output", "json", *many])
     assert outcome.code == 1

@@ -21,6 +21,7 @@ from starlette.routing import Mount
 
 from healthchecker import BadArgumentError, HealthServer, ServerCheck, check
 from tests.servers.http import http_service
+from tests.servers.peers import SilentPeer
 from tests.support import poll
 
 
@@ -264,8 +265,8 @@ def test_a_check_that_hangs_has_failed_and_is_not_called_again_meanwhile(
 
 
 def test_a_target_that_hangs_says_so_itself_and_is_left_alone_at_the_end() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        target = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+    with SilentPeer() as silent:
+        target = silent.url()
         with ready_server({"it": ServerCheck(target, timeout=0.2)}) as port:
             assert verbose(port)[1][1] == (
                 "[-]it failed: timeout: response: not done within 200 ms"
@@ -275,8 +276,8 @@ def test_a_target_that_hangs_says_so_itself_and_is_left_alone_at_the_end() -> No
             thread = threading.Thread(target=lambda: ask(server.port))
             thread.start()
             for _ in range(2):  # of the server before, and of this one
-                with silent.accept()[0] as asked:
-                    asked.recv(4096)
+                with silent.accept() as asked:
+                    asked.hear()
             start = time.monotonic()
         assert time.monotonic() - start < 5
         thread.join()

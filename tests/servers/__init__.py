@@ -4,12 +4,14 @@ a server that hangs, or whose connections the test takes by hand   peers.SilentP
 one that is slow, drips, floods, resets, lies, breaks off          peers.Peer with a behaviour
 addresses that answer no connection attempt                        peers.silent_addresses
 a port where nobody listens                                        peers.refusing_port
+a port that a server may take, and keep while it is down            daemons.free_port
 an HTTP service, one that answers as it is told in turn            http.http_service, http.scripted
 a gRPC service, frames of HTTP/2 made by hand                      grpc
 a name server that answers in any way                              dns.DnsServer
 something between a client and its server                          proxy.Proxy
 a context and certificates for TLS                                 tls.server_context
-accountservice, PostgreSQL, as processes                           accountservice, postgres
+accountservice, as a process                                       accountservice.running_service
+real databases and caches, as processes                            postgres, mariadb, redis
 
 All of them take a free port, tell it, and leave no thread, process or file when their block ends.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -15,12 +16,16 @@ from pathlib import Path
 
 from tests.support import poll, require
 
+# Below the ports that the kernel gives to whoever asks for any, so that nobody gets one meanwhile.
+_PORTS = range(20_000, 32_000)
+
 
 def free_port() -> int:
-    """Return a port of loopback that nobody has for now."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
+    """Return a port of loopback that nobody has, also while its server is down."""
+    while True:
+        port = random.choice(_PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def program(name: str, *, folder: str | None = None) -> str:

@@ -223,13 +223,6 @@ def refusing_port() -> Iterator[int]:
         yield bound.getsockname()[1]
 
 
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that a server may have afterwards."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
-
-
 # What a peer may do with a connection
 
 

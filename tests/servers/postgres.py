@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 
+from tests.servers.daemons import free_port
 from tests.support import poll
 
 PASSWORD = "p%ss/w:rd@"
@@ -85,8 +86,7 @@ class Cluster:
         With `accepts=False` return as soon as the port is listened on. `changed` are settings.
         """
         if not self.port:
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                self.port = free.getsockname()[1]
+            self.port = free_port()
         settings = {
             "port": self.port,
             "listen_addresses": "127.0.0.1",
