@@ -104,8 +104,7 @@ def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | Non
         raise BadArgumentError("TARGET", shown, problem) from error
     scheme = schemes.get(url.scheme)
     if scheme is None:
-        *forms, last = dict.fromkeys(scheme.form for scheme in schemes.values())
-        raise BadArgumentError("TARGET", shown, f"not {', '.join(forms)} or {last}")
+        raise BadArgumentError("TARGET", shown, _meant(shown, schemes))
     if not scheme.has_query and (url.query or url.fragment):
         shown = re.split("[?#]", shown)[0]  # libpq has passwords there
         raise BadArgumentError("TARGET", shown, f"{url.scheme}:// takes nothing after ? or #")
@@ -128,6 +127,20 @@ def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | Non
         basic_auth=basic_auth,
         label=str(url) if unix_socket is None else f"{url} over {unix_socket}",
     )
+
+
+def _meant(shown: str, schemes: Mapping[str, Scheme]) -> str:
+    """Return what is to be said of a TARGET whose scheme is missing or not known."""
+    if "://" in shown:
+        forms = dict.fromkeys(scheme.form for scheme in schemes.values())
+        return f"no scheme that is known; a TARGET is one of {', '.join(forms)}"
+    if shown.isdecimal():
+        return f"has no scheme; did you mean --port {shown}?"
+    if shown.startswith("/"):
+        return f"has no scheme; did you mean --path {shown}, file://{shown} or unix://{shown}?"
+    if shown.startswith("@"):
+        return f"has no scheme; did you mean unix:{shown}?"
+    return f"has no scheme; did you mean http://{shown} or tcp://{shown}?"
 
 
 def _read_endpoint(url: httpx.URL, shown: str, scheme: Scheme, unix_socket: str | None) -> Endpoint:

@@ -18,7 +18,7 @@ from healthchecker._cli import options
 from healthchecker._cli.commands import watch
 from healthchecker._cli.invocation import read_invocation
 from healthchecker._cli.main import cli
-from healthchecker._cli.parsing import Argument, Command, Option
+from healthchecker._cli.parsing import HEADINGS, Argument, Command, Option
 from healthchecker._options import CheckOptions, OptionValues, TlsOptions
 
 DECLARED = [one for one in vars(options).values() if isinstance(one, (Argument, Option))]
@@ -83,6 +83,16 @@ def test_every_declared_option_belongs_to_a_command() -> None:
     assert {type(one) for command in COMMANDS for one in command.params} == {Argument, Option}
     variables = {one.envvar for command in COMMANDS for one in command.params}
     assert variables - {None} == options.VARIABLES
+
+
+def test_every_option_has_its_heading_in_the_help() -> None:
+    assert {
+        one.group for command in COMMANDS for one in command.params if isinstance(one, Option)
+    } == set(HEADINGS)
+    for command in COMMANDS:
+        text = command.get_help(command.context_class(command, info_name="healthchecker"))
+        assert "..." not in text.replace("[TARGET]...", "").replace("[ARG]...", "")
+        assert all(len(line) <= 80 for line in text.splitlines())
 
 
 class _Recorder(dict[str, Any]):

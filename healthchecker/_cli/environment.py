@@ -79,3 +79,20 @@ def _schemes(targets: Sequence[str]) -> Iterable[Scheme]:
 
 def _scheme_name(target: str) -> str:
     return target.partition(":")[0].lower()
+
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}", re.ASCII)
+
+
+def expand(text: str) -> str:
+    """Put variables of the environment in for `${NAME}` and `${NAME:-DEFAULT}`.
+
+    As in a shell, which the exec form of HEALTHCHECK does not have, a default is taken for an empty
+    variable, too. A name that is not set and has no default is a `KeyError` with the name.
+    """
+
+    def value_of(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        return os.environ[name] if default is None else os.environ.get(name) or default
+
+    return _VARIABLE.sub(value_of, text) if "${" in text else text

@@ -16,15 +16,23 @@ from healthchecker._cli.commands.list import LIST
 from healthchecker._cli.commands.wait import WAIT
 from healthchecker._cli.commands.watch import WATCH
 from healthchecker._cli.environment import unknown_variables
+from healthchecker._cli.linked import version_text
 from healthchecker._cli.options import VARIABLES
 from healthchecker._cli.parsing import EPILOG
 from healthchecker._cli.problems import usage_problem
 from healthchecker._cli.process import HEALTHY, STDERR, STDOUT, UNHEALTHY, write
 from healthchecker._net.deadline import Cancelled
+from healthchecker._probers.table import SCHEMES
 from healthchecker._result import BadArgumentError, CheckResult, Reason
 from healthchecker._version import VERSION
 
 _NAME = "healthchecker"
+_EXAMPLES = (
+    "healthchecker --port 8080 --path /health",
+    "healthchecker https://example.org/health --expect-json status=UP",
+    "healthchecker wait --deadline 30s postgresql://db redis://cache",
+)
+_FORMS = ", ".join(dict.fromkeys(scheme.form for scheme in SCHEMES.values()))
 
 
 class _Group(click.Group):
@@ -34,9 +42,21 @@ class _Group(click.Group):
         formatter.write_usage(ctx.command_path, "[OPTIONS] [TARGET]...")
         formatter.write_usage(ctx.command_path, "COMMAND [OPTIONS] [TARGET]...", prefix="       ")
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the order in which people meet them
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        CHECK.format_options(click.Context(CHECK, ctx.parent, ctx.info_name), formatter)
+        CHECK.format_groups(ctx, formatter)
+        with formatter.section("Other options"):
+            records = (one.get_help_record(ctx) for one in self.get_params(ctx))
+            formatter.write_dl([record for record in records if record is not None])
         self.format_commands(ctx, formatter)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Examples"):
+            for example in _EXAMPLES:
+                formatter.write_text(example)
+        super().format_epilog(ctx, formatter)
 
 
 @click.group(
@@ -44,15 +64,15 @@ class _Group(click.Group):
     commands={str(command.name): command for command in (CHECK, WATCH, WAIT, LIST, INSTALL)},
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
-)
-@click.version_option(VERSION, prog_name=_NAME)
-def cli() -> None:
-    """Is this service healthy? Exit code 0 means yes, 1 means no.
+    help=f"""Is this service healthy? Exit code 0 means yes, 1 means no.
 
-    A TARGET is http://HOST, https://HOST, tcp://HOST:PORT, grpc://HOST:PORT[/SERVICE] or
-    grpcs://HOST:PORT[/SERVICE]. Several targets are checked at the same time. Without one,
+    A TARGET is one of {_FORMS}. Several targets are checked at the same time. Without one,
     http://HOST:PORT/PATH is checked.
-    """
+    """,
+)
+@click.version_option(VERSION, prog_name=_NAME, message=version_text())
+def cli() -> None:
+    """Stand for the program as a whole; `main` picks the command itself."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from healthchecker._cli.environment import variable_of
-from healthchecker._cli.parsing import Argument, flag, optional, repeatable, with_default
+from healthchecker._cli.parsing import HEADINGS, Argument, flag, optional, repeatable, with_default
 from healthchecker._cli.types import (
     Count,
     Credentials,
@@ -38,6 +38,7 @@ HOST = with_default(
     default="127.0.0.1",
     help="Host to check when no TARGET is given.",
     conflicts_with=(TARGETS, ONE_TARGET),
+    expands=True,
 )
 PORT = with_default(
     "-p",
@@ -47,6 +48,7 @@ PORT = with_default(
     default="80",
     help="Port to check when no TARGET is given.",
     conflicts_with=(TARGETS, ONE_TARGET),
+    expands=True,
 )
 PATH = with_default(
     "--path",
@@ -54,6 +56,7 @@ PATH = with_default(
     default="/health",
     help="Path to request when no TARGET is given.",
     conflicts_with=(TARGETS, ONE_TARGET),
+    expands=True,
 )
 
 # How to ask and how to judge: the options of the library's check(), under the same names
@@ -64,6 +67,7 @@ UNIX_SOCKET = optional(
     metavar="PATH",
     help="Connect over this Unix socket; @NAME is an abstract one.",
     conflicts_with=(HOST, PORT),
+    expands=True,
 )
 CONNECT_TIMEOUT = optional(
     "--connect-timeout",
@@ -77,12 +81,14 @@ HEADERS = repeatable(
     metavar="'N: v'",
     type=Field(),
     help="Send this HTTP header or gRPC metadata; Host may be set. Repeatable.",
+    expands=True,
 )
 BASIC_AUTH = optional(
     "--basic-auth",
     metavar="U:P",
     type=Credentials(),
     help="User and password for HTTP basic authentication.",
+    expands=True,
 )
 STATUS = with_default(
     "--status",
@@ -236,7 +242,7 @@ _EXPECTATIONS = (
     EXPECT_HEADER,
     FOLLOW_REDIRECTS,
 )
-_TLS = (CACERT, CERT, KEY, SERVER_NAME, INSECURE, CERT_LIFETIME, LOOPBACK_ONLY)
+_TLS = (CACERT, CERT, KEY, SERVER_NAME, INSECURE, CERT_LIFETIME)
 OUTPUT_OPTIONS = (VERBOSE, QUIET, OUTPUT)
 
 REQUEST_OPTIONS = (
@@ -246,11 +252,30 @@ REQUEST_OPTIONS = (
     *_METADATA,
     *_EXPECTATIONS,
     *_TLS,
+    LOOPBACK_ONLY,
     *OUTPUT_OPTIONS,
 )
 """What every command takes that asks targets of any kind."""
-GRPC_OPTIONS = (*_CONNECTION, *_METADATA, *_TLS, *OUTPUT_OPTIONS)
+GRPC_OPTIONS = (*_CONNECTION, *_METADATA, *_TLS, LOOPBACK_ONLY, *OUTPUT_OPTIONS)
 """What a command takes that asks gRPC targets only."""
+
+_TIMES = (
+    *(TIMEOUT, CONNECT_TIMEOUT, ATTEMPTS, ATTEMPT_INTERVAL, DEADLINE, WAIT_INTERVAL),
+    *(INITIAL_DELAY, WATCH_INTERVAL, FAILURE_THRESHOLD),
+)
+for _heading, _members in zip(
+    HEADINGS,
+    (
+        (*LOCAL_TARGET_OPTIONS, UNIX_SOCKET, *_REQUEST, *_METADATA),
+        (*_EXPECTATIONS, ANY, LOOPBACK_ONLY),
+        _TLS,
+        _TIMES,
+        (*OUTPUT_OPTIONS, ON_UNHEALTHY),
+    ),
+    strict=True,
+):
+    for _member in _members:
+        _member.group = _heading
 
 CHECK_OPTIONS = (
     UNIX_SOCKET,
@@ -259,6 +284,7 @@ CHECK_OPTIONS = (
     *_METADATA,
     *_EXPECTATIONS,
     *_TLS,
+    LOOPBACK_ONLY,
 )
 """The options of the library's `check()`: those of `OptionValues`."""
 

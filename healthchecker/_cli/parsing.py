@@ -13,11 +13,14 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from healthchecker._cli.environment import can_use, refuse_unusable, variable_of, variables
+from healthchecker._cli.environment import can_use, expand, refuse_unusable, variable_of, variables
 from healthchecker._cli.types import Flag
 from healthchecker._target import shown_target
 
 V = TypeVar("V")
+
+HEADINGS = ("What to ask", "How to judge", "TLS", "When and how often", "Output")
+"""The groups of options in the help."""
 
 EPILOG = (
     "Durations are written as 500ms, 2s, 1m or a number of seconds. Every option can also be set "
@@ -38,6 +41,31 @@ class Context(click.Context):
 
 class _Parameter(click.Parameter, Generic[V]):
     """What options and arguments have in common."""
+
+    expands = False
+    """Whether `${NAME}` in a value stands for a variable of the environment."""
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Read a value, or several, after variables have been put in."""
+        if self.expands and value is not None:
+            value = (
+                self._expanded(value, ctx)
+                if isinstance(value, str)
+                else [self._expanded(one, ctx) for one in value]
+            )
+        return super().type_cast_value(ctx, value)
+
+    def _expanded(self, value: str, ctx: click.Context) -> str:
+        try:
+            return expand(value)
+        except KeyError as error:
+            variable = f"${{{error.args[0]}}}"
+            problem = f"{variable} is not set; ${{{error.args[0]}:-DEFAULT}} would have a default"
+            raise click.UsageError(f"{self.spelled(ctx)}: {problem}", ctx) from error
+
+    def spelled(self, context: click.Context) -> str:
+        """Return what a message calls it."""
+        raise NotImplementedError
 
     def of(self, context: click.Context) -> V:
         """Return its value in a command line that has been parsed."""
@@ -64,9 +92,9 @@ class Argument(_Parameter[V], click.Argument):
     """The targets, which a command line names without an option."""
 
     conflicts_with: Sequence[Parameter] = ()
+    expands = True
 
-    def spelled(self, _context: click.Context) -> str:
-        """Return what a message calls it."""
+    def spelled(self, context: click.Context) -> str:
         return "a TARGET"
 
     def is_given(self, context: click.Context) -> bool:
@@ -99,10 +127,14 @@ class Option(_Parameter[V], click.Option):
         *names: str,
         conflicts_with: Sequence[Parameter] = (),
         conflicts_as: str = "",
+        expands: bool = False,
         **settings: Any,
     ) -> None:
         self.long = next(name for name in names if name.startswith("--"))
         super().__init__(names, envvar=variable_of(self.long), **settings)
+        self.expands = expands
+        self.group = ""
+        """The heading under which the help lists it."""
         self.conflicts_with = tuple(conflicts_with)
         """What it cannot be combined with; said once for both."""
         self.conflicts_as = conflicts_as
@@ -113,7 +145,7 @@ class Option(_Parameter[V], click.Option):
         return cast("V", self.type_cast_value(context, self.get_default(context)))
 
     def spelled(self, context: click.Context) -> str:
-        """Return what a message calls it: as it was given."""
+        """Return how it was given."""
         source = context.get_parameter_source(self.name)
         name = str(self.envvar) if source is ParameterSource.ENVIRONMENT else self.long
         return f"{name} {self.conflicts_as}".rstrip()
@@ -251,6 +283,25 @@ class Command(click.Command):
     def _targets(self, ctx: click.Context) -> Sequence[str]:
         value = ctx.params.get(self._target.name) or ()
         return (value,) if isinstance(value, str) else value
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under the headings of their groups, and --help."""
+        self.format_groups(ctx, formatter)
+        record = self.get_help_option(ctx)
+        if record is not None:
+            with formatter.section("Other options"):
+                formatter.write_dl([record.get_help_record(ctx) or ("", "")])
+
+    def format_groups(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under the headings of their groups."""
+        for heading in HEADINGS:
+            members = (
+                one for one in self.params if isinstance(one, Option) and one.group == heading
+            )
+            records = [record for one in members if (record := one.get_help_record(ctx))]
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
 
     def invoke(self, ctx: click.Context) -> int:
         """Run the command and return its exit code."""

@@ -35,6 +35,11 @@ def healthy(detail: str = "HTTP status 200", target: str = HEALTH) -> str:
     return f"healthy: {target}: {detail}{MS}"
 
 
+VERSION = (
+    r"healthchecker, version \d+\.\d+\.\d+\n"
+    r"CPython 3\.\d+\.\d+, OpenSSL 3\.\d+\.\d+ [^,]+, authorities of \d{4}-\d\d-\d\d\n"
+)
+
 REFUSED = unhealthy("connection_refused", r"connect: 127\.0\.0\.1:\d+: Connection refused")
 
 CASES = [
@@ -422,6 +427,68 @@ CASES = [
         1,
         '\\{.*"body": "no such route"\\}\\]\\}\n',
     ),
+    # Variables.
+    Case("variable", ["--port", "${P}", "--path", "/${Q:-health}"], 0, env={"P": "{port}"}),
+    Case("variable in a target", ["http://127.0.0.1:${P}/health"], 0, env={"P": "{port}"}),
+    Case("empty variable", ["--port", "{port}", "--path", "${P:-/health}"], 0, env={"P": ""}),
+    Case(
+        "variable that holds one",
+        ["--path", "${P}", "--port", "{port}"],
+        1,
+        env={"P": "/${Q}"},
+        stderr=unhealthy("unexpected_status", ".*"),
+    ),
+    Case(
+        "variable in credentials and headers",
+        [
+            *("--port", "{port}", "--path", "/echo", "--basic-auth", "${U}:${V}", "-H", "X: ${U}"),
+            *("--expect-json", "headers.X=me"),
+            *("--expect-json", "headers.Authorization=Basic bWU6c2VjcmV0"),
+        ],
+        0,
+        env={"U": "me", "V": "secret"},
+    ),
+    Case(
+        "variable that is not set",
+        ["--port", "${NO_SUCH_PORT}"],
+        1,
+        stderr=usage(r"--port: \$\{NO_SUCH_PORT\} is not set; .*"),
+    ),
+    Case(
+        "variable of a target that is not set",
+        ["tcp://db:${NO_SUCH_PORT}"],
+        1,
+        stderr=usage(r"a TARGET: \$\{NO_SUCH_PORT\} is not set; .*"),
+    ),
+    Case(
+        "no variable elsewhere",
+        ["--port", "{port}", "--expect-body", "${P}"],
+        1,
+        env={"P": "U"},
+        stderr=unhealthy("unexpected_body", ".*"),
+    ),
+    # Targets without a scheme.
+    *(
+        Case(
+            f"target {text}",
+            [text],
+            1,
+            stderr=usage(f"TARGET: .*: has no scheme; did you mean {meant}\\?"),
+        )
+        for text, meant in {
+            "localhost": "http://localhost or tcp://localhost",
+            "localhost:8080": "http://localhost:8080 or tcp://localhost:8080",
+            "8080": "--port 8080",
+            "/health": "--path /health, file:///health or unix:///health",
+            "@name": "unix:@name",
+        }.items()
+    ),
+    Case(
+        "target of an unknown scheme",
+        ["htp://localhost"],
+        1,
+        stderr=usage("TARGET: .*: no scheme that is known; a TARGET is one of http://HOST, .*"),
+    ),
     # What is done.
     Case("attempts", "--attempts 3 --interval 10ms --port {port}", 0),
     Case("attempts that fail", "--attempts 3 --interval 10ms --port {closed}", 1, stderr=REFUSED),
@@ -472,7 +539,7 @@ CASES = [
         r'"usage_error", "detail": ".*--port.*", "status": null, "elapsed_ms": [\d.]+\}\]\}'
         "\n",
     ),
-    Case("version", "--version", 0, r"healthchecker, version \d+\.\d+\.\d+\n"),
+    Case("version", "--version", 0, VERSION),
     Case("short help", "-h", 0, r"(?s)Usage: healthchecker \[OPTIONS\] \[TARGET\]\.\.\..*"),
     Case(
         "short help of a command",
