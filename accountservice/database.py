@@ -13,7 +13,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -50,7 +50,7 @@ _accounts = Table(
     Column("name", String(64), nullable=False),
 )
 _ONE = select(_accounts).where(_accounts.c.id == bindparam("id"))
-_ANY = select(_accounts.c.id).limit(1)
+_ANY = f"SELECT {_accounts.c.id.name} FROM {_accounts.name} LIMIT 1"  # noqa: S608 - our names
 _SEED = {str(10_000 + n): f"Person_{n}" for n in range(100)}
 
 T = TypeVar("T")
@@ -99,9 +99,23 @@ class Database:
             if not self._seeded:
                 _seed(connection, self._backend.begin_alone)
                 self._seeded = True
-            connection.execute(_ANY).all()
+            self._read_any(connection)
 
         await self._run(query, self._check_worker)
+
+    def _read_any(self, connection: Connection) -> None:
+        """Ask by the driver's own cursor: SQLAlchemy would take as long as the database does."""
+        driver = connection.connection
+        try:
+            with closing(driver.cursor()) as cursor:
+                cursor.execute(_ANY)
+                cursor.fetchall()
+        except connection.dialect.loaded_dbapi.Error as error:
+            # As SQLAlchemy does: where one connection was lost, the others of the pool are, too.
+            if connection.dialect.is_disconnect(error, driver.dbapi_connection, None):
+                connection.invalidate()
+                connection.engine.dispose()
+            raise DatabaseError(self._describe(error)) from error
 
     async def finish_running(self) -> None:
         """Return when every account that is being looked up or waited for has been delivered."""
