@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import yaml
 
 from healthchecker._options import parse_duration
+from tests.servers.accountservice import DOWN, running_service
 from tests.servers.daemons import free_port
 from tests.support import ROOT, poll, require
 from tests.support.engine import build_images, docker, outcome, require_engine, succeed
@@ -192,8 +194,85 @@ def test_swarm_replaces_an_unhealthy_replica(
         print(f"\nSwarm replaced an unhealthy replica within {seconds:.1f} s")  # noqa: T201
 
 
+def probe_command(probe: str) -> list[str]:
+    (container,) = pod_template()["spec"]["containers"]
+    command: list[str] = container[probe]["exec"]["command"]
+    return command
+
+
+def test_what_restarts_a_pod_does_not_ask_its_database() -> None:
+    for probe in ("startupProbe", "livenessProbe"):
+        assert probe_command(probe) == [*PROBE, "--path", "/livez"]
+
+
+def test_readiness_asks_the_database_over_both_and_survives_one_slow_answer() -> None:
+    assert probe_command("readinessProbe")[1:] == [
+        "http://127.0.0.1:6767/readyz",
+        "grpc://127.0.0.1:6768",
+    ]
+    (container,) = pod_template()["spec"]["containers"]
+    assert container["readinessProbe"]["failureThreshold"] >= 2
+
+
+def test_the_pod_waits_for_the_database_of_its_url() -> None:
+    spec = pod_template()["spec"]
+    (waiting,) = spec["initContainers"]
+    (container,) = spec["containers"]
+    (url,) = (one["value"] for one in container["env"] if one["name"].endswith("DATABASE_URL"))
+    command, *_, target = waiting["args"]
+    assert command == "wait"
+    place = target.removeprefix("tcp://")
+    assert f"@{place}/" in url
+    services = [one for one in load("kubernetes.yaml") if one["kind"] == "Service"]
+    assert place in {
+        f"{service['metadata']['name']}:{port['port']}"
+        for service in services
+        for port in service["spec"]["ports"]
+    }
+
+
+def test_the_pod_has_no_privileges() -> None:
+    spec = pod_template()["spec"]
+    assert spec["securityContext"]["runAsNonRoot"]
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in (*spec["initContainers"], *spec["containers"]):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
+@pytest.mark.parametrize("probe", ["startupProbe", "readinessProbe", "livenessProbe"])
+def test_the_probes_tell_a_service_from_one_without_a_database(probe: str, tmp_path: Path) -> None:
+    """Each probe, by the Python form, of a service that is well and then loses its database."""
+    database = tmp_path / "accounts.db"
+    url = f"sqlite:///{database}"
+    with running_service(tmp_path / "log", grpc=True, DATABASE_URL=url) as service:
+        places = {
+            "http://127.0.0.1:6767": service.url,
+            "grpc://127.0.0.1:6768": service.grpc,
+            "6767": service.url.rpartition(":")[2],
+        }
+
+        def probed() -> bool:
+            arguments = probe_command(probe)[1:]
+            for place, real in places.items():
+                arguments = [one.replace(place, real) for one in arguments]
+            command = [sys.executable, "-m", "healthchecker", *arguments]
+            return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+
+        poll(probed, timeout=20, what="it passes")
+        database.unlink()
+        if probe == "readinessProbe":
+            poll(lambda: not probed(), timeout=20, what="it fails without a database")
+        else:
+            service.await_health(DOWN)
+            assert probed()
+
+
 def test_kubernetes_service_leads_to_the_pods(images: None) -> None:
-    deployment, service = load("kubernetes.yaml")
+    deployment, service, *_ = load("kubernetes.yaml")
     (container,) = pod_template()["spec"]["containers"]
     labels = pod_template()["metadata"]["labels"]
     assert deployment["spec"]["selector"]["matchLabels"] == labels == service["spec"]["selector"]
@@ -220,10 +299,14 @@ class Pod:
         """Start it with this probe of its own in the liveness probe's place."""
         template = pod_template()
         (container,) = template["spec"]["containers"]
-        starting = container["startupProbe"]["exec"]["command"]
+        starting = container["readinessProbe"]["exec"]["command"]
         container["livenessProbe"] = container[probe]
         container["image"] = "localhost/accountservice:test"
         del container["ports"]  # Podman would take them on the host
+        # Without a network there is no PostgreSQL: on SQLite, and nothing to wait for.
+        del container["env"], template["spec"]["initContainers"]
+        template["spec"]["volumes"] = [{"name": "data", "emptyDir": {}}]
+        container["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
         template["metadata"]["name"] = NAME
         template["spec"]["restartPolicy"] = "Never"
         pod = {"apiVersion": "v1", "kind": "Pod", **template}
