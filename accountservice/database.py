@@ -111,10 +111,11 @@ class Database:
                 cursor.execute(_ANY)
                 cursor.fetchall()
         except connection.dialect.loaded_dbapi.Error as error:
-            # As SQLAlchemy does: where one connection was lost, the others of the pool are, too.
             if connection.dialect.is_disconnect(error, driver.dbapi_connection, None):
-                connection.invalidate()
-                connection.engine.dispose()
+                # Where one connection was lost, the others of the pool are, too: SQLAlchemy drops
+                # them when it finds out.
+                with suppress(DBAPIError):
+                    connection.exec_driver_sql(_ANY)
             raise DatabaseError(self._describe(error)) from error
 
     async def finish_running(self) -> None:

@@ -84,7 +84,7 @@ def running_service(log: Path, *, grpc: bool = False, **environment: str) -> Ite
         yield service
         if process.returncode is None:
             assert service.stop() == 0, service.log
-        assert "Traceback" not in service.log
+        assert "Traceback" not in service.log, service.log
     finally:
         if process.poll() is None:
             process.kill()

@@ -1,0 +1,98 @@
+"""A program that uses all of the library, for type checkers; it is never run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import httpx
+
+from healthchecker import (
+    AsyncWatch,
+    BadArgumentError,
+    CheckResult,
+    HealthServer,
+    Heartbeat,
+    Observation,
+    Phase,
+    Reason,
+    ServerCheck,
+    ServerStartError,
+    UnhealthyError,
+    Watch,
+    __version__,
+    acheck,
+    acheck_all,
+    awatch,
+    check,
+    check_all,
+    watch,
+)
+
+
+def in_threads() -> tuple[Reason, Phase | None, list[CheckResult], str]:
+    result: CheckResult = check(
+        "https://localhost/health",
+        timeout=1,
+        connect_timeout=0.5,
+        method="POST",
+        headers={"Host": "a"},
+        basic_auth=("user", "password"),
+        status=[200, "3xx"],
+        expect_json={"checks.db": True, "n": 3, "text": "UP"},
+        expect_body=["UP"],
+        expect_header=[("X-State", "fine")],
+        cacert=Path("ca.pem"),
+        unix_socket=Path("service.sock"),
+    )
+    results: list[CheckResult] = check_all([httpx.URL("http://localhost"), "tcp://localhost:1"])
+    try:
+        result.raise_for_unhealthy()
+    except UnhealthyError as error:
+        result = error.result
+    except BadArgumentError as error:
+        raise ValueError(error.argument) from error
+    return result.reason, result.phase, results, __version__
+
+
+def in_a_loop() -> bool:
+    heartbeat = Heartbeat(Path("/dev/shm/beat"))
+    reports: Watch = watch("http://localhost", interval=1, timeout=0.5, status="2xx")
+    with reports:
+        for report in reports:
+            heartbeat.beat()
+            observation: Observation = report
+            if not observation:
+                return observation.result.healthy
+    return True
+
+
+async def in_asyncio() -> list[CheckResult]:
+    results = [await acheck("http://localhost"), *await acheck_all(["tcp://localhost:1"])]
+    watching: AsyncWatch = awatch("http://localhost")
+    async with watching as reports:
+        return results + [report.result async for report in reports]
+
+
+async def ping() -> bool:
+    return True
+
+
+def serve() -> int:
+    server = HealthServer(
+        8080,
+        checks={
+            "target": "tcp://localhost:1",
+            "function": lambda: None,
+            "coroutine": ping,
+            "limited": ServerCheck(ping, timeout=0.5),
+            "with options": ServerCheck("http://localhost", status=204),
+        },
+        log=logging.getLogger("program"),
+    )
+    try:
+        with server as running:
+            running.ready()
+            return running.port
+    except ServerStartError as error:
+        return error.errno or 0
