@@ -5,6 +5,9 @@
 The endpoints are served by another process; each has a port of its own. With --hung, so many of
 them accept a connection and never answer. Ends with exit code 1 when the CPU time is over --limit
 percent of one core, or an endpoint that answers was observed wrongly.
+
+The floor is what as many requests cost that are made one after the other by a loop of nothing else:
+over bare sockets, and by httpcore and h11 without any socket. Both are part of every probe.
 """
 
 from __future__ import annotations
@@ -13,16 +16,22 @@ import argparse
 import asyncio
 import json
 import resource
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
+
+import httpcore
 
 from healthchecker._watch.awatch import awatch
 
+_HEADERS = [("Host", "a"), ("User-Agent", "b"), ("Accept", "*/*"), ("Connection", "close")]
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
 
@@ -100,6 +109,50 @@ async def watch_all(
     return figures, cpu
 
 
+class _Memory(httpcore.NetworkStream):
+    """A connection to an endpoint, without the connection."""
+
+    def __init__(self) -> None:
+        self._answers = [_ANSWER, b""]
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._answers.pop(0)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def get_extra_info(self, info: str) -> None:
+        return None
+
+
+def ask_by_socket(port: int) -> None:
+    with socket.socket() as connection:
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+        while connection.recv(4096):
+            pass
+
+
+def ask_in_memory(port: int) -> None:
+    request = httpcore.Request("GET", f"http://127.0.0.1:{port}/health", headers=_HEADERS)
+    connection = httpcore.HTTP11Connection(request.url.origin, _Memory())
+    connection.handle_request(request).read()
+    connection.close()
+
+
+def cpu_of(ask: Callable[[int], None], ports: list[int]) -> float:
+    """Return the median seconds of CPU time for one request."""
+    times = []
+    for port in ports:
+        start = time.thread_time()
+        ask(port)
+        times.append(time.thread_time() - start)
+    return median(times)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--endpoints", type=int, default=1000)
@@ -129,6 +182,8 @@ def main() -> int:
         figures, cpu = asyncio.run(
             watch_all(ports, set(ports[: args.hung]), args.interval, args.seconds)
         )
+        rate = 100 * (args.endpoints - args.hung) / args.interval  # percent of a core per second
+        floors = [rate * cpu_of(ask, ports[args.hung :]) for ask in (ask_by_socket, ask_in_memory)]
         server.communicate()
     percent = 100 * cpu / args.seconds
     observed = figures.reports.total()
@@ -139,6 +194,7 @@ def main() -> int:
     print(f"reports              {observed} in {args.seconds:g} s, {expected:.0f} expected")
     print(f"not healthy          {figures.reports[False]}")
     print(f"CPU                  {percent:.1f} % of a core, {1000 * cpu / observed:.2f} ms each")
+    print(f"floor                {floors[0]:.1f} % sockets + {floors[1]:.1f} % httpcore and h11")
     print(f"peak resident memory {memory:.0f} MiB")
     print(f"threads              {figures.threads}")
     print(
