@@ -104,7 +104,7 @@ def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | Non
         raise BadArgumentError("TARGET", shown, problem) from error
     scheme = schemes.get(url.scheme)
     if scheme is None:
-        raise BadArgumentError("TARGET", shown, _meant(shown, schemes))
+        raise BadArgumentError("TARGET", shown, _meant(text, schemes))
     if not scheme.has_query and (url.query or url.fragment):
         shown = re.split("[?#]", shown)[0]  # libpq has passwords there
         raise BadArgumentError("TARGET", shown, f"{url.scheme}:// takes nothing after ? or #")
@@ -129,18 +129,21 @@ def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | Non
     )
 
 
-def _meant(shown: str, schemes: Mapping[str, Scheme]) -> str:
+def _meant(text: str, schemes: Mapping[str, Scheme]) -> str:
     """Return what is to be said of a TARGET whose scheme is missing or not known."""
-    if "://" in shown:
+    if _SCHEME.match(text):
         forms = dict.fromkeys(scheme.form for scheme in schemes.values())
         return f"no scheme that is known; a TARGET is one of {', '.join(forms)}"
-    if shown.isdecimal():
-        return f"has no scheme; did you mean --port {shown}?"
-    if shown.startswith("/"):
-        return f"has no scheme; did you mean --path {shown}, file://{shown} or unix://{shown}?"
-    if shown.startswith("@"):
-        return f"has no scheme; did you mean unix:{shown}?"
-    return f"has no scheme; did you mean http://{shown} or tcp://{shown}?"
+    if text.isdecimal():
+        return "has no scheme; did you mean --port?"
+    if text.startswith("/"):
+        return "has no scheme; did you mean --path, file:// or unix://?"
+    if text.startswith("@"):
+        return "has no scheme; did you mean unix:@NAME?"
+    shown = shown_target(text)
+    if shown == text:
+        return f"has no scheme; did you mean http://{shown} or tcp://{shown}?"
+    return "has no scheme, such as http:// or tcp://"
 
 
 def _read_endpoint(url: httpx.URL, shown: str, scheme: Scheme, unix_socket: str | None) -> Endpoint:

@@ -478,9 +478,9 @@ CASES = [
         for text, meant in {
             "localhost": "http://localhost or tcp://localhost",
             "localhost:8080": "http://localhost:8080 or tcp://localhost:8080",
-            "8080": "--port 8080",
-            "/health": "--path /health, file:///health or unix:///health",
-            "@name": "unix:@name",
+            "8080": "--port",
+            "/health": "--path, file:// or unix://",
+            "@name": "unix:@NAME",
         }.items()
     ),
     Case(
