@@ -23,17 +23,15 @@ def decode(coding: str, data: bytes, max_size: int, *, is_whole: bool = True) ->
     name = coding.strip().lower()
     if name not in (*_GZIP, _DEFLATE) or not data:
         return data[:max_size]
-    try:
-        return _inflate(data, _GZIP_OR_ZLIB, max_size, is_whole=is_whole)
-    except zlib.error as error:
-        if name == _DEFLATE:
-            try:  # what many servers mean by it
-                return _inflate(data, _RAW, max_size, is_whole=is_whole)
-            except zlib.error:
-                pass
-        raise ContentError(f"the body is not {name}") from error
-    except EOFError as error:
-        raise ContentError(f"the {name} body is cut off") from error
+    # What many servers mean by deflate is without the frame of zlib.
+    for wbits in (_GZIP_OR_ZLIB, _RAW) if name == _DEFLATE else (_GZIP_OR_ZLIB,):
+        try:
+            return _inflate(data, wbits, max_size, is_whole=is_whole)
+        except EOFError as error:
+            raise ContentError(f"the {name} body is cut off") from error
+        except zlib.error:
+            continue
+    raise ContentError(f"the body is not {name}")
 
 
 def _inflate(data: bytes, wbits: int, max_size: int, *, is_whole: bool) -> bytes:

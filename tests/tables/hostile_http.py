@@ -411,6 +411,7 @@ def _encodings() -> list[Hostile]:
         Hostile("gzip of several members", encoded("gzip", members), Reason.OK, "", up),
         Hostile("deflate", encoded("deflate", zlib.compress(b'{"status": "UP"}')), healthy, "", up),
         Hostile("raw deflate", encoded("Deflate", deflated), healthy, "", up),
+        Hostile("raw deflate cut off", encoded("deflate", deflated[:-3]), invalid, "cut off", up),
         Hostile("gzip bomb", encoded("gzip", bomb(31)), healthy),
         Hostile("gzip bomb, body expected", encoded("gzip", bomb(31)), unexpected, longer, up),
         Hostile("deflate bomb", encoded("deflate", bomb(-15)), unexpected, longer, up),
