@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -229,6 +230,10 @@ def test_the_pod_waits_for_the_database_of_its_url() -> None:
         for service in services
         for port in service["spec"]["ports"]
     }
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        target = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        command = [sys.executable, "-m", "healthchecker", *waiting["args"][:-1], target]
+        assert subprocess.run(command, cwd=ROOT, check=False, timeout=60).returncode == 0
 
 
 def test_the_pod_has_no_privileges() -> None:
