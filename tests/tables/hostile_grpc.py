@@ -122,22 +122,22 @@ HOSTILE_GRPC = [
         "gRPC: ALTSVC flood",
         AltSvcFrame(0, b"a", b"b" * 900).serialize(),
         Reason.INVALID_RESPONSE,
-        "65536 bytes",
+        "32768 bytes",
     ),
     _floods(
         "gRPC: early hints flood",
         headers([(":status", "103"), *((("x", "y"),) * 1500)]),
         Reason.INVALID_RESPONSE,
-        "65536 bytes",
+        "oversized header block",
     ),
     _floods("gRPC: DATA without data", _padded(b""), Reason.INVALID_RESPONSE, "data before"),
-    _says("gRPC: settings of many kinds", _settings_of_many_kinds(), detail="65536 bytes"),
+    _says("gRPC: settings of many kinds", _settings_of_many_kinds(), detail="32768 bytes"),
     _says(
         "gRPC: a message in padded frames",
         settings() + headers() + b"".join(map(_padded, struct.unpack("7c", SERVING))) + trailers(),
         Reason.OK,
     ),
-    _says("gRPC: CONTINUATION without end", _block(b"\x20" * 2 * MIB), detail="65536 bytes"),
+    _says("gRPC: CONTINUATION without end", _block(b"\x20" * 2 * MIB), detail="32768 bytes"),
     _says(
         "gRPC: empty CONTINUATION frames",
         settings() + HeadersFrame(1, b"").serialize() + ContinuationFrame(1, b"").serialize() * 900,
@@ -145,7 +145,7 @@ HOSTILE_GRPC = [
     ),
     _says(
         "gRPC: headers of table sizes",
-        settings() + _block(b"\x20" * 60_000 + _LITERAL) + data(SERVING) + trailers(),
+        settings() + _block(b"\x20" * 30_000 + _LITERAL) + data(SERVING) + trailers(),
         Reason.OK,
     ),
     _says(
@@ -155,7 +155,7 @@ HOSTILE_GRPC = [
     ),
     _says(
         "gRPC: a long Huffman code",
-        settings() + _block(_LITERAL + b"\0\x01x\xff\xe1\xd3\x03" + bytes(60_000)),
+        settings() + _block(_LITERAL + b"\0\x01x\xff\xb1\xe9\x01" + bytes(30_000)),
         detail="oversized header block",
     ),
     _says(

@@ -14,6 +14,8 @@ MAX_FRAME_SIZE = 16 * 1024
 MAX_SERVICES = 1000
 """How many services a List response may hold; health.proto tells servers to stop at 100."""
 
+DATA = 0x00
+"""The frame type that carries messages (RFC 9113, section 6.1)."""
 GOAWAY = 0x07
 """The frame type that announces the end of a connection (RFC 9113, section 6.8)."""
 
