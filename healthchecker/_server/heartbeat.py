@@ -10,11 +10,11 @@ from healthchecker._result import BadArgumentError
 
 
 class Heartbeat:
-    """A file whose age tells that a worker still works.
+    """A file whose age shows that a worker is still working.
 
-    The worker calls `beat()` in its loop; `healthchecker file:///PATH --max-age 30s` calls it
-    healthy while the last beat is no older than that. Put the file where nothing is written to a
-    disk, such as /dev/shm or a tmpfs.
+    The worker calls `beat()` in its loop; for `healthchecker file:///PATH --max-age 30s` it is
+    healthy as long as the last beat is no older than that. Best kept off the disk, in /dev/shm or
+    on a tmpfs.
     """
 
     def __init__(self, path: FilePath) -> None:
@@ -26,10 +26,10 @@ class Heartbeat:
         """A worker that changes its working directory goes on with the same file."""
 
     def beat(self) -> None:
-        """Make the file if need be, and set its time of modification to now.
+        """Create the file if necessary, and set its modification time to now.
 
-        Costs a few microseconds, holds nothing open, and may be called from any thread and any
-        process at the same time. Raises OSError where the file cannot be written to.
+        Takes a few microseconds, holds nothing open, and may be called from several threads and
+        processes at the same time. Raises OSError if the file cannot be written.
         """
         # Not os.utime(path): of a directory it would succeed, and a FIFO would never be read.
         flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC

@@ -36,21 +36,22 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class HealthServer:
     """Answers `path` and `/readyz` with 200 when ready and 503 when not, and `/livez` with 200.
 
-    Ready is a program that has called `ready()`, as long as all `checks` pass: a mapping of names
-    and what to ask, each a target as text, a function, a coroutine function, or a `ServerCheck`,
-    which has a limit of its own. A check is run when somebody asks, on the event loop or on a
-    thread of its own, by one for all who ask meanwhile; its outcome is kept for `cache` seconds.
-    One that takes longer than its limit, raises, or returns a false value other than None fails.
+    The program is ready once it has called `ready()`, as long as all `checks` pass. They map names
+    to what to ask: a target as text, a function, a coroutine function, or a `ServerCheck`, which
+    sets a limit of its own. A check runs when a request comes in, on the event loop or on a
+    separate thread; requests that arrive meanwhile share the run, and its outcome is kept for
+    `cache` seconds. A check fails when it takes longer than its limit, raises, or returns a false
+    value other than None.
 
-    `GET` and `HEAD` are answered, without a body; with `?verbose` a line for each check, with
-    `Accept: application/json` the same as JSON. With `daprd`, `path` is `/v1.0/healthz` if not
-    given and answers as daprd does: 204 when ready, 500 with a JSON error when not.
+    `GET` and `HEAD` are answered without a body. With `?verbose` the body has a line for each
+    check; with `Accept: application/json` it is the same as JSON. With `daprd`, the default `path`
+    is `/v1.0/healthz`, and it answers as daprd does: 204 when ready, else 500 with a JSON error.
 
     Three ways to use it: `with HealthServer() as server:` runs it on a thread, `await
     server.serve()` in an asyncio program, and `server.app` is an ASGI app for a program's own
-    server. `run()` is Dapr's: it blocks until the process is told to stop. `port` 0 picks a free
-    one, which `port` then tells. What happens is written to `log`, the logger "healthchecker" if
-    not given.
+    server. `run()` is Dapr's: it blocks until the process is told to stop. With `port` 0 a free
+    port is chosen, which `port` then holds. Events are logged to `log`, by default the logger
+    "healthchecker".
     """
 
     def __init__(
