@@ -8,7 +8,9 @@ from pathlib import Path
 
 import certifi
 
-_MODULE = '''"""Mozilla's bundle of trusted authorities, from certifi {version}."""
+_MODULE = '''"""Mozilla's bundle of trusted authorities, from certifi."""
+
+__version__ = "{version}"
 
 _PEM = """\\
 {pem}"""
