@@ -34,7 +34,7 @@ from h2.events import RequestReceived
 from healthchecker import CheckResult, Reason, check
 from healthchecker._cli.render import MAX_OUTPUT_BYTES, json_line, text_lines
 from healthchecker._judge import JsonError, expect_json, read_json
-from healthchecker._net.dns import DnsMessageError
+from healthchecker._net.dns import DnsMessageError, is_name
 from healthchecker._net.dns import parse as parse_dns
 from healthchecker._net.resolver import parse_resolv_conf
 from healthchecker._options import make_options
@@ -471,7 +471,8 @@ def _send_metadata(data: bytes) -> None:
 
 
 def _read_resolv_conf(data: bytes) -> None:
-    parse_resolv_conf(data.decode("latin-1")).candidates("a.example")
+    for name in parse_resolv_conf(data.decode("latin-1")).candidates("a.example"):
+        is_name(name)
 
 
 def _read_json_path(data: bytes) -> None:
