@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from healthchecker._options import CheckOptions, options_for, usable_options
+from healthchecker._probers.amqp import AmqpProber
 from healthchecker._probers.grpc.check import GrpcProber
 from healthchecker._probers.http import HttpProber
 from healthchecker._probers.mysql import MysqlProber
@@ -21,6 +22,7 @@ _PROBERS: tuple[type[Prober], ...] = (
     PostgresqlProber,
     MysqlProber,
     RedisProber,
+    AmqpProber,
 )
 
 _PROBER_BY_SCHEME = {scheme: prober for prober in _PROBERS for scheme in prober.SCHEMES}

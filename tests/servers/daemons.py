@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypedDict
 
 from tests.support import poll, require
 
@@ -42,14 +43,18 @@ class Daemon:
         self, command: Sequence[str], directory: Path, env: Mapping[str, str] | None = None
     ) -> None:
         self.directory = directory
-        self._command = [str(word) for word in command]
-        self._env = env
+        self.environment = {**os.environ, **(env or {})}
+        self._command = list(command)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def is_started(self) -> bool:
+        return self._process is not None
 
     @property
     def log(self) -> str:
@@ -59,11 +64,9 @@ class Daemon:
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
-                user=owner_of(self.directory),
-                group=None if owner_of(self.directory) is None else self.directory.group(),
-                extra_groups=None if owner_of(self.directory) is None else [],
+                **as_owner_of(self.directory),
                 cwd=self.directory,
-                env=None if self._env is None else {**os.environ, **self._env},
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -102,10 +105,20 @@ class Daemon:
         self._process = None
 
 
-def owner_of(directory: Path) -> str | None:
-    """Return who must run what lives in a directory; None where that is who we are."""
-    owner = directory.stat().st_uid
-    return None if owner == os.geteuid() else pwd.getpwuid(owner).pw_name
+class Owner(TypedDict, total=False):
+    """Whom `subprocess` runs a program as."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+def as_owner_of(directory: Path) -> Owner:
+    """Return whom to run as what lives in a directory; nobody else where it is ours."""
+    status = directory.stat()
+    if status.st_uid == os.geteuid():
+        return {}
+    return {"user": status.st_uid, "group": status.st_gid, "extra_groups": []}
 
 
 @contextmanager

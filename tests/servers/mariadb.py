@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from tests.servers.daemons import Daemon, data_directory, free_port, owner_of, program
+from tests.servers.daemons import Daemon, as_owner_of, data_directory, free_port, program
 from tests.support import poll
 
 MAX_CONNECTIONS = 10  # the least that it takes
@@ -27,7 +27,7 @@ class MariaDb:
         install = [program("mariadb-install-db"), "--no-defaults", f"--datadir={data}"]
         install += ["--auth-root-authentication-method=normal", "--skip-test-db"]
         subprocess.run(
-            install, user=owner_of(directory), cwd=directory, check=True, capture_output=True
+            install, **as_owner_of(directory), cwd=directory, check=True, capture_output=True
         )
         self._daemon = Daemon(
             [

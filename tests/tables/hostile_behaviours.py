@@ -66,6 +66,7 @@ MYSQL = Opening(
     client_first=False,
 )
 REDIS = Opening((b"+PONG\r\n",))
+AMQP = Opening((b"\x01\0\0\0\0\0\x12\0\x0a\0\x0a\0\x09" + bytes(12) + b"\xce",))
 NOTHING = Opening((b"",), client_first=False)
 """Of a target that is healthy as soon as it is connected to."""
 
@@ -79,6 +80,8 @@ OPENINGS = {
     "mysql": MYSQL,
     "redis": REDIS,
     "rediss": REDIS,
+    "amqp": AMQP,
+    "amqps": AMQP,
 }
 """By URL scheme, for all that connect to a host; one of two names for the same is enough."""
 

@@ -1,0 +1,33 @@
+"""The probe for amqp:// and amqps:// targets: healthy when the broker starts the protocol."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from healthchecker._net.deadline import Deadline
+from healthchecker._net.tls import TlsClient
+from healthchecker._options import CheckOptions
+from healthchecker._probers.amqp_codec import PROTOCOL_HEADER, decode_start
+from healthchecker._probers.answer import read_answer
+from healthchecker._probers.prober import Healthy, Prober, Progress, connect
+from healthchecker._target import Scheme, Target
+
+
+class AmqpProber(Prober):
+    """Sends the protocol header and waits for Connection.Start; credentials are never sent."""
+
+    SCHEMES: ClassVar = {
+        "amqp": Scheme("amqp://HOST", 5672, has_query=False),
+        "amqps": Scheme("amqps://HOST", 5671, tls=True, has_query=False),
+    }
+
+    def __init__(self, target: Target, options: CheckOptions) -> None:
+        super().__init__(target, options)
+        self._tls = TlsClient(options.tls) if target.tls else None
+
+    def _ask(self, deadline: Deadline, progress: Progress) -> Healthy:
+        endpoint = self._target.endpoint
+        with connect(endpoint, self._options, deadline, progress, self._tls) as stream:
+            stream.write(PROTOCOL_HEADER)
+            version = read_answer(stream, decode_start)
+        return Healthy(None, f"AMQP {version} is started")
