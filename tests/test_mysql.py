@@ -73,8 +73,7 @@ def test_checks_do_not_get_the_host_blocked(server: MariaDb, address: str, user:
 
 
 def test_blocked_host(server: MariaDb, address: str) -> None:
-    for _ in range(MAX_CONNECT_ERRORS):
-        server.interrupt_handshake(address)
+    server.block(address)
     try:
         result = probe(server, address)
         assert (result.reason, result.status) == (Reason.NOT_SERVING, 1129)
@@ -172,6 +171,7 @@ def test_login() -> None:
     ("data", "reply"),
     [
         (packet(b"\0\0\0\x02\0\0\0", 2), LoginReply.SESSION),
+        (packet(b"\x01\x04", 2), LoginReply.ANOTHER_WAY),
         (packet(b"\xfemysql_native_password\0scramble\0", 2), LoginReply.ANOTHER_WAY),
         (ACCESS_DENIED, LoginReply.REFUSED),
     ],
@@ -179,6 +179,21 @@ def test_login() -> None:
 def test_login_replies(data: bytes, reply: LoginReply) -> None:
     assert decode_login_reply(data) is reply
     assert all(decode_login_reply(data[:end]) is None for end in range(len(data)))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        packet(b"\0\0\0\x02\0\0\0", 0),
+        packet(b"\0\0\0\x02\0\0\0", 3),
+        packet(b"\x0a", 2),
+        packet(b"", 2),
+        b"AMQP",
+    ],
+)
+def test_other_login_replies(data: bytes) -> None:
+    with pytest.raises(CodecError):
+        decode_login_reply(data)
 
 
 def test_goes_through_a_change_of_authentication() -> None:
@@ -189,7 +204,7 @@ def test_goes_through_a_change_of_authentication() -> None:
         heard.append(connection.sock.recv(65536))
         connection.send(packet(b"\xfeanother_plugin\0scramble\0", 2))
         heard.append(connection.sock.recv(65536))
-        connection.send(ACCESS_DENIED)
+        connection.send(ACCESS_DENIED.replace(b"\x02", b"\x04", 1))
         connection.hold()
 
     with Peer(behave) as peer:

@@ -19,7 +19,7 @@ QUIT = b"\x01\0\0\0\x01"
 
 _HEADER = 4
 _PROTOCOL_10 = 10
-_OK, _AUTH_SWITCH, _ERROR = 0x00, 0xFE, 0xFF
+_ERROR = 0xFF
 _PROTOCOL_41, _SECURE_CONNECTION, _PLUGIN_AUTH = 0x200, 0x8000, 0x80000
 _MAX_PACKET = 1 << 24
 _UTF8 = 45
@@ -49,6 +49,15 @@ class LoginReply(Enum):
     ANOTHER_WAY = "another way"
     """It would authenticate this user in another way, and waits for a proof of that kind."""
     REFUSED = "refused"
+
+
+_LOGIN_REPLIES = {
+    0x00: LoginReply.SESSION,
+    0x01: LoginReply.ANOTHER_WAY,
+    0xFE: LoginReply.ANOTHER_WAY,
+    _ERROR: LoginReply.REFUSED,
+}
+_LOGIN_REPLY_NUMBERS = (2, 4)  # after ours, and after our next one
 
 
 def decode_greeting(data: bytes) -> Greeting | None:
@@ -90,8 +99,10 @@ def decode_login_reply(data: bytes) -> LoginReply | None:
     body = _body(data)
     if body is None:
         return None
-    known = {_OK: LoginReply.SESSION, _AUTH_SWITCH: LoginReply.ANOTHER_WAY}
-    return known.get(body[0], LoginReply.REFUSED)
+    reply = _LOGIN_REPLIES.get(body[0])
+    if reply is None or data[3] not in _LOGIN_REPLY_NUMBERS:
+        raise CodecError("the answer is not MySQL's")
+    return reply
 
 
 def _body(data: bytes) -> bytes | None:

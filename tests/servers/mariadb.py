@@ -73,17 +73,20 @@ class MariaDb:
         """Hold every connection there is, that which is kept for administrators, too."""
         with ExitStack() as stack:
             for _ in range(MAX_CONNECTIONS + 1):
-                stack.enter_context(self._greeted("127.0.0.1"))
+                stack.enter_context(self._connect("127.0.0.1")).recv(1)
             yield
 
-    def interrupt_handshake(self, address: str) -> None:
-        """Connect and go without a word, as a plain check of the port does."""
-        self._greeted(address).close()
+    def block(self, address: str) -> None:
+        """Connect and go without a word, as others check a port, until that is refused."""
 
-    def _greeted(self, address: str) -> socket.socket:
-        connection = socket.create_connection((address, self.port), timeout=10)
-        connection.recv(65536)
-        return connection
+        def is_refused() -> bool:
+            with self._connect(address) as connection:
+                return connection.recv(65536)[4:5] == b"\xff"
+
+        poll(is_refused, timeout=10, what="the server blocks the host")
+
+    def _connect(self, address: str) -> socket.socket:
+        return socket.create_connection((address, self.port), timeout=10)
 
     def _accepts(self) -> bool:
         if not self._daemon.listens(self.port):
