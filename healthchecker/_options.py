@@ -39,16 +39,23 @@ HTTP_OPTIONS = REQUEST_OPTIONS | {
     "expect_header",
     "follow_redirects",
 }
+REPLY_OPTIONS = frozenset({"send", "expect_reply"})
+"""The options of a target that answers in words."""
 TLS_OPTIONS = frozenset({"cacert", "cert", "key", "server_name", "insecure", "cert_lifetime"})
 SPECIAL_OPTIONS = {
     **dict.fromkeys(HTTP_OPTIONS, "HTTP"),
     **dict.fromkeys(REQUEST_OPTIONS, "HTTP and gRPC"),
+    **dict.fromkeys(REPLY_OPTIONS, "TCP and Unix socket"),
     **dict.fromkeys(TLS_OPTIONS, "TLS"),
+    "expect_body": "HTTP and file",
+    "max_age": "file",
 }
 """The options that not every target has a use for, and which targets have, in words."""
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h|d)?", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+_ESCAPE_OR_TEXT = re.compile(r"[^\\]+|\\x[0-9A-Fa-f]{2}|\\.?", re.DOTALL)
+_ESCAPES = {r"\r": b"\r", r"\n": b"\n", r"\t": b"\t", r"\0": b"\0", r"\\": b"\\"}
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]*")
 _FRAMING = ("content-length", "transfer-encoding")
@@ -76,6 +83,9 @@ class OptionValues(TypedDict, total=False):
     match_body: str | Iterable[str]
     expect_header: Mapping[str, str | None] | Iterable[tuple[str, str | None]]
     follow_redirects: bool
+    send: str | bytes | None
+    expect_reply: str | bytes | None
+    max_age: float | None
     cacert: FilePath | None
     cert: FilePath | None
     key: FilePath | None
@@ -119,6 +129,10 @@ class CheckOptions:
     match_body: tuple[Pattern, ...] = ()
     expect_header: tuple[tuple[str, str | None], ...] = ()
     follow_redirects: bool = False
+    send: bytes | None = None
+    expect_reply: bytes | None = None
+    max_age: float | None = None
+    """Seconds since a file changed."""
     tls: TlsOptions = TlsOptions()
     loopback_only: bool = False
     unix_socket: str | None = None
@@ -179,7 +193,7 @@ def _make(given: OptionValues) -> CheckOptions:
     unknown = set(given) - OptionValues.__optional_keys__
     if unknown:
         raise TypeError(f"unknown option: {min(unknown)}")
-    data = _data("data", given.get("data"))
+    data = _bytes("data", given.get("data"))
     method = _optional_text("method", given.get("method")) or ("GET" if data is None else "POST")
     if not _TOKEN.fullmatch(method) or method.upper() == "CONNECT":
         raise BadArgumentError("method", method, "not an HTTP method")
@@ -189,7 +203,7 @@ def _make(given: OptionValues) -> CheckOptions:
         key=_path("key", given.get("key")),
         server_name=_server_name("server_name", given.get("server_name")),
         insecure=_flag("insecure", given.get("insecure", False)),
-        cert_lifetime=_lifetime("cert_lifetime", given.get("cert_lifetime")),
+        cert_lifetime=_long_time("cert_lifetime", given.get("cert_lifetime")),
     )
     if tls.key is not None and tls.cert is None:
         raise BadArgumentError("key", tls.key, "needs a certificate beside it")
@@ -214,6 +228,9 @@ def _make(given: OptionValues) -> CheckOptions:
         match_body=_patterns("match_body", given.get("match_body", ())),
         expect_header=_expected_fields("expect_header", given.get("expect_header", ())),
         follow_redirects=_flag("follow_redirects", given.get("follow_redirects", False)),
+        send=_bytes("send", given.get("send")),
+        expect_reply=_bytes("expect_reply", given.get("expect_reply")),
+        max_age=_long_time("max_age", given.get("max_age")),
         tls=tls,
         loopback_only=_flag("loopback_only", given.get("loopback_only", False)),
         unix_socket=_unix_socket(_path("unix_socket", given.get("unix_socket"))),
@@ -236,12 +253,27 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
+def parse_escapes(text: str) -> bytes:
+    r"""Return the bytes that a text with the escapes `\r \n \t \0 \xNN \\` stands for."""
+    return b"".join(map(_unescape, _ESCAPE_OR_TEXT.findall(text)))
+
+
+def _unescape(part: str) -> bytes:
+    if not part.startswith("\\"):
+        return encode(part)
+    if len(part) == len(r"\xNN"):
+        return bytes.fromhex(part[2:])
+    if part not in _ESCAPES:
+        raise ValueError(rf"{part} is not an escape such as \r \n \t \0 \xNN or \\")
+    return _ESCAPES[part]
+
+
 def check_seconds(argument: str, value: object, *, zero: bool = False) -> float:
     """Return a number of seconds that is more than zero (or zero, if allowed) and at most a day."""
     return _seconds(argument, value, MAX_SECONDS, "24 hours", zero=zero)
 
 
-def _lifetime(argument: str, value: object) -> float | None:
+def _long_time(argument: str, value: object) -> float | None:
     if value is None:
         return None
     return _seconds(argument, value, MAX_LIFETIME_SECONDS, "10 years")
@@ -303,10 +335,13 @@ def _patterns(argument: str, value: object) -> tuple[Pattern, ...]:
     return tuple(patterns)
 
 
-def _data(argument: str, value: object) -> bytes | None:
+def _bytes(argument: str, value: object) -> bytes | None:
+    if isinstance(value, str) and _stands_for_bytes(value):
+        return encode(value)
     if value is None or isinstance(value, bytes):
         return value
-    return encode(_text(argument, value))
+    # It may hold a secret.
+    raise BadArgumentError(argument, _HIDDEN, "must be bytes or a string without lone surrogates")
 
 
 def _flag(argument: str, value: object) -> bool:

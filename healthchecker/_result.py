@@ -28,6 +28,8 @@ class Reason(StrEnum):
     NOT_SERVING = "not_serving"
     UNKNOWN_SERVICE = "unknown_service"
     UNIMPLEMENTED = "unimplemented"
+    MISSING = "missing"
+    STALE = "stale"
     NOT_LOOPBACK = "not_loopback"
     USAGE_ERROR = "usage_error"
     INTERNAL_ERROR = "internal_error"

@@ -105,7 +105,7 @@ def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | Non
     scheme = schemes.get(url.scheme)
     if scheme is None:
         raise BadArgumentError("TARGET", shown, _meant(text, schemes))
-    if not scheme.has_query and (url.query or url.fragment):
+    if not scheme.has_query and ("?" in text or "#" in text):
         shown = re.split("[?#]", shown)[0]  # libpq has passwords there
         raise BadArgumentError("TARGET", shown, f"{url.scheme}:// takes nothing after ? or #")
     if "\0" in url.username + url.password or ("\0" in url.path and not scheme.has_query):

@@ -11,7 +11,7 @@ import trustme
 
 from healthchecker import Reason, check
 from healthchecker._probers.amqp_codec import PROTOCOL_HEADER, decode_start
-from healthchecker._probers.answer import CodecError
+from healthchecker._probers.codec import CodecError
 from tests.servers.peers import Peer, blurt, hold
 from tests.servers.rabbitmq import RabbitMq, starting_rabbitmq
 from tests.support import poll

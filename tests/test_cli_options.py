@@ -42,8 +42,13 @@ SAMPLES = {
     **dict.fromkeys(("failure_threshold", "attempts"), "7"),
     "cert_lifetime": "7d",
     **dict.fromkeys(("timeout", "connect_timeout", "initial_delay", "interval", "deadline"), "3s"),
+    "max_age": "3s",
 }
 """A value of each option that does not take just any text."""
+
+
+OF_ONE_KIND = {"send": "tcp://h:1", "expect_reply": "tcp://h:1", "max_age": "file:///f"}
+"""Targets that have a use for an option that HTTPS has no use for."""
 
 
 def each(pairs: Sequence[tuple[Command, Option[Any]]]) -> pytest.MarkDecorator:
@@ -59,6 +64,15 @@ def sample(option: Option[Any]) -> str:
 
 def on_command_line(option: Option[Any]) -> list[str]:
     return [option.long] if option.is_flag else [option.long, sample(option)]
+
+
+def usable(command: Command, option: Option[Any]) -> list[str]:
+    """Return a command line that has a use for the option."""
+    if command.name == "list":
+        return ["grpcs://h:1"]
+    if option in options.LOCAL_TARGET_OPTIONS:
+        return []
+    return [OF_ONE_KIND.get(option.name, "https://h")]
 
 
 @pytest.fixture(autouse=True)
@@ -139,8 +153,8 @@ def test_a_command_reads_every_option_of_its_own(
 def test_every_option_of_a_check_reaches_it(
     command: Command, option: Option[Any], by_environment: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = "grpcs://h:1" if command.name == "list" else "https://h"
-    arguments = [target]
+    arguments = usable(command, option)
+    (target,) = arguments
     if option.name == "key":
         arguments.append("--cert=/x")
     if by_environment:
@@ -176,13 +190,6 @@ def parsed(command: Command, arguments: list[str], *, by_click: bool) -> object:
         return type(error), str(error)
     sources = {one.name: context.get_parameter_source(one.name) for one in command.params}
     return rest, context.params, sources
-
-
-def usable(command: Command, option: Option[Any]) -> list[str]:
-    """Return a command line that has a use for the option."""
-    if command.name == "list":
-        return ["grpcs://h:1"]
-    return [] if option in options.LOCAL_TARGET_OPTIONS else ["https://h"]
 
 
 @each(OPTIONS)
@@ -268,12 +275,19 @@ HTTP_ONLY = {
 }
 TLS_ONLY = {"cacert", "cert", "key", "server_name", "insecure", "cert_lifetime"}
 LOCAL = {"host", "port", "path"}
+METADATA = {"headers", "basic_auth"}
+REPLY_ONLY = {"send", "expect_reply"}
+FILE_ONLY = {"max_age"}
 UNUSABLE = {
-    "http://a": TLS_ONLY,
-    "https://a": set(),
-    "grpc://a:1": HTTP_ONLY | TLS_ONLY,
-    "grpcs://a:1": HTTP_ONLY,
-    "tcp://a:1": HTTP_ONLY | TLS_ONLY | {"headers", "basic_auth", "unix_socket"},
+    "http://a": TLS_ONLY | REPLY_ONLY | FILE_ONLY,
+    "https://a": REPLY_ONLY | FILE_ONLY,
+    "grpc://a:1": HTTP_ONLY | TLS_ONLY | REPLY_ONLY | FILE_ONLY,
+    "grpcs://a:1": HTTP_ONLY | REPLY_ONLY | FILE_ONLY,
+    "tcp://a:1": HTTP_ONLY | TLS_ONLY | METADATA | FILE_ONLY | {"unix_socket"},
+    "unix:///a": HTTP_ONLY | TLS_ONLY | METADATA | FILE_ONLY | {"unix_socket"},
+    "postgresql://a": HTTP_ONLY | TLS_ONLY | METADATA | REPLY_ONLY | FILE_ONLY,
+    "rediss://a": HTTP_ONLY | METADATA | REPLY_ONLY | FILE_ONLY,
+    "file:///a": HTTP_ONLY - {"expect_body"} | TLS_ONLY | METADATA | REPLY_ONLY | {"unix_socket"},
 }
 
 

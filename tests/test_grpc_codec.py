@@ -10,13 +10,13 @@ from grpc import StatusCode
 from grpc_health.v1 import health_pb2
 from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame
 
+from healthchecker._probers.codec import CodecError
 from healthchecker._probers.grpc.codec import (
     GOAWAY,
     MAX_FRAME_SIZE,
     MAX_SERVICES,
     SERVING_STATUSES,
     STATUS_CODES,
-    CodecError,
     FrameReader,
     MessageReader,
     decode_check_response,

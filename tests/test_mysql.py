@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from healthchecker import CheckResult, Reason, check
-from healthchecker._probers.answer import CodecError
+from healthchecker._probers.codec import CodecError
 from healthchecker._probers.mysql_codec import (
     Greeting,
     LoginReply,

@@ -12,7 +12,16 @@ from healthchecker._target import local_url
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("500ms", 0.5), ("2s", 2), ("1m", 60), ("1h", 3600), ("3", 3), ("0.25", 0.25), (".5s", 0.5)],
+    [
+        ("500ms", 0.5),
+        ("2s", 2),
+        ("1m", 60),
+        ("1h", 3600),
+        ("7d", 604_800),
+        ("3", 3),
+        ("0.25", 0.25),
+        (".5s", 0.5),
+    ],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds

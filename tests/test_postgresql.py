@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from healthchecker import BadArgumentError, CheckResult, Reason, check
-from healthchecker._probers.answer import CodecError
+from healthchecker._probers.codec import CodecError
 from healthchecker._probers.postgresql_codec import (
     StartupAnswer,
     decode_startup_answer,

@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from healthchecker import Reason, check
-from healthchecker._probers.answer import CodecError
+from healthchecker._probers.codec import CodecError
 from healthchecker._probers.redis_codec import Reply, decode_replies, encode_command
 from tests.servers.daemons import free_port
 from tests.servers.peers import Connection, Peer, blurt

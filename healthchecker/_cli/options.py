@@ -10,6 +10,7 @@ from healthchecker._cli.types import (
     Count,
     Credentials,
     Duration,
+    Escaped,
     ExpectedField,
     Field,
     Lines,
@@ -107,7 +108,7 @@ EXPECT_BODY = repeatable(
     "--expect-body",
     metavar="TEXT",
     type=Lines(),
-    help="Require this text in the body. Repeatable.",
+    help="Require this text in the body, or in the file. Repeatable.",
 )
 MATCH_BODY = repeatable(
     "--match-body",
@@ -136,6 +137,23 @@ HTTP2 = flag("--http2", help="Speak HTTP/2, on http:// without asking (h2c).")
 FOLLOW_REDIRECTS = flag(
     "--follow-redirects",
     help="Follow up to 5 redirects on the same host; otherwise a 3xx is unhealthy.",
+)
+SEND = optional(
+    "--send",
+    metavar="TEXT",
+    type=Escaped(),
+    help=r"Send this to a TCP or Unix socket; \r \n \t \0 \xNN \\ are escapes.",
+)
+EXPECT_REPLY = optional(
+    "--expect-reply",
+    metavar="TEXT",
+    type=Escaped(),
+    help="Require this text, with the same escapes, in the reply.",
+)
+MAX_AGE = optional(
+    "--max-age",
+    type=Duration(most=MAX_LIFETIME_SECONDS),
+    help="Require that the file has changed within this time.",
 )
 CACERT = optional(
     "--cacert", type=click.STRING, metavar="F", help="PEM file with the authorities to trust."
@@ -233,13 +251,15 @@ QUIET = flag(
 LOCAL_TARGET_OPTIONS = (HOST, PORT, PATH)
 _CONNECTION = (UNIX_SOCKET, TIMEOUT, CONNECT_TIMEOUT)
 _METADATA = (HEADERS, BASIC_AUTH)
-_REQUEST = (METHOD, DATA, HTTP2)
+_REQUEST = (METHOD, DATA, HTTP2, SEND)
 _EXPECTATIONS = (
     STATUS,
     EXPECT_JSON,
     EXPECT_BODY,
     MATCH_BODY,
     EXPECT_HEADER,
+    EXPECT_REPLY,
+    MAX_AGE,
     FOLLOW_REDIRECTS,
 )
 _TLS = (CACERT, CERT, KEY, SERVER_NAME, INSECURE, CERT_LIFETIME)

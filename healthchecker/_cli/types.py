@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from healthchecker._cli.problems import shown
-from healthchecker._options import MAX_SECONDS, parse_duration
+from healthchecker._options import MAX_SECONDS, parse_duration, parse_escapes
 
 _MAX_PORT = 65535
 _MAX_COUNT = 1_000_000
@@ -93,6 +93,20 @@ class Lines(click.ParamType[str, object]):
 
     def split_envvar_value(self, rv: str) -> Sequence[str]:
         return _lines(rv)
+
+
+class Escaped(click.ParamType[bytes, object]):
+    """Bytes, from a text with escapes. It may hold a secret and is never shown."""
+
+    name = "text"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> bytes:
+        try:
+            return value if isinstance(value, bytes) else parse_escapes(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Pair(click.ParamType[tuple[str, str], object]):

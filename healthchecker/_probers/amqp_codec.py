@@ -6,7 +6,7 @@ Source: AMQP 0-9-1 specification, sections 2.2.4 (protocol header), 2.3.5 (frame
 
 from __future__ import annotations
 
-from healthchecker._probers.answer import MAX_ANSWER_BYTES, CodecError
+from healthchecker._probers.codec import MAX_ANSWER_BYTES, CodecError
 
 _NAME = b"AMQP"
 PROTOCOL_HEADER = _NAME + b"\0\0\x09\x01"

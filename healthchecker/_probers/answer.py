@@ -6,19 +6,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from healthchecker._net.stream import Stream
+from healthchecker._probers.codec import MAX_ANSWER_BYTES, CodecError
 from healthchecker._result import ProbeFailure, Reason
 
 T = TypeVar("T")
-
-MAX_ANSWER_BYTES = 64 * 1024
-"""None of the answers that a check waits for is nearly as long."""
-
-MAX_SHOWN = 200
-"""How many characters of what a peer says are shown to people."""
-
-
-class CodecError(Exception):
-    """What came is no answer of this protocol. Its text says so in words for people."""
 
 
 def read_answer(stream: Stream, decode: Callable[[bytes], T | None]) -> T:
@@ -44,8 +35,3 @@ def read_answer(stream: Stream, decode: Callable[[bytes], T | None]) -> T:
             raise ProbeFailure(
                 Reason.INVALID_RESPONSE, f"an answer of more than {MAX_ANSWER_BYTES} bytes"
             )
-
-
-def text(data: bytes) -> str:
-    """Return the words of a peer, cut to what is shown."""
-    return data[:MAX_SHOWN].decode("utf-8", "replace")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from healthchecker._probers.answer import MAX_ANSWER_BYTES, CodecError, text
+from healthchecker._probers.codec import MAX_ANSWER_BYTES, CodecError, words
 
 NO_PASSWORD = b"\0\0\0\x03"
 """An empty packet, where the server wants to authenticate in another way than it said first."""
@@ -76,7 +76,7 @@ def decode_greeting(data: bytes) -> Greeting | None:
     if _capabilities(rest) & _PLUGIN_AUTH:
         scramble = int.from_bytes(rest[_SCRAMBLE_LENGTH : _SCRAMBLE_LENGTH + 1])
         plugin = rest[_FIXED + max(_SCRAMBLE_REST, scramble - _SCRAMBLE_FIRST) :]
-    return Greeting(None, text(version.removeprefix(_PREFIX)), plugin.partition(b"\0")[0])
+    return Greeting(None, words(version.removeprefix(_PREFIX)), plugin.partition(b"\0")[0])
 
 
 def encode_login(user: str, plugin: bytes) -> bytes:
@@ -126,4 +126,4 @@ def _decode_error(body: bytes) -> Greeting:
     message = body[3:]
     if message[:1] == b"#":
         message = message[6:]  # an SQLSTATE
-    return Greeting(int.from_bytes(body[1:3], "little"), text(message))
+    return Greeting(int.from_bytes(body[1:3], "little"), words(message))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from healthchecker._probers.answer import CodecError, text
+from healthchecker._probers.codec import CodecError, words
 
 CANNOT_CONNECT_NOW = "57P03"
 """The error of a server that is starting up, shutting down or recovering."""
@@ -64,4 +64,4 @@ def _decode_error(body: bytes) -> StartupAnswer:
     sqlstate = fields.get(_SQLSTATE, b"")
     if len(sqlstate) != _SQLSTATE_LENGTH or not sqlstate.isalnum():
         raise CodecError("an error of PostgreSQL without a code")
-    return StartupAnswer(sqlstate.decode("ascii"), text(fields.get(_MESSAGE, b"")))
+    return StartupAnswer(sqlstate.decode("ascii"), words(fields.get(_MESSAGE, b"")))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from healthchecker._probers.answer import CodecError, text
+from healthchecker._probers.codec import CodecError, words
 
 _STRING, _ERROR = b"+", b"-"
 _END = b"\r\n"
@@ -43,7 +43,7 @@ def decode_replies(data: bytes, count: int) -> Reply | None:
         line, end, data = data.partition(_END)
         if not end:
             return None
-        reply = Reply(text(line[1:]), line[:1] == _ERROR)
+        reply = Reply(words(line[1:]), line[:1] == _ERROR)
         if reply.is_error:
             break
     return reply

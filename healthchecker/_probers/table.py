@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from healthchecker._options import CheckOptions, options_for, usable_options
 from healthchecker._probers.amqp import AmqpProber
+from healthchecker._probers.file import FileProber
 from healthchecker._probers.grpc.check import GrpcProber
 from healthchecker._probers.http import HttpProber
 from healthchecker._probers.mysql import MysqlProber
+from healthchecker._probers.pid import PidProber
 from healthchecker._probers.postgresql import PostgresqlProber
 from healthchecker._probers.prober import Prober
 from healthchecker._probers.redis import RedisProber
@@ -23,6 +25,8 @@ _PROBERS: tuple[type[Prober], ...] = (
     MysqlProber,
     RedisProber,
     AmqpProber,
+    FileProber,
+    PidProber,
 )
 
 _PROBER_BY_SCHEME = {scheme: prober for prober in _PROBERS for scheme in prober.SCHEMES}

@@ -1,19 +1,71 @@
-"""The probe for tcp:// targets: healthy when something accepts the connection."""
+"""The probe for tcp:// and unix: targets: healthy when they take connections and reply well."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 from healthchecker._net.deadline import Deadline
+from healthchecker._net.stream import Stream
+from healthchecker._options import REPLY_OPTIONS
+from healthchecker._probers.codec import MAX_ANSWER_BYTES, words
 from healthchecker._probers.prober import Healthy, Prober, Progress, connect
-from healthchecker._target import Scheme
+from healthchecker._result import ProbeFailure, Reason, UnexpectedAnswer
+from healthchecker._target import Place, Scheme
 
 
 class TcpProber(Prober):
-    """Connects and closes; no byte is sent."""
+    """Connects; where it is given something to send or to expect, it waits for a reply, too.
 
-    SCHEMES: ClassVar = {"tcp": Scheme("tcp://HOST:PORT", has_path=False, over_unix_socket=False)}
+    With nothing to expect any reply is a good one. The reply need not end: many protocols keep
+    the connection open, so it is enough that the expected text has come.
+    """
+
+    SCHEMES: ClassVar = {
+        "tcp": Scheme(
+            "tcp://HOST:PORT", has_path=False, over_unix_socket=False, options=REPLY_OPTIONS
+        ),
+        "unix": Scheme(
+            "unix:///PATH",
+            place=Place.SOCKET,
+            has_query=False,
+            over_unix_socket=False,
+            options=REPLY_OPTIONS,
+        ),
+    }
 
     def _ask(self, deadline: Deadline, progress: Progress) -> Healthy:
-        connect(self._target.endpoint, self._options, deadline, progress).close()
-        return Healthy(status=None, detail="connected")
+        send, expected = self._options.send, self._options.expect_reply
+        with connect(self._target.endpoint, self._options, deadline, progress) as stream:
+            if send is None and expected is None:
+                return Healthy(None, "connected")
+            stream.write(send or b"")
+            reply = _read_reply(stream, expected or b"")
+        return Healthy(None, f"reply {words(reply)!r}")
+
+
+def _read_reply(stream: Stream, expected: bytes) -> bytes:
+    """Return what has come by the time that it contains the expected text."""
+    reply = b""
+    while len(reply) < MAX_ANSWER_BYTES:
+        try:
+            more = stream.read(MAX_ANSWER_BYTES - len(reply))
+        except ProbeFailure as failure:
+            if reply and failure.reason is Reason.TIMEOUT:
+                raise _unexpected(expected, reply, f"; {failure.message}") from failure
+            raise
+        if not more:
+            break
+        reply += more
+        if expected in reply:
+            return reply
+    if not reply:
+        raise ProbeFailure(
+            Reason.UNEXPECTED_REPLY, "the peer closed the connection without a reply"
+        )
+    raise _unexpected(expected, reply)
+
+
+def _unexpected(expected: bytes, reply: bytes, more: str = "") -> UnexpectedAnswer:
+    return UnexpectedAnswer(
+        Reason.UNEXPECTED_REPLY, f"no {words(expected)!r} in the reply {words(reply)!r}{more}"
+    )

@@ -1,4 +1,4 @@
-"""A mutating fuzzer: broken HTTP and gRPC responses for the probers, broken bytes for the parsers.
+"""A mutating fuzzer: broken answers for the probers, broken bytes for the parsers.
 
 Each case is made from the seed and its own number alone, so that it can be run again by itself.
 A case fails when anything but a result (for a parser: its own error) comes out, when a probe lasts
@@ -24,6 +24,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,12 @@ from healthchecker._judge import JsonError, expect_json, read_json
 from healthchecker._net.dns import DnsMessageError, is_name
 from healthchecker._net.dns import parse as parse_dns
 from healthchecker._net.resolver import parse_resolv_conf
-from healthchecker._options import make_options
+from healthchecker._options import make_options, parse_escapes
+from healthchecker._probers.amqp_codec import decode_start
+from healthchecker._probers.codec import CodecError
 from healthchecker._probers.content import ContentError, decode
 from healthchecker._probers.grpc.call import CHECK, LIST, WATCH, Call
 from healthchecker._probers.grpc.codec import (
-    CodecError,
     FrameReader,
     MessageReader,
     decode_check_response,
@@ -51,11 +53,16 @@ from healthchecker._probers.grpc.codec import (
 )
 from healthchecker._probers.grpc.list import list_services
 from healthchecker._probers.grpc.metadata import make_headers
+from healthchecker._probers.mysql_codec import decode_greeting, decode_login_reply
+from healthchecker._probers.pid import parse_pid
+from healthchecker._probers.postgresql_codec import decode_startup_answer
+from healthchecker._probers.redis_codec import decode_replies
 from healthchecker._probers.table import parse_target
-from healthchecker._result import BadArgumentError
+from healthchecker._result import BadArgumentError, ProbeFailure
 from tests.servers import dns as dns_server
 from tests.servers.peers import Connection, Peer
 from tests.support import open_files
+from tests.tables.hostile_behaviours import OPENINGS
 
 TIMEOUT = 0.5
 GRACE = 0.5
@@ -217,6 +224,20 @@ DNS = tuple(
 )  # fmt: skip
 
 
+ANSWERS = {
+    "postgresql": (*OPENINGS["postgresql"].turns, b"E\0\0\0\x16C57P03\0Mstarting\0\0"),
+    "mysql": (
+        *OPENINGS["mysql"].turns,
+        b"".join(OPENINGS["mysql"].turns),
+        b"\x17\0\0\0\xff\x10\x04Too many connections",
+    ),
+    "redis": (b"+OK\r\n+PONG\r\n", b"-NOAUTH Authentication required.\r\n"),
+    "amqp": (*OPENINGS["amqp"].turns, b"AMQP\0\0\x09\x01"),
+}
+"""What comes in one go from what a check asks once or twice, by URL scheme."""
+ANSWER_WORDS = (b"\0", b"\xff", b"\0\0\0\x08", b"\r\n", b"C57P03\0", b"-LOADING ", b"\xce", b"AMQP")
+
+
 # How it is broken
 
 Mutation = Callable[[random.Random, bytearray, Sequence[bytes]], None]
@@ -322,11 +343,13 @@ class _Answer:
     """A behaviour: answers with the bytes that it was given last."""
 
     response: bytes = b""
+    client_first: bool = True
     hold: bool = False
     """Whether to leave the connection open afterwards."""
 
     def __call__(self, connection: Connection) -> None:
-        connection.sock.recv(65536)
+        if self.client_first:
+            connection.sock.recv(65536)
         connection.send(self.response)
         (Connection.hold if self.hold else Connection.half_close)(connection)
 
@@ -357,8 +380,9 @@ class Run:
         """Run one case; raise whatever is wrong."""
         chance = random.Random(f"{self.seed}/{number}")
         self.answer.hold = chance.random() < 0.004
-        probe = chance.choices((self._http, self._grpc, self._parsers), (4, 4, 2))[0]
-        probe(chance)
+        self.answer.client_first = True
+        probes = (self._http, self._grpc, self._one_answer, self._parsers)
+        chance.choices(probes, (4, 4, 3, 3))[0](chance)
 
     def _http(self, chance: random.Random) -> None:
         data = broken(chance, HTTP, HTTP_WORDS)
@@ -383,6 +407,17 @@ class Run:
             options = make_options(unix_socket=self.unix_socket)
             self._probe(data, lambda: list_services(listed, options, TIMEOUT).check)
 
+    def _one_answer(self, chance: random.Random) -> None:
+        scheme = chance.choice(tuple(ANSWERS))
+        self.answer.client_first = OPENINGS[scheme].client_first
+        data = broken(chance, ANSWERS[scheme], ANSWER_WORDS)
+        self._probe(
+            data,
+            lambda: check(
+                f"{scheme}://user:secret@localhost", timeout=TIMEOUT, unix_socket=self.unix_socket
+            ),
+        )
+
     def _probe(self, response: bytes, ask: Callable[[], CheckResult]) -> None:
         self.answer.response = response
         start = time.monotonic()
@@ -404,6 +439,8 @@ class Run:
             line = text.removesuffix("\n")
             if not (line.isascii() and line.isprintable() and len(text) <= MAX_OUTPUT_BYTES):
                 raise CaseError(f"not fit for a terminal: {text!r}")
+            if "secret" in text:
+                raise CaseError(f"tells a secret: {text!r}")
         self.reasons[result.reason] += 1
 
     def _parsers(self, chance: random.Random) -> None:
@@ -470,6 +507,10 @@ def _send_metadata(data: bytes) -> None:
         raise CaseError(f"{headers} arrived as {seen}")
 
 
+def _read_escapes(data: bytes) -> None:
+    parse_escapes(data.decode("latin-1"))
+
+
 def _read_resolv_conf(data: bytes) -> None:
     for name in parse_resolv_conf(data.decode("latin-1")).candidates("a.example"):
         is_name(name)
@@ -524,6 +565,18 @@ _PARSERS: tuple[
     ),
     ("JSON path", _read_json_path, BadArgumentError, JSON_PATHS, [b".", b"=", b"[", b"-", b'"']),
     ("JSON", _read_json, JsonError, [JSON_BODY, b"[[1.5e3, -0], null]", *NESTED], JSON_WORDS),
+    *(
+        (name, parse, CodecError, ANSWERS[scheme], ANSWER_WORDS)
+        for name, scheme, parse in (
+            ("start-up answer", "postgresql", decode_startup_answer),
+            ("greeting", "mysql", decode_greeting),
+            ("login reply", "mysql", decode_login_reply),
+            ("replies", "redis", partial(decode_replies, count=2)),
+            ("Connection.Start", "amqp", decode_start),
+        )
+    ),
+    ("process id", parse_pid, ProbeFailure, [b"123\n", b"4194304"], [b"0", b" ", b"-", b"9" * 9]),
+    ("escapes", _read_escapes, ValueError, [rb"PING\r\n\x00\\"], [b"\\", rb"\x", b"\xff"]),
     ("content", _read_content, ContentError, CODED, [b"\x1f\x8b\x08", b"\x78\x9c", b"\0\0"]),
 )
 

@@ -29,12 +29,12 @@ from h2.events import (
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 
+from healthchecker._probers.codec import CodecError
 from healthchecker._probers.grpc.codec import (
     DATA,
     GOAWAY,
     MAX_FRAME_SIZE,
     STATUS_CODES,
-    CodecError,
     FrameReader,
     MessageReader,
     decode_check_response,

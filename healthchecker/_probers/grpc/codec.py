@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from healthchecker._probers.codec import CodecError
+
 MAX_FRAME_SIZE = 16 * 1024
 """The longest HTTP/2 frame payload a peer may send (RFC 9113's SETTINGS_MAX_FRAME_SIZE)."""
 MAX_SERVICES = 1000
@@ -49,10 +51,6 @@ _GOAWAY_BODY = struct.Struct("!II")
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_SHIFT = 63
-
-
-class CodecError(ValueError):
-    """Bytes that are not what the protocol says; the message tells people what is wrong."""
 
 
 class FrameReader:
