@@ -96,6 +96,129 @@ def test_a_file_that_cannot_be_read_does_not_hold_it(form: Form, tmp_path: Path)
     )
 
 
+@contextlib.contextmanager
+def starved(pid: int) -> Iterator[None]:
+    """Let a process run for a moment of every 30 ms only, as under a small CPU quota."""
+    is_over = threading.Event()
+
+    def stop_and_go() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            while not is_over.is_set():
+                os.kill(pid, signal.SIGSTOP)
+                is_over.wait(0.03)
+                os.kill(pid, signal.SIGCONT)
+                is_over.wait(0.0001)
+
+    thread = threading.Thread(target=stop_and_go)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("args", [(), ("--output=json",), ("wait", "--deadline=60ms")])
+def test_a_starved_process_says_why_it_fails(
+    form: Form, silent: SilentPeer, args: tuple[str, ...]
+) -> None:
+    target = silent.url()
+    for _ in range(5):
+        with (
+            subprocess.Popen(
+                [*form.argv, *args, "--timeout=60ms", target],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            ) as process,
+            silent.accept(),
+            starved(process.pid),
+        ):
+            said, _ = process.communicate(timeout=15)
+        assert process.returncode == 1
+        assert "timeout" in said
+        assert said.count("\n") == 1
+
+
+_BLOCKED = (
+    "import os, signal, sys;"
+    "signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32));"
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+def test_signals_that_are_blocked_at_the_start_still_end_it(
+    form: Form, silent: SilentPeer, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    prefix = (sys.executable, "-c", _BLOCKED)
+    args = ["--cacert", str(tmp_path / "fifo"), "--timeout=300ms", "https://127.0.0.1:1/"]
+    outcome = run(form, args, timeout=10, prefix=prefix)
+    assert outcome.code == 1
+    assert ": timeout: " in outcome.stderr
+    target = silent.url()
+    argv = [*prefix, *form.argv, "--timeout=60s", target]
+    with subprocess.Popen(argv) as process, silent.accept():
+        process.terminate()
+        assert process.wait(2) == 1
+
+
+_FEW_FILES = """
+import resource, sys
+from healthchecker.__main__ import run
+files = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+run()
+"""
+
+
+@pytest.mark.parametrize("args", [["--port={port}"], ["wait", "--deadline=200ms", "--port={port}"]])
+def test_where_no_descriptor_is_left_it_says_so(form: Form, port: int, args: list[str]) -> None:
+    args = [arg.format(port=port) for arg in args]
+    for files in range(3, 9):
+        if form == PYTHON:  # its start needs some
+            limited = dataclasses.replace(form, argv=(sys.executable, "-c", _FEW_FILES, str(files)))
+            outcome = run(limited, args)
+        else:
+            limit = ("/usr/bin/prlimit", f"--nofile={files}:{files}")
+            outcome = run(form, args, prefix=limit)
+        said = r"\w+: (http://\S+: )?connection_failed: (connect: \S+ )?out of file descriptors.*\n"
+        assert re.fullmatch(said if outcome.code else "", outcome.stderr), (files, outcome)
+        assert outcome.code == 1 or files > 5
+    assert outcome.code == 0
+
+
+def test_a_mistake_that_nobody_reads_does_not_hold_it(form: Form) -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x" * 4096)
+    os.set_blocking(write, True)
+    done = subprocess.run([*form.argv, "--bad"], stderr=write, check=False, timeout=10)
+    assert done.returncode == 1
+    os.close(read)
+    os.close(write)
+
+
+def test_an_output_that_does_not_block_loses_nothing(form: Form) -> None:
+    """Node's pipes, for one, are such: what does not fit at once must be written later."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x" * 4096)
+    args = [*form.argv, "--port=1", "--timeout=10s"]
+    with subprocess.Popen(args, stderr=write) as process:
+        os.close(write)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        with os.fdopen(read, "rb") as reader:
+            said = reader.read().lstrip(b"x")
+        assert process.wait(10) == 1
+    assert re.fullmatch(rb"unhealthy: \S+: connection_refused: .*\n", said)
+
+
 _HANG = """
 import ctypes, os
 from functools import partial

@@ -22,11 +22,13 @@ from healthchecker._cli.parsing import EPILOG
 from healthchecker._cli.problems import usage_problem
 from healthchecker._cli.process import HEALTHY, STDERR, STDOUT, UNHEALTHY, write
 from healthchecker._net.deadline import Cancelled
+from healthchecker._net.stream import demand_resources
 from healthchecker._probers.table import SCHEMES
-from healthchecker._result import BadArgumentError, CheckResult, Reason
+from healthchecker._result import BadArgumentError, CheckResult, ProbeFailure, Reason
 from healthchecker._version import VERSION
 
 _NAME = "healthchecker"
+_LONGEST_WRITE = 1.0  # seconds for a mistake that nobody reads
 _EXAMPLES = (
     "healthchecker --port 8080 --path /health",
     "healthchecker https://example.org/health --expect-json status=UP",
@@ -92,8 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, BrokenPipeError, Cancelled):
         pass
     except Exception as error:  # noqa: BLE001 - the one place where a bug becomes an exit code
-        message = f"{type(error).__name__}: {error}"
-        _print_error(arguments, Reason.INTERNAL_ERROR, message, start)
+        reason, message = _explain(error)
+        _print_error(arguments, reason, message, start)
     else:
         return HEALTHY if code == HEALTHY else UNHEALTHY
     return UNHEALTHY
@@ -109,15 +111,27 @@ def _select(arguments: list[str]) -> tuple[str, click.Command, list[str]]:
     return _NAME, CHECK, list(arguments)
 
 
+def _explain(error: Exception) -> tuple[Reason, str]:
+    """Return what is told of an exception: that the machine is short of something, or a bug."""
+    try:
+        if isinstance(error, MemoryError):
+            return Reason.CONNECTION_FAILED, "out of memory"
+        if isinstance(error, OSError):
+            demand_resources(error)
+    except ProbeFailure as failure:
+        return failure.reason, failure.message
+    return Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}"
+
+
 def _print_error(arguments: Sequence[str], reason: Reason, message: str, start: float) -> None:
     """Print what kept us from checking anything, in the form that was asked for."""
     result = CheckResult("", False, reason, message, None, time.monotonic() - start)
     unknown = unknown_variables(VARIABLES)
     if _wants_json(arguments):
-        write(STDOUT, render.json_line(False, [result], unknown))
+        write(STDOUT, render.json_line(False, [result], unknown), seconds=_LONGEST_WRITE)
     else:
         text = f"{_NAME}: {reason}: {render.escape(message, 1000)}\n"
-        write(STDERR, text + render.unknown_variables_line(unknown))
+        write(STDERR, text + render.unknown_variables_line(unknown), seconds=_LONGEST_WRITE)
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
