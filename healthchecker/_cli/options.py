@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from healthchecker._cli.environment import variable_of
-from healthchecker._cli.parsing import HEADINGS, Argument, flag, optional, repeatable, with_default
+from healthchecker._cli.parsing import (
+    HEADINGS,
+    Argument,
+    Option,
+    flag,
+    optional,
+    repeatable,
+    with_default,
+)
 from healthchecker._cli.types import (
     Count,
     Credentials,
@@ -283,17 +293,14 @@ _TIMES = (
     *(TIMEOUT, CONNECT_TIMEOUT, ATTEMPTS, ATTEMPT_INTERVAL, DEADLINE, WAIT_INTERVAL),
     *(INITIAL_DELAY, WATCH_INTERVAL, FAILURE_THRESHOLD),
 )
-for _heading, _members in zip(
-    HEADINGS,
-    (
-        (*LOCAL_TARGET_OPTIONS, UNIX_SOCKET, *_REQUEST, *_METADATA),
-        (*_EXPECTATIONS, ANY, LOOPBACK_ONLY),
-        _TLS,
-        _TIMES,
-        (*OUTPUT_OPTIONS, ON_UNHEALTHY),
-    ),
-    strict=True,
-):
+_GROUPS: tuple[tuple[Option[Any], ...], ...] = (
+    (*LOCAL_TARGET_OPTIONS, UNIX_SOCKET, *_REQUEST, *_METADATA),
+    (*_EXPECTATIONS, ANY, LOOPBACK_ONLY),
+    _TLS,
+    _TIMES,
+    (*OUTPUT_OPTIONS, ON_UNHEALTHY),
+)
+for _heading, _members in zip(HEADINGS, _GROUPS, strict=True):
     for _member in _members:
         _member.group = _heading
 
