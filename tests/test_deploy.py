@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
@@ -20,6 +19,7 @@ import yaml
 from healthchecker._options import parse_duration
 from tests.servers.accountservice import DOWN, running_service
 from tests.servers.daemons import free_port
+from tests.servers.postgres import find_binaries, running_cluster
 from tests.support import ROOT, poll, require
 from tests.support.engine import build_images, docker, outcome, require_engine, succeed
 
@@ -222,7 +222,7 @@ def test_the_pod_waits_for_the_database_of_its_url() -> None:
     (url,) = (one["value"] for one in container["env"] if one["name"].endswith("DATABASE_URL"))
     command, *_, target = waiting["args"]
     assert command == "wait"
-    place = target.removeprefix("tcp://")
+    place = target.removeprefix("postgresql://")
     assert f"@{place}/" in url
     services = [one for one in load("kubernetes.yaml") if one["kind"] == "Service"]
     assert place in {
@@ -230,8 +230,11 @@ def test_the_pod_waits_for_the_database_of_its_url() -> None:
         for service in services
         for port in service["spec"]["ports"]
     }
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        target = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    binaries = find_binaries()
+    require(binaries, "PostgreSQL (Debian: apt-get install postgresql)")
+    assert binaries is not None
+    with running_cluster(binaries) as cluster:
+        target = f"postgresql://127.0.0.1:{cluster.port}"
         command = [sys.executable, "-m", "healthchecker", *waiting["args"][:-1], target]
         assert subprocess.run(command, cwd=ROOT, check=False, timeout=60).returncode == 0
 
