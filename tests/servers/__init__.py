@@ -11,7 +11,10 @@ a name server that answers in any way                              dns.DnsServer
 something between a client and its server                          proxy.Proxy
 a context and certificates for TLS                                 tls.server_context
 accountservice, as a process                                       accountservice.running_service
-real databases and caches, as processes                            postgres, mariadb, redis
+real databases, as processes                                       postgres, mariadb, redis
+a real broker                                                      rabbitmq
+other real servers that need no more than a command line           daemons.Daemon
+a file system that hangs                                           hanging.hanging_file_system
 
 All of them take a free port, tell it, and leave no thread, process or file when their block ends.
 """

@@ -120,6 +120,48 @@ CASES = [
     ),
     Case("tcp", "-v tcp://127.0.0.1:{port}", 0, healthy("connected", r"tcp://127\.0\.0\.1:\d+")),
     Case("tcp to nothing", "tcp://127.0.0.1:{closed}", 1, stderr=REFUSED),
+    *(
+        Case(f"{scheme} to nothing", f"{scheme}://127.0.0.1:{{closed}}", 1, stderr=REFUSED)
+        for scheme in ("postgresql", "postgres", "mysql", "redis", "rediss", "amqp", "amqps")
+    ),
+    *(
+        Case(
+            f"credentials of {scheme}",
+            f"{scheme}://us3r:s3cret@127.0.0.1:{{closed}}/name",
+            1,
+            stderr=unhealthy("connection_refused", ".*", rf"{scheme}://127\.0\.0\.1:\d+/name"),
+        )
+        for scheme in ("postgresql", "mysql", "redis", "amqps")
+    ),
+    Case(
+        "another protocol than Redis's",
+        "redis://127.0.0.1:{port}",
+        1,
+        stderr=unhealthy("invalid_response", "response: the answer is not Redis's"),
+    ),
+    Case(
+        "secret of a query",
+        "postgresql://127.0.0.1/name?password=s3cret",
+        1,
+        stderr=usage("TARGET: 'postgresql://127.0.0.1/name': .* takes nothing after .*"),
+    ),
+    Case("socket as a target", "-v unix://{socket}", 0, healthy("connected", r"unix:///\S+")),
+    Case(
+        "what is said over a socket",
+        [
+            "unix://{socket}",
+            *("--send", r"GET /health HTTP/1.0\r\n\r\n", "--expect-reply", r"200 OK\r\n"),
+        ],
+        0,
+    ),
+    Case(
+        "another reply",
+        ["tcp://127.0.0.1:{port}", "--send", r"GET / HTTP/1.0\r\n\r\n", "--expect-reply=PONG"],
+        1,
+        stderr=unhealthy("unexpected_reply", r"no 'PONG' in the reply 'HTTP/1\.[01] .*'"),
+    ),
+    Case("no file", "file:///nonexistent", 1, stderr=unhealthy("missing", "No such file.*")),
+    Case("no pid file", "pid:///nonexistent", 1, stderr=unhealthy("missing", "No such file.*")),
     Case("loopback only", "--loopback-only http://localhost:{port}/health", 0),
     Case("Unix socket", ["--unix-socket", "{socket}"], 0),
     Case(
