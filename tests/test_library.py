@@ -334,6 +334,17 @@ def test_a_beat_makes_the_file_and_renews_it(tmp_path: Path) -> None:
     assert path.exists()
 
 
+def test_the_check_of_a_heartbeat(tmp_path: Path) -> None:
+    path = tmp_path / "beat"
+    assert check(f"file://{path}", max_age=30).reason is Reason.MISSING
+    Heartbeat(path).beat()
+    assert check(f"file://{path}", max_age=30)
+    os.utime(path, (1000, 1000))
+    assert check(f"file://{path}", max_age=30).reason is Reason.STALE
+    Heartbeat(path).beat()
+    assert check(f"file://{path}", max_age=30)
+
+
 def test_a_beat_follows_its_path_not_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
