@@ -303,3 +303,23 @@ def test_a_module_that_is_missing_fails_the_build(tmp_path: Path) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == "not in the executable: turtle, by healthchecker._probers.tcp\n"
+
+
+def test_sizes_add_up() -> None:
+    """What the parts take is about what the executable takes: nothing is overlooked."""
+    executable = ROOT / "build/work/saved"
+    require(executable.exists(), "no build/: run scripts/build-binary")
+    heap = ROOT / "binary/heap"
+    done = subprocess.run(
+        [sys.executable, ROOT / "binary/program/size.py", ROOT / "build"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{heap}:{heap / 'build'}"},
+    )
+    total, program, saved = (
+        int(re.findall(rf"^{name}: ([0-9,]+)", done.stdout, re.MULTILINE)[0].replace(",", ""))
+        for name in ("healthchecker", "program", "heap")
+    )
+    assert total == executable.stat().st_size
+    assert total - _MIB / 2 < program + saved < total

@@ -17,7 +17,7 @@ cd "$build/link"
 cc=(musl-cc -O2 "-ffile-prefix-map=$bootloader=bootloader" "-ffile-prefix-map=$binary=binary"
     "-ffile-prefix-map=$python/source=cpython")
 core=(-DPy_BUILD_CORE "-I$python" "-I$python/source/Include" "-I$python/source/Include/internal")
-link=(musl-cc -s -Wl,--gc-sections,--wrap=setlocale,-z,norelro,-z,noseparate-code)
+link=(musl-cc -Wl,--gc-sections,--wrap=setlocale,-z,norelro,-z,noseparate-code)
 
 # The bootloader, and what takes the place of its dlopen and of its use of the environment.
 sed -n 's/^ *_IMPORT_FUNCTION(\(\w*\)).*/\1/p' "$bootloader/pyi_dylib_python.c" |
@@ -47,7 +47,7 @@ for library in ssl crypto; do
 done
 common=(memory.o "$python"/Modules/_hacl/*.a -L. -lssl -lcrypto "-L$build/zlib/lib" -lz)
 
-"${link[@]}" -o cold loader.o bootloader.o config.o "$python/libpython3.13.a" "${common[@]}"
+"${link[@]}" -s -o cold loader.o bootloader.o config.o "$python/libpython3.13.a" "${common[@]}"
 
 # The same with the heap: CPython's variables in one section, its memory from allocator.c, the
 # bootloader ending in save.c instead of Py_Finalize().
@@ -64,6 +64,16 @@ sed 's/^struct _inittab/extern PyObject *PyInit__saved_heap(void);\n&/; s/{"_ast
     config.c >config-warm.c
 grep -q '"_saved_heap"' config-warm.c
 "${cc[@]}" "${core[@]}" -c config-warm.c
+# What a check uses lies together, in the order of order.txt; what names nothing there is ignored. The linker
+# scripts here take from it what is theirs: 0.97 of the time, 102 instead of 129 page faults.
+ordered() { sed -n "s/^$1 \(.*\)/$2/p" "$here/order.txt"; }
+ordered variable '*(.data.\1 .bss.\1)' >variable.lds
+ordered plain '*(.text.\1 .text.unlikely.\1)' >plain.lds
+ordered other '*(.text.\1 .text.unlikely.\1)' >other.lds
+ordered constant '*(.rodata.\1)' >constant.lds
+# The bootloader and these parts of CPython run in the build only.
+ld -r -T "$here/bootloader.lds" -o bootloader-only.o bootloader-warm.o
+sed '/^#/d; s/.*/*libpython3.13.a:&.o(.text .text.* .rodata .rodata.*)/' "$here/build-only.txt" >build_only.lds
 # shellcheck disable=SC2046
 ld -r --gc-sections -T "$here/saved.lds" -o python.o config-warm.o -u PyImport_Inittab -u _PyImport_Inittab \
     $(sed 's/API(\(.*\))/-u \1/' api.h) $(nm -u heap.o | sed -n 's/.* U \(_\?Py.*\)/-u \1/p') \
@@ -71,5 +81,6 @@ ld -r --gc-sections -T "$here/saved.lds" -o python.o config-warm.o -u PyImport_I
 objcopy $(printf -- '--redefine-sym %s=heap_%s ' malloc malloc calloc calloc realloc realloc free free) python.o
 "${cc[@]}" -c "$here/spare.c"
 # What only the build needs gets a segment of its own, which is then left out.
-"${link[@]}" -Wl,--section-start=build_only=0x8000000 -o warm heap.o loader-warm.o bootloader-warm.o python.o \
-    spare.o "${common[@]}"
+"${link[@]}" -Wl,--wrap=pthread_create,--section-start=build_only=0x8000000,-T,"$here/order.lds",-Map=warm.map -o warm.symbols heap.o \
+    loader-warm.o bootloader-only.o python.o spare.o "${common[@]}"
+strip -o warm warm.symbols

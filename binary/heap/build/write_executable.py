@@ -18,7 +18,7 @@ from typing import ClassVar, Self
 from constants import HEADERS, PAGE
 
 _RECORD = struct.Struct("<QQ")
-_UNUSED, _LOAD, _NOTE, _PROPERTY = 0, 1, 4, 0x6474E553  # kinds of segments
+_UNUSED, LOAD, _NOTE, _PROPERTY = 0, 1, 4, 0x6474E553  # kinds of segments
 _WRITABLE, _READABLE = 2, 4
 
 
@@ -96,15 +96,15 @@ def append(program: bytearray, address: int, content: bytes) -> Segment:
     program += bytes(-len(program) % PAGE)
     offset, size = len(program), len(content)
     program += content
-    return Segment(_LOAD, _READABLE | _WRITABLE, offset, address, address, size, size, PAGE)
+    return Segment(LOAD, _READABLE | _WRITABLE, offset, address, address, size, size, PAGE)
 
 
 def put(program: bytearray, memory: bytes) -> None:
     header = Header.read(program)
     table = range(header.phoff, header.phoff + header.phnum * header.phentsize, header.phentsize)
     segments = [Segment.read(program, at) for at in table]
-    loaded = sorted((s for s in segments if s.type == _LOAD), key=lambda s: s.vaddr)
-    others = [s for s in segments if s.type not in (_LOAD, _NOTE, _PROPERTY)]
+    loaded = sorted((s for s in segments if s.type == LOAD), key=lambda s: s.vaddr)
+    others = [s for s in segments if s.type not in (LOAD, _NOTE, _PROPERTY)]
     # Only the build needs the last segment, which is the last thing in the file but for sections.
     build_only = loaded.pop()
     if build_only.flags & _WRITABLE:

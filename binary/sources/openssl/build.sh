@@ -11,7 +11,7 @@ PATH="$(realpath "$2")/bin:$PATH"
 rm -rf "$3"
 mkdir -p "$3"
 cd "$3"
-"$here/../unpack.sh" "$sources"/openssl_*.dsc source
+"$here/../unpack.sh" "$sources"/openssl_*.dsc source "$here"/patches/*.patch
 cd source
 protocols="ssl3 ssl3-method tls1 tls1-method tls1_1 tls1_1-method dtls quic nextprotoneg psk srp srtp ktls sctp"
 formats="cmp cms ct http ocsp rfc3779 ts"
@@ -22,7 +22,7 @@ other="apps async comp docs filenames multiblock pic secure-memory ssl-trace tes
 # The names of machines are OpenSSL's own.
 # shellcheck disable=SC2046
 ./Configure "linux-$(uname -m)" $(printf 'no-%s ' $protocols $formats $algorithms $loading $other) \
-    --prefix=/ --libdir=lib --openssldir=/usr/lib/ssl CC=musl-cc CFLAGS="-Os -Wa,--noexecstack"
+    --prefix=/usr --libdir=lib --openssldir=/usr/lib/ssl CC=musl-cc CFLAGS="-Os -Wa,--noexecstack"
 # When and with what it was built is written into it.
 export SOURCE_DATE_EPOCH=0
 make -s -j"$(nproc)" build_generated

@@ -1,0 +1,136 @@
+"""Print what takes the space in the executable with the saved heap.
+
+    size.py BUILD    the folder of a finished build
+
+The program by what it was linked from, as the linker's map has it; the heap by type, as its objects
+say, and byte code by the package that it comes from.
+"""
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from layout import blocks
+from write_executable import LOAD, Header, Segment
+
+_PARTS = {
+    "python.o": "CPython",
+    "libssl.a": "OpenSSL",
+    "libcrypto.a": "OpenSSL",
+    "libc.a": "musl",
+    "libz.a": "zlib",
+    "libgcc.a": "libgcc",
+}
+# Not what is in memory only.
+_SECTION = re.compile(r"^ (?!\.bss|COMMON)\S*\s+0x([0-9a-f]+)\s+0x([0-9a-f]+) (\S+)$")
+_BUILD_ONLY = 0x8000000  # as in link.sh
+# Where CPython 3.13 has an object's type, a type's name and flags, the characters of a str.
+_OB_TYPE, _TP_NAME, _TP_FLAGS, _TEXT = 8, 24, 168, 40
+_TYPE_SUBCLASS = 1 << 31
+_LONGEST = 200  # of names that are read
+_SMALLEST = 30_000  # what is less is not worth a line
+
+
+class Memory:
+    """What a started process finds in its memory."""
+
+    def __init__(self, executable: bytearray) -> None:
+        header = Header.read(executable)
+        table = (header.phoff + i * header.phentsize for i in range(header.phnum))
+        segments = [Segment.read(executable, at) for at in table]
+        self._loaded = [
+            (one.vaddr, bytes(executable[one.offset : one.offset + one.filesz]))
+            for one in segments
+            if one.type == LOAD
+        ]
+
+    def _from(self, address: int) -> bytes:
+        for start, content in self._loaded:
+            if start <= address < start + len(content):
+                return content[address - start : address - start + _LONGEST]
+        return b""
+
+    def word(self, address: int) -> int:
+        """Return the pointer or number that is there, 0 where nothing is."""
+        return int.from_bytes(self._from(address)[:8], "little")
+
+    def text(self, address: int) -> str:
+        return self._from(address).partition(b"\0")[0].decode("latin-1")
+
+
+def parts(linker_map: str) -> Iterator[tuple[str, int]]:
+    """Yield where each section of the program comes from, and its size."""
+    # A name that is long has a line of its own.
+    joined = re.sub(r"^( \S+)\n +(?=0x)", r"\1 ", linker_map, flags=re.MULTILINE)
+    for line in joined.splitlines():
+        found = _SECTION.match(line)
+        if found and 0 < int(found[1], 16) < _BUILD_ONLY:
+            name = found[3].partition("(")[0].rpartition("/")[2]
+            yield _PARTS.get(name, "heap, loader and others"), int(found[2], 16)
+
+
+def print_sizes(title: str, sizes: Counter[str]) -> None:
+    print(f"{title}: {sizes.total():,}")
+    small = sum(size for size in sizes.values() if size < _SMALLEST)
+    for name, size in [*sizes.most_common(), ("all that is smaller", small)]:
+        if size >= _SMALLEST or (size and name == "all that is smaller"):
+            print(f"    {size:>10,}  {name}")
+
+
+class Heap:
+    """The objects in the saved blocks, with the sizes of their blocks."""
+
+    def __init__(self, memory: Memory, saved: bytes) -> None:
+        self._memory = memory
+        self._blocks = {address: size for number, address, size in blocks(saved) if number}
+
+    def _is_type(self, address: int) -> bool:
+        """Tell whether it is the instance of a metaclass, which is an instance of `type`."""
+        metaclass = self._memory.word(address + _OB_TYPE)
+        top = self._memory.word(metaclass + _OB_TYPE)
+        is_top = top != 0 and self._memory.word(top + _OB_TYPE) == top
+        return is_top and bool(self._memory.word(metaclass + _TP_FLAGS) & _TYPE_SUBCLASS)
+
+    def objects(self) -> Iterator[tuple[int, str, int]]:
+        """Yield address, name of the type and size; what is no object is "tables"."""
+        for block, size in self._blocks.items():
+            for front in (0, 16, 32):  # what the collector, and classes of our own, put in front
+                kind = self._memory.word(block + front + _OB_TYPE) if front < size else 0
+                if kind and self._is_type(kind):
+                    yield block + front, self._memory.text(self._memory.word(kind + _TP_NAME)), size
+                    break
+            else:
+                yield block, "tables of dictionaries and lists, others", size
+
+    def package(self, code: int) -> str:
+        """Return what a code object comes from, by the name of its file, one of its first words."""
+        for at in range(code, code + 200, 8):
+            pointer = self._memory.word(at)
+            text = self._memory.text(pointer + _TEXT) if pointer in self._blocks else ""
+            if text.endswith(".py") or text.startswith("<frozen "):
+                return text.partition("/")[0] if "/" in text else "standard library"
+        return "unknown"
+
+
+def main(build: str) -> None:
+    executable = bytearray(Path(build, "work/saved").read_bytes())
+    heap = Heap(Memory(executable), Path(build, "work/memory").read_bytes())
+    program: Counter[str] = Counter()
+    for name, size in parts(Path(build, "link/warm.map").read_text()):
+        program[name] += size
+    types: Counter[str] = Counter()
+    packages: Counter[str] = Counter()
+    for address, name, size in heap.objects():
+        types[name] += size
+        if name == "code":
+            packages[heap.package(address)] += size
+    print(f"healthchecker: {len(executable):,} bytes")
+    print_sizes("program", program)
+    print_sizes("heap", types)
+    print_sizes("of which code", packages)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
