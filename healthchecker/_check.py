@@ -28,9 +28,9 @@ def check(
     """Check once whether `target` is healthy; returns within `timeout` seconds.
 
     `target` is written as on the command line: `http://…`, `https://…`, `tcp://host:port`,
-    `grpc://host:port[/service]`, `grpcs://…` and so on. An unhealthy or unreachable target is a
+    `postgresql://host`, `file:///path` and so on. An unhealthy or unreachable target is a
     result like any other. A bad argument is a `BadArgumentError` (a ValueError) that names it.
-    Works on any thread; starts none.
+    Works on any thread; starts none, but for a file or a pid file.
     """
     (prober,) = make_all([target], options)
     return prober.probe(check_seconds("timeout", timeout))

@@ -12,13 +12,15 @@ from healthchecker._probers.answer import read_answer
 from healthchecker._probers.prober import Healthy, Prober, Progress, connect
 from healthchecker._target import Scheme, Target
 
+_FORM = "amqp[s]://HOST"
+
 
 class AmqpProber(Prober):
     """Sends the protocol header and waits for Connection.Start; credentials are never sent."""
 
     SCHEMES: ClassVar = {
-        "amqp": Scheme("amqp://HOST", 5672, has_query=False),
-        "amqps": Scheme("amqps://HOST", 5671, tls=True, has_query=False),
+        "amqp": Scheme(_FORM, 5672, has_query=False),
+        "amqps": Scheme(_FORM, 5671, tls=True, has_query=False),
     }
 
     def __init__(self, target: Target, options: CheckOptions) -> None:

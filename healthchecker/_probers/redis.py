@@ -14,6 +14,7 @@ from healthchecker._probers.redis_codec import Reply, decode_replies, encode_com
 from healthchecker._result import Reason, UnexpectedAnswer
 from healthchecker._target import Scheme, Target
 
+_FORM = "redis[s]://HOST"
 _PING = encode_command("PING")
 _NO_PASSWORD = "NOAUTH"  # noqa: S105 - an error code
 _NOT_SERVING = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF")
@@ -24,8 +25,8 @@ class RedisProber(Prober):
     """Logs in if it was given a password, and says PING."""
 
     SCHEMES: ClassVar = {
-        "redis": Scheme("redis://HOST", 6379, has_query=False),
-        "rediss": Scheme("rediss://HOST", 6379, tls=True, has_query=False),
+        "redis": Scheme(_FORM, 6379, has_query=False),
+        "rediss": Scheme(_FORM, 6379, tls=True, has_query=False),
     }
 
     def __init__(self, target: Target, options: CheckOptions) -> None:
