@@ -14,7 +14,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from tests.servers.grpc import grpc_server
 from tests.servers.http import http_service
 from tests.servers.peers import SilentPeer, refusing_port
 from tests.support import poll
-from tests.support.forms import PYTHON, Form, run, without_variables
+from tests.support.forms import PYTHON, SAVED, Form, require_form, run, without_variables
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 QUICK = ("--initial-delay=0", "--interval=100ms", "--timeout=100ms")
@@ -650,3 +650,116 @@ def test_options_from_the_environment(form: Form, server: HealthServer) -> None:
     outcome = run(form, ["wait", url(server)], env=env)
     assert outcome.code == 1
     assert outcome.seconds < 5
+
+
+# wait -- COMMAND
+
+_REPORT = """
+import json, os, signal, sys
+from pathlib import Path
+files = [file.name for file in Path("/proc/self/fd").iterdir() if file.exists()]
+lines = Path("/proc/self/status").read_text().splitlines()
+state = dict(line.split(":\\t") for line in lines if "Sig" in line)
+print(json.dumps({
+    "pid": os.getpid(), "args": sys.argv[1:],
+    "files": sorted(files), "environment": dict(os.environ),
+    "blocked": state["SigBlk"], "timer": signal.getitimer(signal.ITIMER_REAL),
+    "ignored": sorted(number for number in map(int, signal.valid_signals())
+                      if int(state["SigIgn"], 16) >> (number - 1) & 1),
+}))
+sys.exit(7)
+"""
+
+
+_PREPARE = """
+import json, os, signal, sys
+ignored, blocked = json.loads(sys.argv[1])
+for number in (signal.SIGPIPE, signal.SIGXFSZ):
+    signal.signal(number, signal.SIG_DFL)
+for number in ignored:
+    signal.signal(number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def report(argv: Sequence[str], ignored: Sequence[int], blocked: Sequence[int]) -> dict[str, Any]:
+    """Start a program in an unusual state, and return the state that its COMMAND finds."""
+    state = json.dumps([ignored, blocked])
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", _PREPARE, state, *argv],
+        env={**without_variables(), "HEALTHCHECKER_INTERVAL": "1s", "ODD NAME": "a\udcff"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    ) as process:
+        text, _ = process.communicate(timeout=20)
+    assert process.returncode == 7
+    found = dict(json.loads(text))
+    assert found.pop("pid") == process.pid
+    return found
+
+
+@pytest.mark.parametrize("targets", [1, 3])
+def test_wait_becomes_a_command_that_finds_what_wait_found(
+    form: Form, server: HealthServer, targets: int
+) -> None:
+    server.ready()
+    python = [sys.executable, "-X", "utf8", "-I", "-c", _REPORT, "--timeout", "--", "http://x/"]
+    ignored = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    blocked = (signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1)
+    wait = [*form.argv, "wait", *[url(server)] * targets, "--"]
+    found = report([*wait, *python], ignored, blocked)
+    assert found == report(python, ignored, blocked)
+    assert found["args"] == ["--timeout", "--", "http://x/"]
+    assert found["timer"] == [0.0, 0.0]
+
+
+def test_wait_leaves_what_python_ignores_to_its_command(server: HealthServer) -> None:
+    """Only a start from the saved heap knows what was ignored before Python did."""
+    require_form(SAVED)
+    server.ready()
+    python = [sys.executable, "-X", "utf8", "-I", "-c", _REPORT]
+    wait = [*SAVED.argv, "wait", url(server), "--"]
+    for ignored in ([signal.SIGPIPE], [signal.SIGXFSZ]):
+        assert report([*wait, *python], ignored, []) == report(python, ignored, [])
+
+
+def test_wait_finds_its_command_on_the_path(form: Form, server: HealthServer) -> None:
+    server.ready()
+    outcome = run(form, ["wait", url(server), "--", "sh", "-c", 'echo "$0 $1"; exit 3', "a", "b"])
+    assert (outcome.code, outcome.stdout, outcome.stderr) == (3, "a b\n", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["no-such-program", "secret"], "'no-such-program': No such file or directory"),
+        (["/etc/passwd", "secret"], "'/etc/passwd': Permission denied"),
+        (["program --password secret"], "'program...': No such file or directory"),
+    ],
+)
+def test_wait_says_why_it_cannot_run_its_command(
+    form: Form, server: HealthServer, command: list[str], said: str
+) -> None:
+    server.ready()
+    outcome = run(form, ["wait", url(server), "--", *command])
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert outcome.stderr.startswith(f"healthchecker: cannot run {said}")
+    assert outcome.stderr.count("\n") == 1
+    assert "secret" not in outcome.stderr
+    assert run(form, ["wait", "-q", url(server), "--", *command]).stderr == ""
+
+
+def test_wait_does_not_run_its_command_at_the_deadline(form: Form, server: HealthServer) -> None:
+    args = ("wait", "--deadline=200ms", "--interval=50ms", url(server))
+    outcome = run(form, [*args, "--", "echo", "secret"])
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert re.fullmatch(r"unhealthy: \S+: unexpected_status: .*\n", outcome.stderr)
+
+
+def test_what_follows_the_dashes_is_no_part_of_a_mistake() -> None:
+    for args in (["--nonsense", "--"], ["--deadline=x", "--"], ["nonsense://", "--"], ["--", ""]):
+        outcome = run(PYTHON, ["wait", *args, "echo", "--output=json", "secret"])
+        assert (outcome.code, outcome.stdout) == (1, "")
+        assert outcome.stderr.startswith("healthchecker: usage_error: ")
+        assert "secret" not in outcome.stderr

@@ -18,7 +18,7 @@ from healthchecker._cli.commands.watch import WATCH
 from healthchecker._cli.environment import unknown_variables
 from healthchecker._cli.linked import version_text
 from healthchecker._cli.options import VARIABLES
-from healthchecker._cli.parsing import EPILOG
+from healthchecker._cli.parsing import EPILOG, split_at_dashes
 from healthchecker._cli.problems import usage_problem
 from healthchecker._cli.process import HEALTHY, STDERR, STDOUT, UNHEALTHY, write
 from healthchecker._net.deadline import Cancelled
@@ -137,9 +137,10 @@ def _print_error(arguments: Sequence[str], reason: Reason, message: str, start: 
 def _wants_json(arguments: Sequence[str]) -> bool:
     """Tell whether JSON was asked for by a command line that may not be readable as a whole."""
     asked = os.environ.get("HEALTHCHECKER_OUTPUT") == "json"
-    for index, argument in enumerate(arguments):
+    own, _ = split_at_dashes(arguments)
+    for index, argument in enumerate(own):
         if argument == "--output":
-            asked = arguments[index + 1 : index + 2] == ["json"]
+            asked = own[index + 1 : index + 2] == ["json"]
         elif argument.startswith("--output="):
             asked = argument == "--output=json"
     return asked

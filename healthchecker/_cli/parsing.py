@@ -7,6 +7,7 @@ once, by click, and only what is named on the command line or in the environment
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
@@ -208,7 +209,9 @@ class Command(click.Command):
         options: Sequence[Option[Any]],
         *,
         help: str,  # noqa: A002 - click's name for it
+        becomes_command: bool = False,
     ) -> None:
+        """Declare it; with `becomes_command`, `ctx.args` is what follows `--`: another program."""
         super().__init__(
             name,
             params=[target, *options],
@@ -217,6 +220,7 @@ class Command(click.Command):
         )
         self._run = run
         self._target = target
+        self._becomes_command = becomes_command
         self._conflicts = [
             (option, other)
             for option in options
@@ -230,6 +234,7 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse, as click does; refuse what cannot be combined, or what no target can use."""
+        args, command = split_at_dashes(args) if self._becomes_command else (args, [])
         if ctx.resilient_parsing:
             return super().parse_args(ctx, args)
         named, rest, order = self._parser.parse_args(list(args))
@@ -253,8 +258,15 @@ class Command(click.Command):
             shown = " ".join(map(shown_target, rest))
             ctx.fail(f"Got unexpected extra argument{'s' * (len(rest) > 1)} ({shown})")
         self._refuse(given, ctx)
-        ctx.args = rest
+        if command and not command[0]:
+            ctx.fail("COMMAND is empty")
+        ctx.args = command
         return rest
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Return what follows the command's name in the usage line."""
+        command = ["[-- COMMAND [ARG]...]"] if self._becomes_command else []
+        return super().collect_usage_pieces(ctx) + command
 
     def _refuse(self, given: Sequence[click.Parameter], ctx: click.Context) -> None:
         """Refuse what cannot be combined, and what the targets have no use for."""
@@ -306,6 +318,12 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> int:
         """Run the command and return its exit code."""
         return self._run(ctx)
+
+
+def split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return what comes before the first `--`, and what follows it."""
+    own = list(itertools.takewhile(lambda argument: argument != "--", arguments))
+    return own, list(arguments[len(own) + 1 :])
 
 
 def _is_eager(parameter: click.Parameter) -> bool:

@@ -7,11 +7,13 @@ is unknown is shown where it reads like the name of an option.
 
 from __future__ import annotations
 
+import os
 import re
 
 import click
 from click.core import ParameterSource
 
+from healthchecker._cli.render import escape
 from healthchecker._result import BadArgumentError
 
 _HIDDEN = "..."
@@ -38,6 +40,13 @@ def _shown(error: BadArgumentError) -> str:
         word, *more = value.split(maxsplit=1) or [""]
         value = word + _HIDDEN if more else word
     return shown(value)
+
+
+def cannot_run(command: str, error: OSError) -> str:
+    """Return the line that says why a command cannot be run: with its name, and nothing else."""
+    word, *more = command.split(maxsplit=1) or [""]
+    name = escape(shown(word + _HIDDEN if more else word))
+    return f"healthchecker: cannot run {name}: {os.strerror(error.errno or 0)}"
 
 
 def usage_problem(

@@ -22,6 +22,16 @@ _AGAIN_AFTER = 0.02  # an alarm, too, may come just before the call that it is t
 _PATIENCE = 10  # alarms that come while nobody reads what is written
 _THREAD_STACK_BYTES = 512 * 1024  # fifty of the usual 8 MiB do not fit into a small container
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+
+ignored_at_start = sum(
+    1 << number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_IGN
+)
+"""Which signals were ignored when the process started: a bit for each number.
+
+Python cannot tell what it found of those that it ignores itself, which then count as not ignored.
+A start from the saved heap can, and sets this.
+"""
 
 
 class Lifetime:
@@ -44,6 +54,7 @@ class Lifetime:
         self._patience = _PATIENCE
         self._has_signals = threading.current_thread() is threading.main_thread()
         self._wakeup_fd_before = -1
+        self._blocked_before: set[int] = set()
         self.cancel = Cancel()
 
     def __enter__(self) -> Self:
@@ -56,7 +67,7 @@ class Lifetime:
             signal.signal(signal.SIGINT, self._end)
             signal.signal(signal.SIGALRM, self._at_alarm)
             # Whoever started us may have blocked them, and a program inherits that.
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            self._blocked_before = signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -79,6 +90,20 @@ class Lifetime:
     def is_decided(self) -> None:
         """From here on the verdict stands; only a reader that does not read can still end it."""
         self._last_words = None
+
+    def become(self, command: tuple[str, ...]) -> OSError:
+        """Become another program, which finds the process as we found it; return why it cannot."""
+        if self._has_signals:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.set_wakeup_fd(self._wakeup_fd_before)
+            for number in (*_SIGNALS, *_IGNORED_BY_PYTHON):
+                is_ignored = ignored_at_start >> number & 1
+                signal.signal(number, signal.SIG_IGN if is_ignored else signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked_before)
+        try:
+            os.execvp(command[0], command)  # noqa: S606 - what the user asked for, and no shell
+        except OSError as error:
+            return error
 
     def write(self, fd: int, text: str) -> bool:
         """Write to a standard stream; tell whether somebody takes it."""

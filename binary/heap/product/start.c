@@ -38,12 +38,24 @@ static PyObject *environment(void)
     return dict;
 }
 
+/* Of the signals that Python or we change, those that whoever started us had ignored. */
+static int ignored_signals(void)
+{
+    static const int changed[] = {SIGINT, SIGTERM, SIGALRM, SIGPIPE, SIGXFSZ};
+    int ignored = 0;
+
+    for (size_t i = 0; i < sizeof changed / sizeof *changed; i++)
+        if (PyOS_getsig(changed[i]) == SIG_IGN)
+            ignored |= 1 << changed[i];
+    return ignored;
+}
+
 /* As in the child of a fork, only that the parent ended long ago. */
 static int start(int argc, char **argv)
 {
     pthread_key_t key = 0;
     PyObject *argument_list, *variables, *result = NULL;
-    int streams[3];
+    int streams[3], ignored = ignored_signals();
 
     /* Python's thread-local variables are found under the same keys as in the saved process. */
     while (key + 1 < saved.keys)
@@ -63,7 +75,7 @@ static int start(int argc, char **argv)
     variables = environment();
     if (argument_list != NULL && variables != NULL)
         result = PyObject_CallFunction(saved.start, "OO(iii)i", argument_list, variables, streams[0],
-                                       streams[1], streams[2], PyOS_getsig(SIGINT) == SIG_IGN);
+                                       streams[1], streams[2], ignored);
     if (result == NULL)
         PyErr_Print();
     return 1; /* what is called ends the process by itself */

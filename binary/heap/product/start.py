@@ -12,16 +12,18 @@ from typing import NoReturn
 from constants import CLOSED, TERMINAL
 
 from healthchecker.__main__ import run
+from healthchecker._cli import process
 
 _STREAMS = ("stdin", "stdout", "stderr")
 
 
 def start(
-    argv: list[str], variables: dict[bytes, bytes], streams: tuple[int, ...], no_interrupt: bool
+    argv: list[str], variables: dict[bytes, bytes], streams: tuple[int, ...], ignored: int
 ) -> NoReturn:
     """Run the program with what its process was started with.
 
-    `streams` says what the three standard files are, `no_interrupt` whether SIGINT is ignored.
+    `streams` says what the three standard files are, `ignored` has a bit for each signal that was
+    ignored.
     """
     sys.argv[:] = argv
     sys.orig_argv[:] = argv
@@ -35,5 +37,7 @@ def start(
             setattr(sys, f"__{name}__", None)
         elif state == TERMINAL:
             getattr(sys, name).reconfigure(line_buffering=True)
+    process.ignored_at_start = ignored
+    no_interrupt = ignored >> signal.SIGINT & 1
     signal.signal(signal.SIGINT, signal.SIG_IGN if no_interrupt else signal.default_int_handler)
     run()

@@ -1,4 +1,4 @@
-"""`healthchecker wait`: check again and again until all targets are healthy."""
+"""`healthchecker wait`: check again and again until all targets are healthy; then run a command."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from healthchecker._cli import render
 from healthchecker._cli.invocation import Invocation, Write, read_invocation
 from healthchecker._cli.options import DEADLINE, REQUEST_OPTIONS, TARGETS, WAIT_INTERVAL
 from healthchecker._cli.parsing import Command
+from healthchecker._cli.problems import cannot_run
 from healthchecker._cli.process import (
     HEALTHY,
     STDERR,
     UNHEALTHY,
     Lifetime,
     use_small_thread_stacks,
+    write,
 )
 from healthchecker._probers.prober import Prober
 from healthchecker._probers.table import make_probers
@@ -37,6 +39,8 @@ class _Wait:
     """Seconds for all checks together."""
     interval: float
     """Seconds from the start of one check of all targets to the next."""
+    command: tuple[str, ...]
+    """What to become once all are healthy; empty for nothing."""
 
 
 def _run(context: click.Context) -> int:
@@ -44,6 +48,7 @@ def _run(context: click.Context) -> int:
         read_invocation(context, TARGETS.of(context)),
         DEADLINE.of(context),
         WAIT_INTERVAL.of(context),
+        tuple(context.args),
     )
     screen = _Screen(asked.common)
     with Lifetime(lambda: screen.end(lifetime.write)) as lifetime:
@@ -53,7 +58,13 @@ def _run(context: click.Context) -> int:
             use_small_thread_stacks()
         _wait(asked, probers, screen, lifetime)
         lifetime.is_decided()
-        return screen.end(lifetime.write)
+        code = screen.end(lifetime.write)
+        if code == HEALTHY and asked.command:
+            error = lifetime.become(asked.command)
+            if not asked.common.output.quiet:
+                write(STDERR, f"{cannot_run(asked.command[0], error)}\n")
+            return UNHEALTHY
+        return code
 
 
 def _wait(asked: _Wait, probers: Sequence[Prober], screen: _Screen, lifetime: Lifetime) -> None:
@@ -133,6 +144,8 @@ WAIT = Command(
     help="""Wait until all targets are healthy at the same time.
 
     The exit code is 0 as soon as they are, and 1 at the deadline, with the last result of each
-    target that is not. On a terminal, standard error shows what is being waited for.
+    target that is not. On a terminal, standard error shows what is being waited for. With a
+    COMMAND, it then becomes that: the same process, which ends as COMMAND does.
     """,
+    becomes_command=True,
 )
