@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import pytest
@@ -33,6 +33,7 @@ from tests.servers.http import http_service
 from tests.servers.peers import SilentPeer, refusing_port
 from tests.support import poll
 from tests.support.forms import PYTHON, SAVED, Form, require_form, run, without_variables
+from tests.support.screen import Screen
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 QUICK = ("--initial-delay=0", "--interval=100ms", "--timeout=100ms")
@@ -596,47 +597,89 @@ def test_wait_verbose_prints_each_change(form: Form, server: HealthServer) -> No
         assert re.fullmatch(pattern, line)
 
 
-def test_wait_leaves_the_terminal_as_it_was_when_it_is_stopped(
-    form: Form, server: HealthServer
-) -> None:
-    controller, terminal = pty.openpty()
-    termios.tcsetwinsize(terminal, (25, 120))
-    try:
-        with start(form, "wait", "--interval=50ms", url(server), stderr=terminal) as program:
-            os.close(terminal)
-            shown = b""
-            while b"HTTP status 503" not in shown:
-                assert select.select([controller], [], [], 15)[0], shown
-                shown += os.read(controller, 4096)
-            program.process.send_signal(signal.SIGINT)
-            assert program.process.wait(5) == 1
-        while not shown.endswith(b"ms)\r\n"):
-            assert select.select([controller], [], [], 5)[0], shown
-            shown += os.read(controller, 4096)
-    finally:
-        os.close(controller)
-    assert re.search(rb"\r\x1b\[Kunhealthy: \S+: unexpected_status: [^\n]*\r\n$", shown)
+class Tty:
+    """A terminal of which a test is the screen."""
+
+    def __init__(self, columns: int, lines: int = 25) -> None:
+        self.controller, self.terminal = pty.openpty()
+        self.screen = Screen(columns)
+        self.resize(columns, lines)
+
+    def resize(self, columns: int, lines: int = 25) -> None:
+        termios.tcsetwinsize(self.terminal, (lines, columns))
+
+    def read(self) -> bool:
+        """Read what has been written meanwhile; tell whether there was anything."""
+        if not select.select([self.controller], [], [], 0.05)[0]:
+            return False
+        self.screen.feed(os.read(self.controller, 65536).decode())
+        return True
+
+    def shows(self, pattern: str) -> bool:
+        """Wait until the lines match, one pattern a line."""
+
+        def matches() -> bool:
+            self.read()
+            return bool(re.fullmatch(pattern, "\n".join(self.screen.lines)))
+
+        try:
+            return poll(matches, timeout=15, what=pattern)
+        except AssertionError as error:
+            raise AssertionError(f"{self.screen.lines} is not {pattern}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        os.close(self.controller)
+        os.close(self.terminal)
 
 
-def test_wait_shows_on_a_terminal_what_it_waits_for(form: Form, server: HealthServer) -> None:
-    controller, terminal = pty.openpty()
-    termios.tcsetwinsize(terminal, (25, 120))
-    try:
-        with start(form, "wait", "--interval=50ms", url(server), stderr=terminal) as program:
-            os.close(terminal)
-            shown = b""
-            end = time.monotonic() + 15
-            while b"HTTP status 503" not in shown:
-                assert select.select([controller], [], [], end - time.monotonic())[0], shown
-                shown += os.read(controller, 4096)
-            assert f"waiting 60 s for {url(server)}: unexpected_status" in shown.decode()
+XTERM = {"TERM": "xterm", "NO_COLOR": ""}
+
+
+def test_wait_shows_a_row_per_target_on_a_terminal(form: Form, server: HealthServer) -> None:
+    with HealthServer(0, host="127.0.0.1") as ready, Tty(120) as tty:
+        ready.ready()
+        args = ("wait", "--interval=50ms", url(ready), url(server))
+        with start(form, *args, stderr=tty.terminal, env=XTERM) as program:
+            tty.shows(
+                r"waiting \d+ s, 1 of 2 not healthy\n"
+                r"STATE      FOR LATENCY +TARGET +LAST\n"
+                rf"healthy +\d+s( +\d+ms)+ +{url(ready)} +HTTP status 200\n"
+                rf"unhealthy +\d+s( +\d+ms)+ +{url(server)} +unexpected_status: HTTP status 503.*"
+            )
+            assert tty.screen.colors == {"31", "32", ""}
             server.ready()
             assert program.process.wait(5) == 0
-        while b"\r\x1b[K" not in shown[-4:]:
-            assert select.select([controller], [], [], 5)[0], shown
-            shown += os.read(controller, 4096)
-    finally:
-        os.close(controller)
+        tty.shows("")
+
+
+@pytest.mark.parametrize("columns", [40, 200])
+def test_wait_leaves_last_words_on_the_terminal_when_it_is_stopped(
+    form: Form, server: HealthServer, columns: int
+) -> None:
+    env = {"TERM": "xterm", "NO_COLOR": "1"}
+    with Tty(columns) as tty:
+        args = ("wait", "--interval=50ms", "--deadline=1h", url(server))
+        with start(form, *args, stderr=tty.terminal, env=env) as program:
+            tty.shows(r"waiting 3\d+ s, 1 of 1 not healthy\n.*\nunhealthy .*")
+            tty.screen.columns = 1000  # last words are as long as they are
+            program.process.send_signal(signal.SIGINT)
+            assert program.process.wait(5) == 1
+        tty.shows(r"unhealthy: \S+: unexpected_status: HTTP status 503.*ms\)")
+        assert tty.screen.colors == set()
+
+
+@pytest.mark.parametrize("name", ["dumb", ""])
+def test_wait_draws_nothing_on_a_terminal_that_cannot_redraw(
+    form: Form, server: HealthServer, name: str
+) -> None:
+    with Tty(400) as tty:
+        args = ("wait", "-v", "--interval=50ms", "--deadline=300ms", url(server))
+        with start(form, *args, stderr=tty.terminal, env={"TERM": name}) as program:
+            assert program.process.wait(10) == 1
+        tty.shows(rf"{TIME} unhealthy: .*\nunhealthy: .*")
 
 
 def test_wait_without_a_target_asks_the_local_service(form: Form, server: HealthServer) -> None:

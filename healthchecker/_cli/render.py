@@ -11,9 +11,6 @@ from healthchecker._result import CheckResult
 MAX_OUTPUT_BYTES = 4095
 """Docker keeps 4,096 bytes of a check's output; all of ours stays below."""
 
-CLEAR_LINE = "\r\x1b[K"
-"""Takes the terminal back to the start of a line with nothing on it."""
-
 _MAX_UNKNOWN_BYTES = 400
 _MAX_LINES_BYTES = (MAX_OUTPUT_BYTES - _MAX_UNKNOWN_BYTES) // 2  # healthy ones, and others
 
@@ -127,15 +124,6 @@ def watch_json_line(result: CheckResult, state: bool | None, *, changed: bool) -
     """Return the JSON object of `watch` for one probe; `state` is None while it is not known."""
     shown = {"time": _now(), "healthy": state, "changed": changed, "check": cut(to_json(result))}
     return json.dumps(shown) + "\n"
-
-
-def status_line(results: Sequence[CheckResult], left: float, columns: int) -> str:
-    """Return what `wait` waits for, on a line of the terminal that the next one overwrites."""
-    waiting = [result for result in results if not result.healthy]
-    more = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
-    first = waiting[0]
-    text = f"waiting {max(left, 0):.0f} s for {first.target}{more}: {first.reason}: {first.detail}"
-    return CLEAR_LINE + escape(text, columns - 1)
 
 
 def list_lines(statuses: Mapping[str, str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,11 +22,13 @@ from healthchecker._cli.process import (
     use_small_thread_stacks,
     write,
 )
+from healthchecker._cli.table import Seen
+from healthchecker._cli.terminal import Terminal, can_redraw
 from healthchecker._probers.prober import Prober
 from healthchecker._probers.table import make_probers
 from healthchecker._result import CheckResult, Reason
 
-_USUAL_COLUMNS = 80
+_REDRAW_INTERVAL = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,10 @@ def _wait(asked: _Wait, probers: Sequence[Prober], screen: _Screen, lifetime: Li
         if screen.is_healthy:
             return
         start = max(start + asked.interval, now)
-        lifetime.cancel.wait(max(min(start, end) - now, 0.0))
+        while (left := min(start, end) - now) > 0:
+            lifetime.cancel.wait(min(left, _REDRAW_INTERVAL) if screen.has_table else left)
+            now = time.monotonic()
+            screen.draw(lifetime.write, end - now)
 
 
 class _Screen:
@@ -90,10 +94,13 @@ class _Screen:
         self._output = asked.output
         self._targets = asked.targets
         self._results: list[CheckResult] = []
+        self._seen = [Seen(target.label) for target in asked.targets]
         self.is_healthy = False
         """Whether all targets were, when they were last checked."""
         self._start = time.monotonic()
-        self._has_terminal = os.isatty(STDERR) and not self._output.quiet
+        self._terminal = Terminal(STDERR)
+        self.has_table = can_redraw(STDERR) and not self._output.quiet
+        """Whether a table is shown, which has to be drawn again as time goes by."""
 
     def update(
         self, write: Write, results: Sequence[CheckResult], left: float, *, is_cut_short: bool
@@ -108,18 +115,28 @@ class _Screen:
             else new
             for old, new in zip(before, results, strict=True)
         ]
-        if self._has_terminal:
-            if not self.is_healthy:
-                write(STDERR, render.status_line(self._results, left, _columns()))
+        now = time.monotonic()
+        for seen, result in zip(self._seen, self._results, strict=True):
+            seen.take(result, result.healthy, now)
+        if self.has_table:
+            self.draw(write, left)
         elif self._output.verbose and not self._output.json:
             for old, new in zip(before, self._results, strict=True):
                 if old is None or (old.healthy, old.reason) != (new.healthy, new.reason):
                     write(STDERR, render.watch_line(new, None, changed=True))
 
+    def draw(self, write: Write, left: float) -> None:
+        """Show the table, where there is one, while there is something to wait for."""
+        if self.has_table and not self.is_healthy:
+            now = time.monotonic()
+            waiting = sum(not seen.healthy for seen in self._seen)
+            title = f"waiting {max(left, 0):.0f} s, {waiting} of {len(self._seen)} not healthy"
+            self._terminal.show(write, title, [seen.row(now) for seen in self._seen])
+
     def end(self, write: Write) -> int:
         """Print the last result of each target; return the exit code."""
-        if self._has_terminal:
-            write(STDERR, render.CLEAR_LINE)
+        if self.has_table:
+            self._terminal.clear(write)
         elapsed = time.monotonic() - self._start
         results = self._results or [
             CheckResult(target.label, False, Reason.TIMEOUT, "no check has ended", None, elapsed)
@@ -127,13 +144,6 @@ class _Screen:
         ]
         self._output.print_results(write, self.is_healthy, results)
         return HEALTHY if self.is_healthy else UNHEALTHY
-
-
-def _columns() -> int:
-    try:
-        return os.get_terminal_size(STDERR).columns or _USUAL_COLUMNS
-    except OSError:
-        return _USUAL_COLUMNS
 
 
 WAIT = Command(

@@ -1,0 +1,47 @@
+"""The terminal that a command shows a table on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from healthchecker._cli.invocation import Write
+from healthchecker._cli.table import Row, drawn, table
+
+_USUAL_SIZE = os.terminal_size((80, 24))
+
+
+def can_redraw(fd: int) -> bool:
+    """Tell whether a standard stream is a terminal on which the cursor can be moved."""
+    return os.isatty(fd) and os.environ.get("TERM", "dumb") not in ("", "dumb")
+
+
+class Terminal:
+    """Shows a table in the place of the one before. Every table has the terminal's present size."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._color = not os.environ.get("NO_COLOR")  # https://no-color.org
+        self._shown: Sequence[str] = ()
+
+    def show(self, write: Write, title: str, rows: Sequence[Row]) -> None:
+        """Show this instead of what is there."""
+        size = self._size()
+        self._replace(write, table(title, rows, size.columns, size.lines), size.columns)
+
+    def clear(self, write: Write) -> None:
+        """Take away what is there."""
+        self._replace(write, (), self._size().columns)
+
+    def _replace(self, write: Write, lines: Sequence[str], columns: int) -> None:
+        text = drawn(self._shown, lines, columns, color=self._color)
+        self._shown = ()  # where a signal comes meanwhile, nobody knows which line the cursor is on
+        write(self._fd, text)
+        self._shown = lines
+
+    def _size(self) -> os.terminal_size:
+        try:
+            size = os.get_terminal_size(self._fd)
+        except OSError:
+            return _USUAL_SIZE
+        return os.terminal_size((size.columns or _USUAL_SIZE[0], size.lines or _USUAL_SIZE[1]))
