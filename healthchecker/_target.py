@@ -133,17 +133,17 @@ def _meant(text: str, schemes: Mapping[str, Scheme]) -> str:
     """Return what is to be said of a TARGET whose scheme is missing or not known."""
     if _SCHEME.match(text):
         forms = dict.fromkeys(scheme.form for scheme in schemes.values())
-        return f"no scheme that is known; a TARGET is one of {', '.join(forms)}"
+        return f"not a scheme that is known; a TARGET is one of {', '.join(forms)}"
     if text.isdecimal():
-        return "has no scheme; did you mean --port?"
+        return "not a URL; did you mean --port?"
     if text.startswith("/"):
-        return "has no scheme; did you mean --path, file:// or unix://?"
+        return "not a URL; did you mean --path, file:// or unix://?"
     if text.startswith("@"):
-        return "has no scheme; did you mean unix:@NAME?"
+        return "not a URL; did you mean unix:@NAME?"
     shown = shown_target(text)
     if shown == text:
-        return f"has no scheme; did you mean http://{shown} or tcp://{shown}?"
-    return "has no scheme, such as http:// or tcp://"
+        return f"not a URL; did you mean http://{shown} or tcp://{shown}?"
+    return "not a URL, which begins with a scheme such as http://"
 
 
 def _read_endpoint(url: httpx.URL, shown: str, scheme: Scheme, unix_socket: str | None) -> Endpoint:

@@ -96,20 +96,18 @@ def test_a_full_disk_leaves_nothing_behind(executable: Form, tmp_path: Path) -> 
 
 
 def test_a_directory_that_may_not_be_written(executable: Form, tmp_path: Path) -> None:
-    tmp_path.chmod(0o555)
-    as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    prefix = as_nobody if os.geteuid() == 0 else []
     program = tmp_path / "program"
-    tmp_path.chmod(0o755)
     program.write_bytes(Path(executable.argv[0]).read_bytes())
     program.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
-    done = subprocess.run(
-        [*prefix, program, "install", tmp_path], capture_output=True, text=True, check=False
-    )
+    tmp_path.chmod(0o755)
+    as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    prefix = as_nobody if os.geteuid() == 0 else []
+    # From within the directory, to which nobody may have no way from outside.
+    script = 'cd "$1" && shift && exec "$@" ./program install .'
+    command = ["sh", "-c", script, "sh", tmp_path, *(prefix or ["env"])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.endswith("cannot be written: Permission denied\n")
+    assert done.stderr.endswith("cannot be written: Permission denied\n"), done.stderr
 
 
 def test_python_has_nothing_to_install(tmp_path: Path) -> None:

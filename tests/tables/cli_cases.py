@@ -515,7 +515,7 @@ CASES = [
             f"target {text}",
             [text],
             1,
-            stderr=usage(f"TARGET: .*: has no scheme; did you mean {meant}\\?"),
+            stderr=usage(f"TARGET: .*: not a URL; did you mean {meant}\\?"),
         )
         for text, meant in {
             "localhost": "http://localhost or tcp://localhost",
@@ -529,7 +529,7 @@ CASES = [
         "target of an unknown scheme",
         ["htp://localhost"],
         1,
-        stderr=usage("TARGET: .*: no scheme that is known; a TARGET is one of http://HOST, .*"),
+        stderr=usage("TARGET: .*: not a scheme that is known; a TARGET is one of http://HOST, .*"),
     ),
     # What is done.
     Case("attempts", "--attempts 3 --interval 10ms --port {port}", 0),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -26,35 +27,37 @@ def _run(context: click.Context) -> int:
     text = DESTINATION.of(context)
     if not getattr(sys, "frozen", False):
         raise BadArgumentError("DEST", text, "only the executable can be installed, not a script")
-    destination = Path(text)
-    if destination.is_dir():
-        destination /= _NAME
-    elif text.endswith("/") or not destination.parent.is_dir():
-        raise BadArgumentError("DEST", text, "there is no such directory")
     try:
+        destination = _destination(text)
         source = _open_own_file()
-    except OSError as error:
-        problem = "without /proc, start it by its path, such as /healthchecker"
-        raise BadArgumentError("DEST", text, f"cannot find its own file: {problem}") from error
-    try:
-        _replace(destination, source)
+        try:
+            _replace(destination, source)
+        finally:
+            os.close(source)
     except OSError as error:
         problem = os.strerror(error.errno or 0)
         raise BadArgumentError("DEST", text, f"cannot be written: {problem}") from error
-    finally:
-        os.close(source)
     return HEALTHY
+
+
+def _destination(text: str) -> Path:
+    """Return the file to write: in a directory, one with the name of the program."""
+    destination = Path(text)
+    if destination.is_dir():
+        return destination / _NAME
+    if text.endswith("/") or not destination.parent.is_dir():
+        raise BadArgumentError("DEST", text, "there is no such directory")
+    return destination
 
 
 def _open_own_file() -> int:
     """Open the file of this process: what the kernel says it is, or what it was started as."""
-    try:
-        return os.open("/proc/self/exe", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        started_as = sys.orig_argv[0]
-        if "/" not in started_as:
-            raise
-        return os.open(started_as, os.O_RDONLY | os.O_CLOEXEC)
+    started_as = sys.orig_argv[0]
+    for path in ("/proc/self/exe", *([started_as] if "/" in started_as else [])):
+        with suppress(OSError):
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    problem = "cannot be found; without /proc, start it by its path, such as /healthchecker"
+    raise BadArgumentError("the executable", started_as, problem)
 
 
 def _replace(destination: Path, source: int) -> None:
