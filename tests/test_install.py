@@ -104,7 +104,7 @@ def test_a_directory_that_may_not_be_written(executable: Form, tmp_path: Path) -
     prefix = as_nobody if os.geteuid() == 0 else []
     # From within the directory, to which nobody may have no way from outside.
     script = 'cd "$1" && shift && exec "$@" ./program install .'
-    command = ["sh", "-c", script, "sh", tmp_path, *(prefix or ["env"])]
+    command = ["sh", "-c", script, "sh", str(tmp_path), *(prefix or ["env"])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.endswith("cannot be written: Permission denied\n"), done.stderr
