@@ -164,6 +164,8 @@ def options_for(
     has a use for. One that none of them has a use for is refused: it would be taken for a check
     that is made.
     """
+    if options is _DEFAULT:  # as most are
+        return options
     unused = {}
     for name in sorted(SPECIAL_OPTIONS.keys() - usable[scheme]):
         if _special(options, name) != _special(_DEFAULT, name):

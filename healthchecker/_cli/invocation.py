@@ -23,11 +23,14 @@ from healthchecker._cli.options import (
     VARIABLES,
     VERBOSE,
 )
+from healthchecker._cli.parsing import given
 from healthchecker._cli.process import STDERR, STDOUT
 from healthchecker._options import CheckOptions, make_options
 from healthchecker._probers.table import parse_target
 from healthchecker._result import CheckResult, Reason
 from healthchecker._target import Target, local_url
+
+_CHECK_OPTION_NAMES = frozenset(option.name for option in CHECK_OPTIONS)
 
 Write: TypeAlias = Callable[[int, str], object]
 """Writes a text to a file descriptor."""
@@ -89,22 +92,24 @@ def read_invocation(context: click.Context, targets: Sequence[str]) -> Invocatio
     if not targets:
         host = HOST.of(context) if unix_socket is None else "localhost"
         targets = (local_url(host, PORT.of(context), PATH.of(context)),)
-    is_default = UNIX_SOCKET.source(context) is ParameterSource.ENVIRONMENT
     return Invocation(
         targets=tuple(
-            parse_target(
-                target,
-                None if is_default and not can_use(UNIX_SOCKET.name, (target,)) else unix_socket,
-            )
-            for target in targets
+            parse_target(target, _socket_for(target, unix_socket, context)) for target in targets
         ),
         options=make_options(
             **{
-                option.name: option.of(context)
-                for option in CHECK_OPTIONS
-                if option.source(context) is not ParameterSource.DEFAULT
+                one.name: context.params[one.name]
+                for one in given(context)
+                if one.name in _CHECK_OPTION_NAMES
             }
         ),
         timeout=TIMEOUT.of(context),
         output=Output(VERBOSE.of(context), QUIET.of(context), OUTPUT.of(context)),
     )
+
+
+def _socket_for(target: str, unix_socket: str | None, context: click.Context) -> str | None:
+    """Return the Unix socket to carry a target over; as a default it is for those that can."""
+    if unix_socket is None or UNIX_SOCKET.source(context) is ParameterSource.COMMANDLINE:
+        return unix_socket
+    return unix_socket if can_use(UNIX_SOCKET.name, (target,)) else None

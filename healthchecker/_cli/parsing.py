@@ -33,11 +33,19 @@ EPILOG = (
 class Context(click.Context):
     """A context that takes what it was told nothing of for a default."""
 
+    given: Sequence[click.Parameter] = ()
+    """What the command line or the environment names."""
+
     def __init__(self, command: click.Command, **settings: Any) -> None:
         super().__init__(command, help_option_names=["-h", "--help"], **settings)
 
     def get_parameter_source(self, name: str) -> ParameterSource:
         return super().get_parameter_source(name) or ParameterSource.DEFAULT
+
+
+def given(context: click.Context) -> Sequence[click.Parameter]:
+    """Return what a command line that has been parsed, or the environment, names."""
+    return context.given if isinstance(context, Context) else ()
 
 
 class _Parameter(click.Parameter, Generic[V]):
@@ -70,7 +78,8 @@ class _Parameter(click.Parameter, Generic[V]):
 
     def of(self, context: click.Context) -> V:
         """Return its value in a command line that has been parsed."""
-        return cast("V", context.params[self.name])
+        value: V = context.params[self.name]
+        return value
 
     def source(self, context: click.Context) -> ParameterSource:
         """Return where that value comes from."""
@@ -258,6 +267,8 @@ class Command(click.Command):
             shown = " ".join(map(shown_target, rest))
             ctx.fail(f"Got unexpected extra argument{'s' * (len(rest) > 1)} ({shown})")
         self._refuse(given, ctx)
+        if isinstance(ctx, Context):
+            ctx.given = given
         if command and not command[0]:
             ctx.fail("COMMAND is empty")
         ctx.args = command
