@@ -873,7 +873,12 @@ CASES = [
         "--status 2xx tcp://127.0.0.1:{port} http://127.0.0.1:{port}/health",
         0,
     ),
-    Case("not a URL", "127.0.0.1:80", 1, stderr=usage("TARGET: '127.0.0.1:80': not .*")),
+    Case(
+        "not a URL",
+        "127.0.0.1:80",
+        1,
+        stderr=usage(r"TARGET: '127\.0\.0\.1:80': has no scheme; did you mean .*"),
+    ),
     Case(
         "two targets in one argument",
         ["http://127.0.0.1/ http://me:s3cret@127.0.0.1/"],
@@ -902,7 +907,7 @@ CASES = [
         "a header without quotes and no other option",
         "-H Authorization: s3cret",
         1,
-        stderr=usage("TARGET: '...': not ((?!s3cret).)*"),
+        stderr=usage("TARGET: '...': has no scheme, such as http:// or tcp://"),
     ),
     Case(
         "a mistyped option with a secret",
@@ -920,7 +925,7 @@ CASES = [
         "options after the end of options",
         "-- --basic-auth=me:s3cret",
         1,
-        stderr=usage("TARGET: '...': not ((?!s3cret).)*"),
+        stderr=usage("TARGET: '...': has no scheme, such as http:// or tcp://"),
     ),
     Case(
         "a secret where a number is wanted",
