@@ -18,7 +18,7 @@ from healthchecker._cli import options
 from healthchecker._cli.commands import watch
 from healthchecker._cli.invocation import read_invocation
 from healthchecker._cli.main import cli
-from healthchecker._cli.parsing import HEADINGS, Argument, Command, Option
+from healthchecker._cli.parsing import HEADINGS, Argument, Command, Option, split_at_dashes
 from healthchecker._options import CheckOptions, OptionValues, TlsOptions
 
 DECLARED = [one for one in vars(options).values() if isinstance(one, (Argument, Option))]
@@ -185,6 +185,8 @@ def parsed(command: Command, arguments: list[str], *, by_click: bool) -> object:
     parse = click.Command.parse_args if by_click else type(command).parse_args
     try:
         with context:
+            if by_click and command.name == "wait":  # the rest is the command that it becomes
+                arguments, _ = split_at_dashes(arguments)
             rest = parse(command, context, list(arguments))
     except (click.UsageError, click.exceptions.Exit) as error:
         return type(error), str(error)
