@@ -873,12 +873,7 @@ CASES = [
         "--status 2xx tcp://127.0.0.1:{port} http://127.0.0.1:{port}/health",
         0,
     ),
-    Case(
-        "not a URL",
-        "127.0.0.1:80",
-        1,
-        stderr=usage(r"TARGET: '127\.0\.0\.1:80': has no scheme; did you mean .*"),
-    ),
+    Case("not a URL", "127.0.0.1:80", 1, stderr=usage("TARGET: '127.0.0.1:80': not .*")),
     Case(
         "two targets in one argument",
         ["http://127.0.0.1/ http://me:s3cret@127.0.0.1/"],
@@ -907,7 +902,7 @@ CASES = [
         "a header without quotes and no other option",
         "-H Authorization: s3cret",
         1,
-        stderr=usage("TARGET: '...': has no scheme, such as http:// or tcp://"),
+        stderr=usage("TARGET: '...': not ((?!s3cret).)*"),
     ),
     Case(
         "a mistyped option with a secret",
@@ -925,7 +920,7 @@ CASES = [
         "options after the end of options",
         "-- --basic-auth=me:s3cret",
         1,
-        stderr=usage("TARGET: '...': has no scheme, such as http:// or tcp://"),
+        stderr=usage("TARGET: '...': not ((?!s3cret).)*"),
     ),
     Case(
         "a secret where a number is wanted",
