@@ -268,6 +268,7 @@ def test_the_temporary_database_is_removed(tmp_path: Path, number: signal.Signal
         assert not Path(name).parent.exists()
 
 
+@pytest.mark.timing  # half a second of notice
 def test_stop_turns_health_before_the_port_closes(service: Service) -> None:
     service.process.send_signal(signal.SIGTERM)
     service.await_health(DOWN, timeout=1)

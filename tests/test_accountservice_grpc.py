@@ -195,6 +195,7 @@ def test_not_serving_before_there_is_a_database(tmp_path: Path) -> None:
         poll(lambda: watch.seen == [NOT_SERVING, SERVING], timeout=INTERVAL, what="SERVING")
 
 
+@pytest.mark.timing  # half a second of notice
 def test_stop_turns_health_first_and_ends_watches(service: Service, channel: grpc.Channel) -> None:
     with watching(channel, "") as watch:
         poll(lambda: watch.seen == [SERVING], timeout=2, what="first status")
