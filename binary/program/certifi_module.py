@@ -1,31 +1,32 @@
-"""Replace certifi by a module that holds the certificates in a string.
+"""Replace certifi by a module that holds the certificates in a constant.
 
-An executable has no file that `certifi.where()` could name.
+An executable has no file that `certifi.where()` could name. In DER, they take three quarters of the
+space that they take in PEM; `ssl.SSLContext.load_verify_locations` takes both as `cadata`.
 """
 
+import re
+import ssl
 import sys
 from pathlib import Path
 
 import certifi
 
-_MODULE = '''"""Mozilla's bundle of trusted authorities, from certifi."""
+_MODULE = '''"""Mozilla's bundle of trusted authorities, from certifi, as DER."""
 
-__version__ = "{version}"
-
-_PEM = """\\
-{pem}"""
+__version__ = {version!r}
+_DER = {der!r}
 
 
-def contents() -> str:
-    return _PEM
+def contents() -> bytes:
+    return _DER
 '''
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def main(packages: Path) -> None:
-    lines = certifi.contents().splitlines(keepends=True)
-    pem = "".join(line for line in lines if not line.startswith("#"))
+    der = b"".join(map(ssl.PEM_cert_to_DER_cert, _CERTIFICATE.findall(certifi.contents())))
     (packages / "certifi" / "__init__.py").write_text(
-        _MODULE.format(version=certifi.__version__, pem=pem)
+        _MODULE.format(version=certifi.__version__, der=der)
     )
 
 
