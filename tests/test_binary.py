@@ -15,14 +15,25 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trustme
 
+from healthchecker._cli.main import main
 from tests.servers.http import http_service
 from tests.support import ROOT, require
-from tests.support.forms import COLD, SAVED, Form, Outcome, require_form, run
+from tests.support.forms import (
+    COLD,
+    GUARDED,
+    LEFT_OUT,
+    SAVED,
+    Form,
+    Outcome,
+    require_form,
+    run,
+)
 
 _INTERPRETER, _DYNAMIC = 3, 2  # kinds of ELF segments
 _MIB = 1 << 20
@@ -113,24 +124,13 @@ def test_the_saved_heap_imports_nothing(port: int, tmp_path: Path) -> None:
     require_form(SAVED)
     calls = strace(SAVED, tmp_path, "--port", str(port))
     opened = [unescaped(call) for call in calls if re.match(r"\d+ +open(at)?\(", call)]
-    assert not [call for call in opened if "/etc/localtime" not in call]
-
-
-def test_each_start_draws_its_own_randomness(port: int, tmp_path: Path) -> None:
-    """Python's `random` is seeded by getrandom(); `uuid4` and `secrets` ask it at each call."""
-    require_form(SAVED)
-    drawn = []
-    for _ in range(2):
-        calls = strace(SAVED, tmp_path, "--port", str(port))
-        drawn.append([call for call in calls if re.search(r"getrandom\(.*= 2\d\d\d$", call)])
-    assert all(drawn)
-    assert not {call.partition("(")[2] for call in drawn[0]} & {
-        call.partition("(")[2] for call in drawn[1]
-    }
+    assert not opened
 
 
 def test_each_call_for_what_nobody_may_guess_draws_anew(executable: Form, tmp_path: Path) -> None:
-    """DNS query ids come from `SystemRandom`, of which `secrets` consists; `uuid4` asks the same.
+    """DNS query ids come from `SystemRandom`, as everything that the program draws.
+
+    `secrets` consists of it, too, and `uuid4` asks the same.
 
     Two ids of 16 bits are drawn before anything is sent, so no name server is needed.
     """
@@ -279,6 +279,19 @@ def test_killed_at_any_moment_it_leaves_nothing(executable: Form, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
+def test_two_saves_are_equal(tmp_path: Path) -> None:
+    """Also elsewhere, and with another environment."""
+    require_form(SAVED)
+    place = tmp_path / "a build in another place"
+    (place / "work").mkdir(parents=True)
+    for name in ("python", "packages", "link", "work/warm"):
+        (place / name).symlink_to(ROOT / "build" / name)
+    command = [str(ROOT / "binary/heap/build/save.sh"), str(place)]
+    environment = {**os.environ, "LANG": "tr_TR.UTF-8", "ANOTHER": "variable"}
+    subprocess.run(command, check=True, env=environment)
+    assert (place / "work/saved").read_bytes() == Path(SAVED.argv[0]).read_bytes()
+
+
 def test_thousands_of_starts() -> None:
     require_form(SAVED)
     command = [sys.executable, "scripts/soak", "5000", SAVED.argv[0]]
@@ -287,6 +300,18 @@ def test_thousands_of_starts() -> None:
 
 
 # ---- the build
+
+
+def test_a_function_that_is_left_out_and_called_is_found(tmp_path: Path) -> None:
+    """The tests of the guarded form can fail: here one that every check calls is on the list."""
+    require_form(GUARDED)
+    called = f"healthchecker._cli.main:main:{main.__code__.co_firstlineno}"
+    left_out = tmp_path / "left-out.txt"
+    left_out.write_text(LEFT_OUT.read_text() + called)
+    guarded = replace(GUARDED, argv=(*GUARDED.argv[:-1], str(left_out)))
+    outcome = run(guarded, ["--port", "1"])
+    assert outcome.code not in (0, 1)
+    assert outcome.stderr == f"left out of the saved heap, but called: {called}\n"
 
 
 def test_a_module_that_is_missing_fails_the_build(tmp_path: Path) -> None:

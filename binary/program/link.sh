@@ -78,7 +78,8 @@ sed '/^#/d; s/.*/*libpython3.13.a:&.o(.text .text.* .rodata .rodata.*)/' "$here/
 ld -r --gc-sections -T "$here/saved.lds" -o python.o config-warm.o -u PyImport_Inittab -u _PyImport_Inittab \
     $(sed 's/API(\(.*\))/-u \1/' api.h) $(nm -u heap.o | sed -n 's/.* U \(_\?Py.*\)/-u \1/p') \
     "$python/libpython3.13.a" "$python"/Modules/_hacl/*.a
-objcopy $(printf -- '--redefine-sym %s=heap_%s ' malloc malloc calloc calloc realloc realloc free free) python.o
+objcopy $(printf -- '--redefine-sym %s=heap_%s ' malloc malloc calloc calloc realloc realloc free free \
+    clock_gettime clock_gettime getrandom getrandom pthread_self pthread_self recv recv) python.o
 "${cc[@]}" -c "$here/spare.c"
 # What only the build needs gets a segment of its own, which is then left out.
 "${link[@]}" -Wl,--wrap=pthread_create,--section-start=build_only=0x8000000,-T,"$here/order.lds",-Map=warm.map -o warm.symbols heap.o \

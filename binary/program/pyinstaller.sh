@@ -8,7 +8,7 @@ binary=$(dirname "$here")
 root=$(dirname "$binary")
 cd "$1"
 python/python -I -S -B "$here/imported.py" packages "$root" "$binary/heap/build" >modules.txt
-printf '%s\n' constants never_called servers start unused >>modules.txt
+printf '%s\n' constants forget never_called servers start unused >>modules.txt
 
 bootloader=tools/pyinstaller/PyInstaller/bootloader/Linux-64bit-intel
 mkdir -p "$bootloader"

@@ -84,7 +84,7 @@ class FollowRule:
 
     def pause(self) -> float:
         """Return the seconds to wait before the next call: each time more, until one succeeds."""
-        seconds = self._backoff * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
+        seconds = self._backoff * random.SystemRandom().uniform(1 - _JITTER, 1 + _JITTER)
         self._backoff = min(self._backoff * _BACKOFF_FACTOR, _LONGEST_BACKOFF)
         return seconds
 

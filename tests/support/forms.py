@@ -34,7 +34,20 @@ class Form:
 PYTHON = Form("python", (sys.executable, "-m", "healthchecker"), 60_000_000 // 1024, False)
 COLD = Form("cold", (str(ROOT / "dist/healthchecker-cold"),), 32 * 1024, False)
 SAVED = Form("saved", (str(ROOT / "dist/healthchecker"),), 32 * 1024, True)
-FORMS = (PYTHON, COLD, SAVED)
+LEFT_OUT = ROOT / "build/left-out.txt"
+"""The functions that are not in the saved heap."""
+GUARDED = Form(
+    "guarded",
+    (
+        *(str(ROOT / "build/python/python"), "-I", "-S", "-X", "utf8"),
+        *("-X", f"pycache_prefix={ROOT}/build/pycache"),
+        *(str(Path(__file__).with_name("guarded.py")), str(LEFT_OUT)),
+    ),
+    PYTHON.max_rss_kib,
+    False,
+)
+"""The Python form, which ends when it calls one of these: the saved form would not have it."""
+FORMS = (PYTHON, GUARDED, COLD, SAVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +81,7 @@ def why_not_built(form: Form) -> str:
     """Return why `form` cannot be run; empty if it can."""
     if form.name == PYTHON.name:
         return ""
-    binary = Path(form.argv[0])
+    binary = LEFT_OUT if form.name == GUARDED.name else Path(form.argv[0])
     if not binary.exists():
         return f"{binary.relative_to(ROOT)} is not built: run scripts/build-binary"
     newest = max(path.stat().st_mtime for path in (ROOT / "healthchecker").rglob("*.py"))

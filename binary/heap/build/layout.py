@@ -6,13 +6,14 @@ MEMORY was written by save.c and put into EXECUTABLE. LAYOUT becomes one byte fo
 the build: the zone of its block.
 """
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from constants import AWAY, COLD, HEADERS, OTHER, READ, TEMPORARY, WRITTEN
-from servers import answer_grpc, answer_http, server
+from constants import AWAY, COLD, HEADERS, OTHER, PAGE, READ, TEMPORARY, WRITTEN
+from servers import answer_grpc_at_once, answer_http, hang_up, server
 from write_executable import records
 
 
@@ -32,7 +33,8 @@ def touched(command: list[str], *, healthy: bool = True) -> tuple[set[int], set[
     """Run a check; return the 8-byte words, by number, that it wrote to and that it only read."""
     written: set[int] = set()
     read: set[int] = set()
-    tool = ["valgrind", "--tool=lackey", "--trace-mem=yes", "--log-fd=9"]
+    valgrind = shutil.which("valgrind") or "valgrind"
+    tool = ["env", "-i", valgrind, "--tool=lackey", "--trace-mem=yes", "--log-fd=9"]
     with subprocess.Popen(
         ["bash", "-c", 'exec "$@" 9>&1 >/dev/null', "bash", *tool, *command], stdout=subprocess.PIPE
     ) as process:
@@ -49,20 +51,26 @@ def touched(command: list[str], *, healthy: bool = True) -> tuple[set[int], set[
 
 
 def main(memory: str, executable: str, layout: str) -> None:
-    with server(answer_http) as http, server(answer_grpc) as grpc:
+    with (
+        server(answer_http) as http,
+        server(answer_grpc_at_once) as grpc,
+        server(hang_up) as no_tls,
+    ):
         check = [executable, "--timeout", "60"]
         written, read = touched([*check, "--port", str(http)])
         other = set.union(
             *touched([*check, f"grpc://127.0.0.1:{grpc}"]),
-            # No TLS there, but by then all that a check needs for it has been used.
-            *touched([*check, "--insecure", f"https://127.0.0.1:{http}"], healthy=False),
+            # No TLS there, but by then most of what a check needs for it has been used.
+            *touched([*check, "--insecure", f"https://127.0.0.1:{no_tls}"], healthy=False),
         )
     zones: dict[int, int] = {}
     for number, address, size in blocks(Path(memory).read_bytes()):
         words = range(address // 8, (address + size) // 8)
-        if not written.isdisjoint(words):
+        is_written = not written.isdisjoint(words)
+        if is_written and size <= PAGE:
             zones[number] = WRITTEN
-        elif not read.isdisjoint(words):
+        elif is_written or not read.isdisjoint(words):
+            # Of a large block that is written to, most pages are only read.
             zones[number] = READ
         elif not other.isdisjoint(words):
             zones[number] = OTHER

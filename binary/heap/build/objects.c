@@ -5,6 +5,8 @@
  */
 #include "heap.h"
 
+#include <internal/pycore_backoff.h>
+#include <internal/pycore_code.h>
 #include <internal/pycore_global_objects.h>
 #include <internal/pycore_interp.h>
 
@@ -15,6 +17,9 @@ _Static_assert(offsetof(PyCodeObject, co_consts) == 24 && offsetof(PyCodeObject,
                    offsetof(PyCodeObject, co_linetable) == 136 && sizeof(PyCodeObject) == 208,
                "a code object has other parts");
 _Static_assert(sizeof(PyFunctionObject) == 144, "a function has other parts");
+_Static_assert(sizeof(_Py_CODEUNIT) == 2 && sizeof(_Py_BackoffCounter) == 2, "instructions are laid out otherwise");
+
+extern const uint8_t _PyOpcode_Caches[256], _PyOpcode_Deopt[256];
 
 static int make_immortal(PyObject *object, void *context);
 
@@ -27,11 +32,57 @@ static void share(PyObject **object, PyObject *all)
         Py_SETREF(*object, Py_NewRef(first));
 }
 
-/* Documentation and line numbers are for those who read tracebacks; nobody does here. */
+/* A function's first constant is its documentation, or None. */
+static void forget_documentation(PyCodeObject *code)
+{
+    PyObject *constants = code->co_consts;
+    int is_function = (code->co_flags & CO_OPTIMIZED) && PyUnicode_READ_CHAR(code->co_name, 0) != '<';
+
+    if (is_function && PyTuple_GET_SIZE(constants) > 0 && PyUnicode_Check(PyTuple_GET_ITEM(constants, 0))) {
+        Py_DECREF(PyTuple_GET_ITEM(constants, 0));
+        PyTuple_SET_ITEM(constants, 0, Py_None);
+    }
+}
+
+/* Parameters can be named in a call, and super() looks for __class__; other names say nothing. */
+static void forget_local_names(PyCodeObject *code)
+{
+    int parameters = code->co_argcount + code->co_kwonlyargcount;
+    Py_ssize_t size = PyTuple_GET_SIZE(code->co_localsplusnames);
+    PyObject *names = PyTuple_New(size);
+
+    for (Py_ssize_t i = 0; names != NULL && i < size; i++) {
+        PyObject *name = PyTuple_GET_ITEM(code->co_localsplusnames, i);
+        if (i >= parameters && !PyUnicode_EqualToUTF8(name, "__class__"))
+            name = Py_GetConstantBorrowed(Py_CONSTANT_EMPTY_STR);
+        PyTuple_SET_ITEM(names, i, Py_NewRef(name));
+    }
+    if (names != NULL)
+        Py_SETREF(code->co_localsplusnames, names);
+}
+
+/* The interpreter counts how often code has run that it has not specialized, which would write to the
+   pages of all code that a check runs. What the warm-up has not specialized stays as it is. */
+static void freeze_counters(PyCodeObject *code)
+{
+    _Py_CODEUNIT *instructions = _PyCode_CODE(code);
+
+    for (Py_ssize_t i = 0; i < Py_SIZE(code); i++) {
+        int caches = _PyOpcode_Caches[_PyOpcode_Deopt[instructions[i].op.code]];
+        if (caches > 0)
+            instructions[i + 1].counter.as_counter = UNREACHABLE_BACKOFF;
+        i += caches;
+    }
+}
+
+/* Documentation, line numbers and the names of local variables are for those who read tracebacks; nobody
+   does here. */
 static void strip_code(PyCodeObject *code, PyObject *all)
 {
     Py_SETREF(code->co_linetable, PyBytes_FromStringAndSize(NULL, 0));
     Py_SETREF(code->co_qualname, Py_NewRef(code->co_name));
+    forget_documentation(code);
+    forget_local_names(code);
     share(&code->co_names, all);
     share(&code->co_localsplusnames, all);
     share(&code->co_localspluskinds, all);
@@ -43,15 +94,10 @@ static void strip_code(PyCodeObject *code, PyObject *all)
 
 static void strip(PyFunctionObject *function, PyObject *all)
 {
-    PyObject *constants = ((PyCodeObject *)function->func_code)->co_consts;
-
-    if (function->func_doc != NULL && PyTuple_GET_SIZE(constants) > 0 &&
-        function->func_doc == PyTuple_GET_ITEM(constants, 0)) {
-        Py_DECREF(function->func_doc);
-        PyTuple_SET_ITEM(constants, 0, Py_None);
-    }
     Py_CLEAR(function->func_doc);
     Py_CLEAR(function->func_annotations);
+    if (function->func_dict != NULL && PyDict_GET_SIZE(function->func_dict) == 0)
+        Py_CLEAR(function->func_dict);
     Py_SETREF(function->func_qualname, Py_NewRef(function->func_name));
     strip_code((PyCodeObject *)function->func_code, all);
 }
@@ -65,6 +111,7 @@ static void visit(PyObject *object)
         PyObject *parts[] = {code->co_consts, code->co_names, code->co_exceptiontable,
                              code->co_localsplusnames, code->co_localspluskinds, code->co_filename,
                              code->co_name, code->co_qualname, code->co_linetable};
+        freeze_counters(code);
         for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
             if (parts[i] != NULL)
                 make_immortal(parts[i], NULL);
@@ -113,5 +160,25 @@ int shrink_interned(void)
     if (shrunk == NULL || PyDict_Update(shrunk, *table) < 0)
         return -1;
     Py_SETREF(*table, shrunk);
+    return 0;
+}
+
+/* Saved strings need no table: a name that is looked up is compared by its content where it is not the same
+   object. Like shrink_interned(), this leaves the counts of references as they were. */
+int forget_interned(void)
+{
+    PyObject **table = &_Py_INTERP_CACHED_OBJECT(PyInterpreterState_Get(), interned_strings);
+    PyObject *empty = PyDict_New(), *key, *value;
+    Py_ssize_t position = 0;
+
+    if (empty == NULL)
+        return -1;
+    while (PyDict_Next(*table, &position, &key, &value))
+        if (PyUnicode_CHECK_INTERNED(key) == SSTATE_INTERNED_MORTAL) {
+            ((PyASCIIObject *)key)->state.interned = SSTATE_NOT_INTERNED;
+            Py_INCREF(key);
+            Py_INCREF(value);
+        }
+    Py_SETREF(*table, empty);
     return 0;
 }

@@ -9,6 +9,8 @@
  */
 #include "heap.h"
 
+#include <internal/pycore_freelist.h>
+#include <internal/pycore_interp.h>
 #include <internal/pycore_runtime.h>
 
 #include <fcntl.h>
@@ -36,6 +38,8 @@ static PyObject *all_warm(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
     build.warm = build.allocations;
+    if (forget_interned() < 0)
+        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -46,7 +50,17 @@ static PyObject *start_with(PyObject *module, PyObject *start)
     Py_RETURN_NONE;
 }
 
+/* What a started process calls, as if it were the child of a fork: a list, or None. */
+static PyObject *after_fork(PyObject *module, PyObject *unused)
+{
+    PyObject *calls = PyInterpreterState_Get()->after_forkers_child;
+
+    (void)module, (void)unused;
+    return Py_NewRef(calls == NULL ? Py_None : calls);
+}
+
 static PyMethodDef methods[] = {
+    {"after_fork", after_fork, METH_NOARGS, "Return the list of what is called in the child of a fork."},
     {"all_imported", all_imported, METH_NOARGS, "Tell that what follows may differ from build to build."},
     {"all_warm", all_warm, METH_NOARGS, "Tell that large blocks, from now on, are not to be saved."},
     {"immortalize", immortalize, METH_O, "Make the objects in a list, and what they refer to, immortal."},
@@ -92,6 +106,17 @@ static void write_zone(int file, int zone)
     }
 }
 
+/* What a start sets anew, and what the last frames have left behind them. */
+static void forget_thread(void)
+{
+    char *unused = (char *)saved.thread->datastack_top;
+
+    memset(unused, 0, (size_t)((char *)saved.thread->datastack_limit - unused));
+    saved.thread->native_thread_id = 0;
+    saved.thread->thread_id = 0;
+    _PyRuntime.main_thread = 0;
+}
+
 /* The bootloader calls this at the end, in place of Py_Finalize(). No Python code is running then,
    so no frame of it is left on the C stack, which is not saved. */
 void heap_finalize(void)
@@ -100,8 +125,11 @@ void heap_finalize(void)
 
     if (file < 0 || saved.start == NULL)
         Py_FatalError("nothing to save, or nowhere to save it to");
+    /* New objects then come from fresh memory, which is written to anyway, not from pages of the heap. */
+    _PyObject_ClearFreeLists(&PyInterpreterState_Get()->object_state.freelists, 0);
     PyOS_BeforeFork();
     saved.thread = PyEval_SaveThread();
+    forget_thread();
     pthread_key_create(&saved.keys, NULL);
     for (uintptr_t block = zone_start[TEMPORARY]; block < zones[TEMPORARY].next;
          block += header_of((void *)block)->size)
@@ -146,6 +174,7 @@ int build_main(int argc, char **argv)
     if (getenv("SAVED_HEAP") != NULL)
         memory_file = getenv("SAVED_HEAP");
     read_layout(getenv("SAVED_HEAP_LAYOUT"));
+    saved.watched = build.layout_size == 0;
     heap_take_arenas();
     return loader_main(argc, argv);
 }

@@ -1,14 +1,21 @@
 #!/usr/bin/env bash
-# Make $1/work/saved, the executable with the saved heap, from $1/work/warm and $1/link/warm.
+# Make $1/work/saved, the executable with the saved heap, from $1/work/warm and $1/link/warm; and
+# $1/left-out.txt, the list of functions that are not in it.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
 cd "$1"
 
-# Run where and under names that say nothing of this machine.
+# Python looks up what it was started as, so that is a path of the same length wherever this is done.
+place=$(mktemp -d /tmp/heap.XXXXXXXXXX)
+trap 'rm -r "$place"' EXIT
+cp work/warm "$place/warm"
+
+# Run where, under a name and in an environment that say nothing of this machine.
 save() {
-    env -i SAVED_HEAP_LAYOUT=/dev/fd/7 SAVED_HEAP=/dev/fd/8 bash -c 'cd / && exec /dev/fd/9 </dev/null' \
-        7<>work/layout 8>work/memory 9<work/warm >save.log 2>&1 || { tail save.log >&2; return 1; }
+    (cd / && exec env -i SAVED_HEAP_LAYOUT=/dev/fd/7 SAVED_HEAP=/dev/fd/8 SAVED_HEAP_LEFT_OUT=/dev/fd/6 /dev/fd/9) \
+        6>left-out.txt 7<>work/layout 8>work/memory 9<"$place/warm" </dev/null >save.log 2>&1 ||
+        { tail save.log >&2; return 1; }
 }
 
 write() { PYTHONPATH=$here/.. python/python -B "$here/write_executable.py" link/warm work/memory "$1"; }
@@ -18,7 +25,7 @@ write() { PYTHONPATH=$here/.. python/python -B "$here/write_executable.py" link/
 : >work/layout
 save
 write work/traced
-PYTHONPATH=packages:$here/.. python/python -B "$here/layout.py" work/memory work/traced work/layout
+env -i PATH="$PATH" PYTHONPATH="packages:$here/.." python/python -B "$here/layout.py" work/memory work/traced work/layout
 # A few blocks may live on that were freed in the first run; the layout then learns of them.
 save || save
 write work/saved

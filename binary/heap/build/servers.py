@@ -25,19 +25,37 @@ def answer_http(peer: socket.socket) -> None:
     peer.sendall(_HTTP_ANSWER)
 
 
+def hang_up(peer: socket.socket) -> None:
+    """Close after the first bytes have come."""
+    peer.recv(65536)
+
+
 def answer_grpc(peer: socket.socket) -> None:
+    _answer_grpc(peer, settings_first=True)
+
+
+def answer_grpc_at_once(peer: socket.socket) -> None:
+    """Say nothing before the request has come, so that the whole answer comes in one piece."""
+    _answer_grpc(peer, settings_first=False)
+
+
+def _answer_grpc(peer: socket.socket, *, settings_first: bool) -> None:
     connection = H2Connection(H2Configuration(client_side=False))
     connection.initiate_connection()
-    peer.sendall(connection.data_to_send())
+    speaks = settings_first
+    if speaks:
+        peer.sendall(connection.data_to_send())
     while received := peer.recv(65536):
         for event in connection.receive_data(received):
             if isinstance(event, RequestReceived):
+                speaks = True
                 stream = event.stream_id
                 head = [(":status", "200"), ("content-type", "application/grpc")]
                 connection.send_headers(stream, head)
                 connection.send_data(stream, _GRPC_SERVING)
                 connection.send_headers(stream, [("grpc-status", "0")], end_stream=True)
-        peer.sendall(connection.data_to_send())
+        if speaks:
+            peer.sendall(connection.data_to_send())
 
 
 def serve(listener: socket.socket, answer: Callable[[socket.socket], None]) -> NoReturn:

@@ -4,7 +4,8 @@ Most of what the libraries hold is never called by us. What a module holds is ke
 can be reached names it, directly or as an attribute of the module. A method is kept when its name
 occurs in code that can be reached, or in the machine code of the executable. What is in
 `never_called.py` counts as not there. What is dropped and used all the same is a NameError or an
-AttributeError, as with any other name that is not there.
+AttributeError, as with any other name that is not there. The functions that are dropped are listed
+in build/left-out.txt; the tests fail when the program calls any of them.
 """
 
 import _abc  # type: ignore[import-not-found]
@@ -18,6 +19,7 @@ from opcode import opmap
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
+from forget import compilers
 from never_called import NEVER_CALLED
 
 _METHODS = (FunctionType, classmethod, staticmethod, property)
@@ -248,30 +250,54 @@ class _Search:
                         yield id(thing), name
 
 
-def drop_unused(root: object) -> None:
-    """Keep of all modules what `root` may need."""
-    # The search takes much memory, so a process of its own does it: nothing of it is to be saved.
-    found = os.memfd_create("unused")
-    if os.fork() == 0:
-        with open(found, "w", closefd=False) as file:
-            file.writelines(
-                f"{owner} {name}\n" for owner, name in _Search([*held_by_c(), root]).unused()
+def functions() -> set[str]:
+    """Return the name of each function that is there: its module, what it is called, its line."""
+    return {
+        ":".join(
+            (
+                str(thing.__globals__.get("__name__")),
+                thing.__code__.co_qualname,
+                f"{thing.__code__.co_firstlineno}\n",
             )
-        os._exit(0)
-    if os.wait()[1] != 0:
-        raise RuntimeError("what is unused could not be found")
-    unused: dict[int, list[str]] = {}
-    os.lseek(found, 0, os.SEEK_SET)
-    with open(found) as file:  # noqa: PTH123 - a descriptor has no path
-        for line in file:
-            owner, name = line.split()
-            unused.setdefault(int(owner), []).append(name)
+        )
+        for thing in gc.get_objects()
+        if isinstance(thing, FunctionType)
+    }
+
+
+def drop(unused: Iterable[tuple[int, str]]) -> None:
+    names: dict[int, list[str]] = {}
+    for owner, name in unused:
+        names.setdefault(owner, []).append(name)
     for thing in gc.get_objects():
-        names = unused.get(id(thing), ())
-        if names and isinstance(thing, ModuleType):
-            kept = {name: value for name, value in vars(thing).items() if name not in names}
+        dropped = names.get(id(thing), ())
+        if dropped and isinstance(thing, ModuleType):
+            kept = {name: value for name, value in vars(thing).items() if name not in dropped}
             vars(thing).clear()  # to be no larger than what is in it
             vars(thing).update(kept)
         else:
-            for name in names:
+            for name in dropped:
                 type.__delattr__(thing, name)
+
+
+def drop_unused(root: object, left_out: str) -> None:
+    """Keep of all modules what `root` may need; list in the file `left_out` which functions go."""
+    # The search takes much memory, so a process of its own does it: nothing of it is to be saved.
+    found = os.memfd_create("unused")
+    if os.fork() == 0:
+        before = functions()
+        unused = list(_Search([*held_by_c(), root]).unused())
+        with open(found, "w", closefd=False) as file:
+            file.writelines(f"{owner} {name}\n" for owner, name in unused)
+        drop(unused)
+        gc.collect()
+        if compilers():
+            raise RuntimeError(f"new code can still be made: {' '.join(compilers())}")
+        Path(left_out).write_text("".join(sorted(before - functions())))
+        os._exit(0)
+    if os.wait()[1] != 0:
+        raise RuntimeError("what is unused could not be found")
+    os.lseek(found, 0, os.SEEK_SET)
+    with open(found) as file:  # noqa: PTH123 - a descriptor has no path
+        owners_and_names = [line.split() for line in file]
+    drop((int(owner), name) for owner, name in owners_and_names)

@@ -1,41 +1,33 @@
 """What the build runs to fill the heap that it saves: import all, warm up, put everything away."""
 
-import _frozen_importlib
-import contextlib
-import functools
 import gc
 import os
-import re
+import random
 import signal
 import socket
 import sys
-from types import FunctionType, ModuleType
-from typing import NoReturn
+import threading
+from types import ModuleType
 
 import _saved_heap
-from servers import answer_grpc, answer_http, server
+from forget import forget
+from servers import answer_grpc_at_once, answer_http, server
 from start import start
 from unused import drop_unused
 from warmup import warm_up
 
-# What type checkers, readers and the import system want to know.
-_SPARE = (
-    *("__annotations__", "__cached__", "__file__", "__firstlineno__", "__loader__"),
-    *("__orig_bases__", "__spec__", "__static_attributes__"),
-)
-_BUILD_ONLY = ("servers", "unused", "never_called", "__main__")
+_BUILD_ONLY = ("forget", "servers", "unused", "never_called", "__main__")
 
 
 def main() -> None:
-    end_imports()
-    forget_caches()
-    forget_documentation()
-    drop_unused(start)
+    forget()
+    forget_seed()
+    drop_unused(start, os.environ["SAVED_HEAP_LEFT_OUT"])
     gc.collect()
     _saved_heap.all_imported()
     with socket.create_server(("127.0.0.1", 0)) as unused:
         closed = unused.getsockname()[1]
-    with server(answer_http) as http, server(answer_grpc) as grpc:
+    with server(answer_http) as http, server(answer_grpc_at_once) as grpc:
         warm_up(http, grpc, closed)
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -43,39 +35,19 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Where this was built is nobody's business.
     os.environ.clear()
+    threading.main_thread()._native_id = 0  # type: ignore[attr-defined]  # noqa: SLF001 - set anew by a start
     del sys._MEIPASS  # type: ignore[attr-defined]  # noqa: SLF001 - as PyInstaller has it
     _saved_heap.start_with(start)
     put_away(_saved_heap, gc)
 
 
-def end_imports() -> None:
-    """Make the import of what has not been imported fail, without all that would look for it."""
+def forget_seed() -> None:
+    """Let a start not seed `random` anew, with 2.5 KB from the kernel: nobody uses that state.
 
-    def find_and_load(name: str, _import: object) -> NoReturn:
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    _frozen_importlib._find_and_load = find_and_load  # type: ignore[attr-defined]  # noqa: SLF001
-    for places in (sys.meta_path, sys.path, sys.path_hooks, sys.path_importer_cache):
-        places.clear()
-
-
-def forget_caches() -> None:
-    re.purge()
-    for thing in gc.get_objects():
-        if isinstance(thing, functools._lru_cache_wrapper):  # noqa: SLF001 - the type has no name
-            thing.cache_clear()
-
-
-def forget_documentation() -> None:
-    for thing in gc.get_objects():
-        if isinstance(thing, type | ModuleType):
-            with contextlib.suppress(AttributeError, TypeError):
-                thing.__doc__ = None
-            for name in _SPARE:
-                with contextlib.suppress(AttributeError, TypeError):
-                    (type if isinstance(thing, type) else ModuleType).__delattr__(thing, name)
-        elif isinstance(thing, FunctionType):
-            thing.__annotations__ = None  # type: ignore[assignment]
+    The program draws from `SystemRandom` only, which asks the kernel each time.
+    """
+    calls = _saved_heap.after_fork()
+    calls[:] = [call for call in calls if getattr(call, "__self__", None) is not random._inst]  # noqa: SLF001
 
 
 def put_away(heap: ModuleType, collector: ModuleType) -> None:

@@ -41,9 +41,9 @@ def warm_up(http: int, grpc: int, closed: int) -> None:
         [*usual, "--output", "json"],
         ["--port", str(closed)],
         [f"tcp://127.0.0.1:{http}"],
-        [f"http://localhost:{http}/"],
         ["--help"],
     ]
+    runs += [usual] * 3  # what is cached last is found first
     for arguments in runs:
         main(arguments)
         gc.collect()  # what is left of one run must not lie between what the next ones leave

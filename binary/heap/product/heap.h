@@ -3,6 +3,7 @@
  *
  *   product/allocator.c   CPython's memory, in the build and in a started process
  *   product/openssl.c     OpenSSL's memory in a started process
+ *   product/outside.c     what CPython learns from outside: time, chance, answers of servers
  *   product/start.c       main(): the start of a process from the saved heap
  *   build/objects.c       makes the objects that are saved small and immortal
  *   build/save.c          writes the memory into a file; the module _saved_heap
@@ -57,6 +58,7 @@ extern struct build {
     uint32_t imported, warm; /* how many there were when all was imported, and when all had run */
     unsigned char *layout;   /* the zone of each allocation, or NULL */
     size_t layout_size;
+    pid_t process; /* not one of its children, which are servers */
 } build;
 
 void *heap_malloc(size_t size);
@@ -75,6 +77,7 @@ extern struct saved {
     pthread_key_t keys;       /* how many thread-specific variables there were */
     PyThreadState *thread;
     PyObject *start; /* what to call */
+    int watched;     /* whether layout.py watches what this executable does */
 } saved;
 
 static inline int is_started(void)
@@ -85,5 +88,6 @@ static inline int is_started(void)
 int build_main(int argc, char **argv);
 PyObject *immortalize(PyObject *module, PyObject *objects);
 int shrink_interned(void);
+int forget_interned(void);
 
 #endif

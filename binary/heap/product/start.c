@@ -83,5 +83,6 @@ static int start(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    build.process = getpid();
     return is_started() ? start(argc, argv) : build_main(argc, argv);
 }

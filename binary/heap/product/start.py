@@ -6,7 +6,6 @@ start.c calls `start` in the place of a main program. Nothing is imported then.
 import os
 import signal
 import sys
-import time
 from typing import NoReturn
 
 from constants import CLOSED, TERMINAL
@@ -30,7 +29,6 @@ def start(
     environment = os.environ._data  # type: ignore[attr-defined]  # noqa: SLF001 - as posix has it
     environment.clear()
     environment.update(variables)
-    time.tzset()
     for name, state in zip(_STREAMS, streams, strict=True):
         if state == CLOSED:
             setattr(sys, name, None)

@@ -1,0 +1,84 @@
+"""What a program that has imported all that it needs can do without."""
+
+import _frozen_importlib
+import builtins
+import contextlib
+import functools
+import gc
+import re
+import sys
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import NoReturn
+
+# What type checkers, readers and the import system want to know.
+_SPARE = (
+    *("__annotations__", "__cached__", "__file__", "__firstlineno__", "__loader__"),
+    *("__orig_bases__", "__spec__", "__static_attributes__"),
+)
+
+
+_COMPILER = ("compile", "eval", "exec")
+
+
+def forget() -> None:
+    """Take from a program what it needed only until all was imported.
+
+    Both the build and the tests' guarded form do this, so that the guard sees what is missed.
+    """
+    end_imports()
+    forget_compiler()
+    forget_caches()
+    forget_documentation()
+
+
+def end_imports() -> None:
+    """Make the import of what has not been imported fail, without all that would look for it."""
+
+    def find_and_load(name: str, _import: object) -> NoReturn:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    _frozen_importlib._find_and_load = find_and_load  # type: ignore[attr-defined]  # noqa: SLF001
+    for places in (sys.meta_path, sys.path, sys.path_hooks, sys.path_importer_cache):
+        places.clear()
+
+
+def forget_compiler() -> None:
+    """Leave no way to make new code. `unused.py` fails where anything still refers to one.
+
+    Python keeps a copy of the dictionary of `builtins`, which only C code refers to.
+    """
+    for name in _COMPILER:
+        function = vars(builtins)[name]
+        for owner in gc.get_referrers(function):
+            if isinstance(owner, dict) and owner.get(name) is function:
+                del owner[name]
+
+
+def compilers() -> list[str]:
+    """Name the functions of `builtins` that make code and are still there, each with its owners."""
+    return [
+        f"{thing.__name__}: {[type(owner) for owner in gc.get_referrers(thing)]}"
+        for thing in gc.get_objects()
+        if isinstance(thing, BuiltinFunctionType)
+        and thing.__self__ is builtins
+        and thing.__name__ in _COMPILER
+    ]
+
+
+def forget_caches() -> None:
+    re.purge()
+    for thing in gc.get_objects():
+        if isinstance(thing, functools._lru_cache_wrapper):  # noqa: SLF001 - the type has no name
+            thing.cache_clear()
+
+
+def forget_documentation() -> None:
+    for thing in gc.get_objects():
+        if isinstance(thing, type | ModuleType):
+            with contextlib.suppress(AttributeError, TypeError):
+                thing.__doc__ = None
+            for name in _SPARE:
+                with contextlib.suppress(AttributeError, TypeError):
+                    (type if isinstance(thing, type) else ModuleType).__delattr__(thing, name)
+        elif isinstance(thing, FunctionType):
+            thing.__annotations__ = None  # type: ignore[assignment]

@@ -1,0 +1,48 @@
+"""Run the program as `python -m healthchecker`, but end it when it calls what an executable lacks.
+
+    guarded.py LEFT-OUT [ARGUMENT]...
+
+LEFT-OUT is the list of functions that are left out of the saved heap. The build's own interpreter
+runs this, on the packages that are in the executable.
+"""
+
+import os
+import sys
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+_ROOT = Path(__file__).parents[2]
+_CALLED = 99
+"""The exit code, which no check has."""
+
+
+def main(left_out: str, *arguments: str) -> None:
+    # As in the build, all is imported before any of it is left out.
+    places = ("build/packages", "binary/heap", "binary/heap/build", "")
+    sys.path[:0] = [str(_ROOT / place) for place in places]
+    __import__("warmup")
+    from forget import forget  # noqa: PLC0415 - see above
+
+    from healthchecker.__main__ import run  # noqa: PLC0415
+
+    forget()
+    names = set(Path(left_out).read_text().split())
+
+    def called(code: CodeType, _offset: int) -> object:
+        module = sys._getframe(1).f_globals.get("__name__")  # noqa: SLF001 - the way to know it
+        name = f"{module}:{code.co_qualname}:{code.co_firstlineno}"
+        if name in names:
+            os.write(2, f"left out of the saved heap, but called: {name}\n".encode())
+            os._exit(_CALLED)
+        return monitoring.DISABLE  # once is enough
+
+    monitoring: Any = sys.monitoring  # type: ignore[attr-defined, unused-ignore]  # Python 3.12
+    monitoring.use_tool_id(monitoring.DEBUGGER_ID, "guard")
+    monitoring.register_callback(monitoring.DEBUGGER_ID, monitoring.events.PY_START, called)
+    monitoring.set_events(monitoring.DEBUGGER_ID, monitoring.events.PY_START)
+    sys.argv[1:] = arguments
+    run()
+
+
+main(*sys.argv[1:])
