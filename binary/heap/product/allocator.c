@@ -30,7 +30,7 @@ struct zone zones[ZONES];
 struct build build = {.imported = UINT32_MAX, .warm = UINT32_MAX};
 
 static atomic_flag locked = ATOMIC_FLAG_INIT;
-static char first_memory[256 * 1024] __attribute__((aligned(PAGE)));
+char first_memory[FIRST_MEMORY] __attribute__((aligned(PAGE)));
 
 /* Whether there has ever been a second thread. As long as there is none, nothing is locked: 0.97 of the
    time. link.sh redirects pthread_create() to here. */

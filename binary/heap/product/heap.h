@@ -52,6 +52,10 @@ struct zone {
 extern const uintptr_t zone_start[FRESH];
 extern struct zone zones[ZONES];
 
+/* What a started process allocates first. */
+enum { FIRST_MEMORY = 256 * 1024 };
+extern char first_memory[FIRST_MEMORY];
+
 /* What the allocator is told in the build. */
 extern struct build {
     uint32_t allocations;    /* so far */

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 
 extern char **environ;
 
@@ -50,6 +51,27 @@ static int ignored_signals(void)
     return ignored;
 }
 
+enum { FIRST_USED = 60 * 1024 }; /* of fresh memory, by a plain check */
+
+/* Have the kernel copy at once the pages that each check writes to, which costs half of what a trap for each
+   page does: 0.96 of the time. A kernel before 5.14 refuses, and copies them one by one. To have pages mapped
+   that are only read gains nothing (1.07): the kernel maps the neighbours of such a page anyway. */
+static void populate(const void *from, const void *to)
+{
+    const int populate_write = 23; /* MADV_POPULATE_WRITE, which older headers lack */
+    uintptr_t first = (uintptr_t)from & ~(uintptr_t)(PAGE - 1);
+
+    madvise((void *)first, ((uintptr_t)to - first + PAGE - 1) & ~(uintptr_t)(PAGE - 1), populate_write);
+}
+
+static void populate_written(void)
+{
+    if (saved.end[WRITTEN] != 0) /* not laid out yet: layout.py watches */
+        populate((void *)zone_start[WRITTEN], (void *)saved.end[WRITTEN]);
+    populate(&_PyRuntime._main_interpreter, &_PyRuntime + 1);
+    populate(first_memory, first_memory + FIRST_USED);
+}
+
 /* As in the child of a fork, only that the parent ended long ago. */
 static int start(int argc, char **argv)
 {
@@ -57,6 +79,7 @@ static int start(int argc, char **argv)
     PyObject *argument_list, *variables, *result = NULL;
     int streams[3], ignored = ignored_signals();
 
+    populate_written();
     /* Python's thread-local variables are found under the same keys as in the saved process. */
     while (key + 1 < saved.keys)
         if (pthread_key_create(&key, NULL) != 0)
