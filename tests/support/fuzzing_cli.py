@@ -26,6 +26,7 @@ from typing import IO
 
 import click
 
+from healthchecker._cli.environment import can_use
 from healthchecker._cli.main import cli
 from healthchecker._cli.render import MAX_OUTPUT_BYTES
 from tests.servers.http import http_service
@@ -167,12 +168,20 @@ def make_line(chance: random.Random, places: dict[str, str]) -> Line:
     """Return a command line and an environment that are right, or wrong as people make them."""
     name = chance.choice(_COMMANDS)
     options = [one for one in cli.commands[name].params if isinstance(one, click.Option)]
-    words = [] if name == "check" and chance.random() < 0.7 else [[name]]
-    some = chance.sample(options, chance.choice((0, 1, 1, 2, 2, 3, 5)))
-    words += [_option(chance, option) for option in some]
-    targets = [[_target(chance)] for _ in range(chance.choice((0, 1, 1, 1, 2, 3)))]
+    start = [] if name == "check" and chance.random() < 0.7 else [[name]]
+    targets = [_target(chance) for _ in range(chance.choice((0, 1, 1, 1, 2, 3)))]
+    fitting = [
+        one
+        for one in options
+        if can_use(one.name, targets) and not (targets and one.name in ("host", "port", "path"))
+    ]
+    some = chance.sample(
+        fitting if chance.random() < _GOOD else options, chance.choice((0, 1, 1, 2, 2, 3, 5))
+    )
+    words = [_option(chance, option) for option in some]
     for target in targets:
-        words.insert(chance.randrange(len(words) + 1), target)
+        words.insert(chance.randrange(len(words) + 1), [target])
+    words = start + words
     if name == "wait" and not any(word[0].startswith("--deadline") for word in words):
         words.append(["--deadline=300ms"])
     args = [arg for word in words for arg in word]
