@@ -22,6 +22,8 @@ import pytest
 import trustme
 
 from healthchecker._cli.main import main
+from scripts.benchmarks.instructions import MAX_INSTRUCTIONS, instructions
+from scripts.benchmarks.turns import Program
 from tests.servers.http import http_service
 from tests.support import ROOT, require
 from tests.support.forms import (
@@ -297,6 +299,14 @@ def test_thousands_of_starts() -> None:
     command = [sys.executable, "scripts/soak", "5000", SAVED.argv[0]]
     done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_a_check_takes_few_instructions(port: int) -> None:
+    """Where times are noisy, this shows that something was added to each start."""
+    require(shutil.which("valgrind"), "no valgrind")
+    require_form(SAVED)
+    plain = Program("healthchecker", "http", (SAVED.argv[0], "--port", str(port)))
+    assert instructions(plain) <= MAX_INSTRUCTIONS
 
 
 # ---- the build

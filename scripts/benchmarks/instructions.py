@@ -10,6 +10,9 @@ from pathlib import Path
 
 from scripts.benchmarks.turns import Program
 
+MAX_INSTRUCTIONS = 2_300_000
+"""How many one healthy HTTP check may take from the saved heap."""
+
 
 def instructions(program: Program) -> int:
     """Return how many instructions a program executes, as Valgrind's callgrind counts them."""
