@@ -35,9 +35,8 @@ class Terminal:
 
     def _replace(self, write: Write, lines: Sequence[str], columns: int) -> None:
         text = drawn(self._shown, lines, columns, color=self._color)
-        self._shown = ()  # where a signal comes meanwhile, nobody knows which line the cursor is on
+        self._shown = lines  # before they are: a signal is heeded as soon as they are written
         write(self._fd, text)
-        self._shown = lines
 
     def _size(self) -> os.terminal_size:
         try:
