@@ -29,7 +29,7 @@ from tests.support.engine import (
 from tests.support.forms import COLD, SAVED, Form, require_form, run
 from tests.tables.hostile_http import HEALTHY
 
-pytestmark = [pytest.mark.usefixtures("engine"), pytest.mark.xdist_group("engine")]
+pytestmark = [pytest.mark.usefixtures("engine"), pytest.mark.alone]
 
 BASES = ("scratch", "busybox", "debian:trixie-slim")
 RESTRICTIONS = {

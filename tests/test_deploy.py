@@ -23,7 +23,7 @@ from tests.servers.postgres import find_binaries, running_cluster
 from tests.support import ROOT, poll, require
 from tests.support.engine import build_images, docker, outcome, require_engine, succeed
 
-pytestmark = pytest.mark.xdist_group("engine")
+pytestmark = pytest.mark.alone
 
 DEPLOY = ROOT / "deploy"
 NAME = f"healthchecker-test-{os.getpid()}"

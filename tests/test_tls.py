@@ -628,6 +628,7 @@ activate = 1
 """
 
 
+@pytest.mark.usefixtures("full_speed")  # what measures coverage loads OpenSSL before we can
 def test_no_configuration_of_openssl_is_used(
     form: Form, tmp_path: Path, files: dict[str, str]
 ) -> None:
@@ -663,6 +664,7 @@ def test_a_plain_check_makes_no_context(monkeypatch: pytest.MonkeyPatch) -> None
             assert check(f"{scheme}://127.0.0.1:{peer.port}")
 
 
+@pytest.mark.usefixtures("full_speed")  # as above
 def test_a_plain_check_opens_no_store(form: Form, tmp_path: Path, files: dict[str, str]) -> None:
     strace = shutil.which("strace")
     require(strace, "strace is not installed")

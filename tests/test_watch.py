@@ -260,7 +260,7 @@ def test_nothing_is_probed_while_nobody_asks() -> None:
         ({"initial_delay": -1}, "initial_delay: -1: must be from 0 and at most 24 hours"),
         ({"timeout": float("nan")}, "timeout: nan: must be more than 0"),
         ({"status": "ok"}, "status: 'ok': not a list"),
-        ({"target": "ftp://localhost"}, "TARGET: 'ftp://localhost': no scheme that is known"),
+        ({"target": "ftp://localhost"}, "TARGET: 'ftp://localhost': not a scheme that is known"),
     ],
 )
 @pytest.mark.parametrize("form", [watch, awatch], ids=["sync", "async"])

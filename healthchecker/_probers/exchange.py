@@ -97,7 +97,8 @@ class _NetworkStream(httpcore.NetworkStream):
         self._stream = stream
         self._http2 = http2
         self._heard = b""
-        self._head_bytes: float = _MAX_HEAD_BYTES
+        # What h2 makes of a head takes five times as much memory.
+        self._head_bytes: float = MAX_HEADER_BYTES if http2 else _MAX_HEAD_BYTES
 
     def head_is_read(self) -> None:
         """Lift the limit that holds until the response's head is there."""

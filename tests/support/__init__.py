@@ -28,10 +28,10 @@ def poll(condition: Callable[[], T], *, timeout: float, what: str) -> T:
 
 
 def require(ok: object, why: str) -> None:
-    """Skip the test when `ok` is false; under HEALTHCHECKER_REQUIRE_ALL=1 fail instead."""
+    """Skip the test when `ok` is false; under TESTS_REQUIRE_ALL=1 fail instead."""
     if ok:
         return
-    if os.environ.get("HEALTHCHECKER_REQUIRE_ALL") == "1":
+    if os.environ.get("TESTS_REQUIRE_ALL") == "1":
         pytest.fail(f"required here: {why}")
     pytest.skip(why)
 

@@ -259,8 +259,9 @@ def _leave_out(chance: random.Random, args: list[str]) -> list[str]:
 
 
 def _end_options(chance: random.Random, args: list[str]) -> list[str]:
-    """Put a `--` somewhere."""
-    at = chance.randrange(len(args) + 1)
+    """Put a `--` somewhere, but not before what keeps `wait` from waiting for a minute."""
+    limits = [at for at, arg in enumerate(args) if arg.startswith("--deadline")]
+    at = chance.randrange(max(limits, default=-1) + 1, len(args) + 1)
     return [*args[:at], "--", *args[at:]]
 
 
