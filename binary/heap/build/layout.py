@@ -3,7 +3,8 @@
     layout.py MEMORY EXECUTABLE LAYOUT
 
 MEMORY was written by save.c and put into EXECUTABLE. LAYOUT becomes one byte for each allocation of
-the build: the zone of its block.
+the build: the zone of its block. What it holds already counts, too: of two zones, a block goes into
+that which is nearer to a plain check.
 """
 
 import shutil
@@ -15,6 +16,8 @@ from pathlib import Path
 from constants import AWAY, COLD, HEADERS, OTHER, PAGE, READ, TEMPORARY, WRITTEN
 from servers import answer_grpc_at_once, answer_http, hang_up, server
 from write_executable import records
+
+_NEARNESS = (WRITTEN, READ, OTHER, COLD, TEMPORARY)
 
 
 def blocks(memory: bytes) -> Iterator[tuple[int, int, int]]:
@@ -77,7 +80,12 @@ def main(memory: str, executable: str, layout: str) -> None:
         else:
             zones[number] = COLD
     zones.pop(0, None)
-    Path(layout).write_bytes(bytes(zones.get(n, TEMPORARY) for n in range(max(zones) + 1)))
+    before = Path(layout).read_bytes()
+    numbers = range(max(len(before), max(zones) + 1))
+    found = bytes(zones.get(number, TEMPORARY) for number in numbers)
+    known = before.ljust(len(found), bytes((TEMPORARY,)))
+    nearest = (min(pair, key=_NEARNESS.index) for pair in zip(known, found, strict=True))
+    Path(layout).write_bytes(bytes(nearest))
 
 
 if __name__ == "__main__":

@@ -20,12 +20,16 @@ save() {
 
 write() { PYTHONPATH=$here/.. python/python -B "$here/write_executable.py" link/warm work/memory "$1"; }
 
-# The first time to see what is freed again and what a check touches, the second time to lay the
-# memory out by that.
+# The first time to see what is freed again and what a check touches, then to lay the memory out by that.
+# Where an object lies decides what it is found beside, so that a check of what has been laid out touches some
+# hundred blocks more: with a second look, 148 page faults instead of 179, and a peak of 2.8 MiB instead of 4.7.
 : >work/layout
 save
-write work/traced
-env -i PATH="$PATH" PYTHONPATH="packages:$here/.." python/python -B "$here/layout.py" work/memory work/traced work/layout
-# A few blocks may live on that were freed in the first run; the layout then learns of them.
-save || save
+for _ in first second; do
+    write work/traced
+    env -i PATH="$PATH" PYTHONPATH="packages:$here/.." \
+        python/python -B "$here/layout.py" work/memory work/traced work/layout
+    # A few blocks may live on that were freed in the run before; the layout then learns of them.
+    save || save
+done
 write work/saved
