@@ -35,6 +35,9 @@ from tests.support import poll
 from tests.support.forms import PYTHON, SAVED, Form, require_form, run, without_variables
 from tests.support.screen import Screen
 
+# Coverage is saved at the end of a process, and may wait there for what a signal has interrupted.
+pytestmark = pytest.mark.usefixtures("full_speed")
+
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 QUICK = ("--initial-delay=0", "--interval=100ms", "--timeout=100ms")
 SERVING = health_pb2.HealthCheckResponse.SERVING

@@ -23,6 +23,9 @@ from tests.servers.peers import SilentPeer
 from tests.support import open_files
 from tests.support.forms import PYTHON, Form, run
 
+# Coverage is saved at the end of a process, and may wait there for what a signal has interrupted.
+pytestmark = pytest.mark.usefixtures("full_speed")
+
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:

@@ -38,7 +38,7 @@ LIMIT = 20.0
 _MAX_FAILURES = 10
 _GOOD = 0.9
 _BAD = 0.4
-_TIMES = re.compile(r"(\(|elapsed_ms\": |phases_ms\": \{[^}]*)[\d.]+|\d{4}-\d\d-\d\dT[\d:.]+Z")
+_TIMES = re.compile(r"(\(|elapsed_ms\": )[\d.]+|(phases_ms\": )\{[^}]*\}|\d{4}-\d\d-\d\dT[\d:.]+Z")
 _COMMANDS = ("check", "list", "wait")  # `watch` does not end
 
 _GOOD_TARGETS = (
@@ -154,7 +154,7 @@ class Outcome:
     @property
     def without_times(self) -> Outcome:
         """The same, without what differs from run to run."""
-        out, err = (_TIMES.sub(r"\1N", text) for text in (self.stdout, self.stderr))
+        out, err = (_TIMES.sub(r"\1\2N", text) for text in (self.stdout, self.stderr))
         return replace(self, stdout=out, stderr=err)
 
 
@@ -286,7 +286,7 @@ _MISTAKES: tuple[Mistake, ...] = (
 
 
 def _environment(line: Line) -> dict[str, str]:
-    """Return the whole environment; where a mistake drops its limit, `wait` has one all the same."""
+    """Return the whole environment: with a limit for `wait`, which a mistake may have dropped."""
     return {**without_variables(), "HEALTHCHECKER_DEADLINE": "300ms", **line.env}
 
 
