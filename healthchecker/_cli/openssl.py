@@ -12,7 +12,9 @@ _VARIABLE = "OPENSSL_CONF"
 _before = os.environ.get(_VARIABLE)
 os.environ[_VARIABLE] = ""  # the name of no file, also where there is no /dev/null
 
-import ssl  # noqa: E402, F401 - what all of this is for
+import ssl  # noqa: E402 - what all of this is for
+
+ssl.RAND_status()  # the first use, at which OpenSSL 3.5 reads what 3.0 reads when it is loaded
 
 if _before is None:
     del os.environ[_VARIABLE]
