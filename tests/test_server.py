@@ -361,5 +361,5 @@ except ImportError as error:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == (
-        "HealthServer needs Starlette and uvicorn: install healthchecker[server]\n"
+        "HealthServer needs Starlette and uvicorn: install healthchecker-static[server]\n"
     )

@@ -11,7 +11,9 @@ __all__ = ["HealthServer", "ServerCheck", "ServerStartError"]
 
 
 class HealthServer:
-    """Dapr's health server. Needs Starlette and uvicorn: install healthchecker[server]."""
+    """Dapr's health server. Needs Starlette and uvicorn: install healthchecker-static[server]."""
 
     def __init__(self, *_arguments: object, **_options: object) -> NoReturn:
-        raise ImportError("HealthServer needs Starlette and uvicorn: install healthchecker[server]")
+        raise ImportError(
+            "HealthServer needs Starlette and uvicorn: install healthchecker-static[server]"
+        )

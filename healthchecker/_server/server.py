@@ -1,6 +1,6 @@
 """Dapr's health server: it says whether the program around it is alive, and whether it is ready.
 
-Needs the extra `healthchecker[server]` (Starlette and uvicorn).
+Needs the extra `healthchecker-static[server]` (Starlette and uvicorn).
 """
 
 from __future__ import annotations
