@@ -2,11 +2,13 @@
 #
 #   docker build --target healthchecker --tag healthchecker .
 #   docker build --target accountservice --tag accountservice .
+# For an arm64 machine: --build-arg MACHINE=aarch64, with its executable and on such a machine.
 
 # The executable alone. A service image takes it with
 #   COPY --from=healthchecker /healthchecker /healthchecker
 FROM scratch AS healthchecker
-COPY dist/healthchecker /healthchecker
+ARG MACHINE=x86_64
+COPY dist/$MACHINE/healthchecker /healthchecker
 ENTRYPOINT ["/healthchecker"]
 
 

@@ -27,6 +27,7 @@ from scripts.benchmarks.turns import Program
 from tests.servers.http import http_service
 from tests.support import ROOT, require
 from tests.support.forms import (
+    BUILD,
     COLD,
     GUARDED,
     LEFT_OUT,
@@ -284,10 +285,10 @@ def test_killed_at_any_moment_it_leaves_nothing(executable: Form, tmp_path: Path
 def test_two_saves_are_equal(tmp_path: Path) -> None:
     """Also elsewhere, and with another environment."""
     require_form(SAVED)
-    place = tmp_path / "a build in another place"
+    place = tmp_path / "a build in another place" / BUILD.name
     (place / "work").mkdir(parents=True)
-    for name in ("python", "packages", "link", "work/warm"):
-        (place / name).symlink_to(ROOT / "build" / name)
+    for name in ("python", "../packages", "link", "work/warm"):
+        (place / name).symlink_to(BUILD / name)
     command = [str(ROOT / "binary/heap/build/save.sh"), str(place)]
     environment = {**os.environ, "LANG": "tr_TR.UTF-8", "ANOTHER": "variable"}
     subprocess.run(command, check=True, env=environment)
@@ -326,7 +327,7 @@ def test_a_function_that_is_left_out_and_called_is_found(tmp_path: Path) -> None
 
 def test_a_module_that_is_missing_fails_the_build(tmp_path: Path) -> None:
     """An import that is late or optional is found before a user could miss it."""
-    python = ROOT / "build/python/python"
+    python = BUILD / "python/python"
     require(python.exists(), "no build/: run scripts/build-binary")
     package = tmp_path / "healthchecker"
     shutil.copytree(ROOT / "healthchecker", package)
@@ -342,11 +343,11 @@ def test_a_module_that_is_missing_fails_the_build(tmp_path: Path) -> None:
 
 def test_sizes_add_up() -> None:
     """What the parts take is about what the executable takes: nothing is overlooked."""
-    executable = ROOT / "build/work/saved"
+    executable = BUILD / "work/saved"
     require(executable.exists(), "no build/: run scripts/build-binary")
     heap = ROOT / "binary/heap"
     done = subprocess.run(
-        [sys.executable, ROOT / "binary/program/size.py", ROOT / "build"],
+        [sys.executable, ROOT / "binary/program/size.py", BUILD],
         check=True,
         capture_output=True,
         text=True,

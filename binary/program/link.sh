@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Link PyInstaller's bootloader and CPython, as the steps before have left them in directory $1, into a
+# Link PyInstaller's bootloader and CPython, as the steps before have left them in the build's directory $1, into a
 # static program, to which PyInstaller appends the archive of Python modules: $1/link/cold as it is, and
 # $1/link/warm with the allocator whose memory can be saved.
 set -euo pipefail
@@ -9,7 +9,7 @@ binary=$(dirname "$here")
 heap=$binary/heap
 build=$(realpath "$1")
 PATH="$build/musl/bin:$PATH"
-bootloader=$build/tools/pyinstaller/bootloader/src
+bootloader=$(realpath "$build/../tools")/pyinstaller/bootloader/src
 python=$build/python
 rm -rf "$build/link"
 mkdir "$build/link"

@@ -17,4 +17,4 @@ mkdir tools/ctypes
 touch tools/ctypes/__init__.py
 echo 'def find_library(name): return None' >tools/ctypes/util.py
 
-PYTHONPATH=packages python/python -B "$here/certifi_module.py" packages
+PYTHONPATH=packages python3 -B "$here/certifi_module.py" packages

@@ -7,7 +7,7 @@ The programs check the same healthy servers and take turns, run by run. Ratios a
 with those of the first and third quartile. What the machine has is measured: curl, wget, busybox,
 and a helper in Go where there is a compiler. --peer adds another program, KIND being http, https or
 grpc; its COMMAND may name {port}, {url} and {ca}. --limits ends with exit code 1 where
-dist/healthchecker does not keep the limits of the project.
+the executable does not keep the limits of the project.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ from scripts.benchmarks.turns import Program, Run, Taken, start, take_turns
 
 OURS = "healthchecker"
 
-_EXECUTABLE, _COLD = "dist/healthchecker", "dist/healthchecker-cold"
+_DIST = f"dist/{os.uname().machine}"
+_EXECUTABLE, _COLD = f"{_DIST}/healthchecker", f"{_DIST}/healthchecker-cold"
 _HTTP = b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\nconnection: close\r\n\r\n" + b'{"status":"UP"}'
 _SYSTEM_STORE = Path("/etc/ssl/certs")
 # The gRPC server that the build warms up with; binary/ is no package to import from.

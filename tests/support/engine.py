@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import ROOT, require
+from tests.support.forms import SAVED, require_form
 
 
 @cache
@@ -78,8 +79,7 @@ def image(base: str, binary: Path, folder: Path) -> Iterator[str]:
 @cache
 def build_images(tag: str) -> None:
     """Build the two images of the repository, once."""
-    binary = ROOT / "dist/healthchecker"
-    require(binary.exists(), "dist/healthchecker is not built: run scripts/build-binary")
+    require_form(SAVED)
     succeed([str(ROOT / "scripts/build-images"), tag], timeout=600)
 
 

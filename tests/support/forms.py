@@ -31,16 +31,18 @@ class Form:
     """Whether the start of the process is so short that it counts against the time limit."""
 
 
+BUILD, DIST = (ROOT / folder / os.uname().machine for folder in ("build", "dist"))
+"""What `scripts/build-binary` has made for this machine."""
 PYTHON = Form("python", (sys.executable, "-m", "healthchecker"), 60_000_000 // 1024, False)
-COLD = Form("cold", (str(ROOT / "dist/healthchecker-cold"),), 32 * 1024, False)
-SAVED = Form("saved", (str(ROOT / "dist/healthchecker"),), 32 * 1024, True)
-LEFT_OUT = ROOT / "build/left-out.txt"
+COLD = Form("cold", (str(DIST / "healthchecker-cold"),), 32 * 1024, False)
+SAVED = Form("saved", (str(DIST / "healthchecker"),), 32 * 1024, True)
+LEFT_OUT = BUILD / "left-out.txt"
 """The functions that are not in the saved heap."""
 GUARDED = Form(
     "guarded",
     (
-        *(str(ROOT / "build/python/python"), "-I", "-S", "-X", "utf8"),
-        *("-X", f"pycache_prefix={ROOT}/build/pycache"),
+        *(str(BUILD / "python/python"), "-I", "-S", "-X", "utf8"),
+        *("-X", f"pycache_prefix={BUILD}/pycache"),
         *(str(Path(__file__).with_name("guarded.py")), str(LEFT_OUT)),
     ),
     PYTHON.max_rss_kib,

@@ -27,7 +27,7 @@ write() { PYTHONPATH=$here/.. python/python -B "$here/write_executable.py" link/
 save
 for _ in first second; do
     write work/traced
-    env -i PATH="$PATH" PYTHONPATH="packages:$here/.." \
+    env -i PATH="$PATH" PYTHONPATH="../packages:$here/.." \
         python/python -B "$here/layout.py" work/memory work/traced work/layout
     # A few blocks may live on that were freed in the run before; the layout then learns of them.
     save || save

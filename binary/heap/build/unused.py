@@ -5,7 +5,7 @@ can be reached names it, directly or as an attribute of the module. A method is 
 occurs in code that can be reached, or in the machine code of the executable. What is in
 `never_called.py` counts as not there. What is dropped and used all the same is a NameError or an
 AttributeError, as with any other name that is not there. The functions that are dropped are listed
-in build/left-out.txt; the tests fail when the program calls any of them.
+in left-out.txt; the tests fail when the program calls any of them.
 """
 
 import _abc  # type: ignore[import-not-found]

@@ -1,4 +1,4 @@
-"""What dist/healthchecker-cold runs: the same as `python -m healthchecker`."""
+"""What healthchecker-cold runs: the same as `python -m healthchecker`."""
 
 from healthchecker.__main__ import run
 

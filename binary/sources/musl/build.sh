@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Build musl from the sources in $1 into directory $2, and a compiler for it: $2/bin/musl-cc. What that
+# Build musl into directory musl of the build's directory $1, and a compiler for it: musl/bin/musl-cc. What that
 # compiles and links knows no header and no library of this machine but the kernel's headers and libgcc.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
-sources=$(realpath "$1")
-rm -rf "$2"
-mkdir -p "$2/include" "$2/bin"
-prefix=$(realpath "$2")
-cd "$2"
+sources=$(realpath "$1/../sources")
+prefix=$(realpath "$1")/musl
+rm -rf "$prefix"
+mkdir -p "$prefix"/{include,bin}
+cd "$prefix"
 "$here/../unpack.sh" "$sources"/musl_*.dsc source "$here"/patches/*.patch
 cd source
 machine=$(gcc -dumpmachine)

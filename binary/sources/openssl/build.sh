@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Build OpenSSL from the sources in $1, with the compiler in $2/bin, into directory $3: what a client of
-# TLS 1.2 and 1.3 needs and nothing else. What is not there can neither be loaded nor configured:
+# Build OpenSSL into directory openssl of the build's directory $1: what a client of TLS 1.2 and 1.3 needs
+# and nothing else. What is not there can neither be loaded nor configured:
 # no-module, no-dso and no-engine leave no way to load code, no-autoload-config reads no file that an
 # image or the environment names.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
-sources=$(realpath "$1")
-PATH="$(realpath "$2")/bin:$PATH"
-rm -rf "$3"
-mkdir -p "$3"
-cd "$3"
+sources=$(realpath "$1/../sources")
+cd "$1"
+PATH="$PWD/musl/bin:$PATH"
+rm -rf openssl
+mkdir openssl
+cd openssl
 "$here/../unpack.sh" "$sources"/openssl_*.dsc source "$here"/patches/*.patch
 cd source
 protocols="ssl3 ssl3-method tls1 tls1-method tls1_1 tls1_1-method dtls quic nextprotoneg psk srp srtp ktls sctp"

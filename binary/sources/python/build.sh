@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Build CPython from the sources in $1, with the compiler and the libraries in $2/{musl,openssl,zlib}, in
-# directory $3: one static interpreter with every extension module built in, and libpython.a for the
-# executable. It runs from $3; nothing is installed.
+# Build CPython in directory python of the build's directory $1: one static interpreter with every
+# extension module built in, and libpython.a for the executable. It runs from there; nothing is installed.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
-sources=$(realpath "$1")
-libraries=$(realpath "$2")
+sources=$(realpath "$1/../sources")
+libraries=$(realpath "$1")
 PATH="$libraries/musl/bin:$PATH"
-rm -rf "$3"  # make does not notice other flags
-mkdir -p "$3"
-cd "$3"
+cd "$1"
+rm -rf python  # make does not notice other flags
+mkdir python
+cd python
 "$here/../unpack.sh" "$sources"/python3.*.dsc source "$here"/patches/*.patch
 python3 source/Tools/build/freeze_modules.py >/dev/null
 
