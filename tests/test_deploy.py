@@ -21,7 +21,15 @@ from tests.servers.accountservice import DOWN, running_service
 from tests.servers.daemons import free_port
 from tests.servers.postgres import find_binaries, running_cluster
 from tests.support import ROOT, poll, require
-from tests.support.engine import build_images, docker, outcome, require_engine, succeed
+from tests.support.engine import (
+    build_images,
+    docker,
+    outcome,
+    require_compose,
+    require_engine,
+    succeed,
+)
+from tests.support.pod import Pod, load_image, remove_image, require_podman
 
 pytestmark = pytest.mark.alone
 
@@ -120,19 +128,8 @@ def test_every_check_gives_up_before_it_is_killed(images: None) -> None:
         assert parse_duration(own) + 1 < given, where
 
 
-def compose_command() -> list[str]:
-    for command in (["docker", "compose"], ["docker-compose"]):
-        if shutil.which(command[0]):
-            done = subprocess.run([*command, "version"], capture_output=True, check=False)
-            if done.returncode == 0:
-                return command
-    return []
-
-
 def test_compose_checks_the_service_by_its_name(images: None) -> None:
-    command = compose_command()
-    require(command, "needs Docker Compose")
-    compose = [*command, "--project-name", NAME, "--file", str(DEPLOY / "compose.yaml")]
+    compose = [*require_compose(), "--project-name", NAME, "--file", str(DEPLOY / "compose.yaml")]
     env = {**os.environ, "TAG": "test", "PUBLISHED_PORT": str(free_port())}
     try:
         # Ends with the exit code of the check, which starts when Docker calls the service healthy.
@@ -292,66 +289,30 @@ def test_kubernetes_service_leads_to_the_pods(images: None) -> None:
     assert str(pod_template()["spec"]["securityContext"]["runAsUser"]) == user
 
 
-class Pod:
-    """The pod of deploy/kubernetes.yaml on Podman, which runs no probe but the liveness probe."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / "pod.yaml"
-        config = folder / "containers.conf"
-        # Podman raises these two otherwise, a privilege that the machine may not grant.
-        config.write_text('[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]')
-        self._env = {**os.environ, "CONTAINERS_CONF": str(config)}
-        self.container = f"{NAME}-accountservice"
-
-    def start(self, probe: str) -> None:
-        """Start it with this probe of its own in the liveness probe's place."""
-        template = pod_template()
-        (container,) = template["spec"]["containers"]
-        starting = container["readinessProbe"]["exec"]["command"]
-        container["livenessProbe"] = container[probe]
-        container["image"] = "localhost/accountservice:test"
-        del container["ports"]  # Podman would take them on the host
-        # Without a network there is no PostgreSQL: on SQLite, and nothing to wait for.
-        del container["env"], template["spec"]["initContainers"]
-        template["spec"]["volumes"] = [{"name": "data", "emptyDir": {}}]
-        container["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
-        template["metadata"]["name"] = NAME
-        template["spec"]["restartPolicy"] = "Never"
-        pod = {"apiVersion": "v1", "kind": "Pod", **template}
-        self._file.write_text(yaml.safe_dump(pod))
-        self._succeed("play", "kube", "--network", "none", str(self._file))
-        poll(lambda: self.run("exec", self.container, *starting) == 0, timeout=30, what="started")
-
-    def remove(self) -> None:
-        self._succeed("pod", "rm", "--force", "--ignore", "--time", "0", NAME)
-
-    def run(self, *arguments: str) -> int:
-        """Run a podman command; return its exit code."""
-        command = ["podman", *arguments]
-        return subprocess.run(command, env=self._env, capture_output=True, check=False).returncode
-
-    def probe(self) -> tuple[int, str]:
-        """Run the probe once, as the kubelet would; return its exit code and output."""
-        code = self.run("healthcheck", "run", self.container)
-        state = self._succeed("inspect", "--format", "{{json .State.Health}}", self.container)
-        return code, json.loads(state)["Log"][-1]["Output"]
-
-    def _succeed(self, *arguments: str) -> str:
-        return succeed(["podman", *arguments], timeout=120, env=self._env)
+def start(pod: Pod, probe: str) -> None:
+    """Start the pod of deploy/kubernetes.yaml with this probe in the liveness probe's place."""
+    spec = pod_template()["spec"]
+    (container,) = spec["containers"]
+    starting = container["readinessProbe"]["exec"]["command"]
+    container["livenessProbe"] = container[probe]
+    container["image"] = "localhost/accountservice:test"
+    del container["ports"]  # Podman would take them on the host
+    # Without a network there is no PostgreSQL: on SQLite, and nothing to wait for.
+    del container["env"], spec["initContainers"]
+    spec["volumes"] = [{"name": "data", "emptyDir": {}}]
+    container["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    pod.start(spec)
+    poll(lambda: pod.run("exec", pod.container, *starting) == 0, timeout=30, what="started")
 
 
 @pytest.fixture(scope="module")
 def pod_image() -> Iterator[None]:
     require_engine()
-    require(shutil.which("podman") and shutil.which("catatonit"), "needs podman and catatonit")
+    require_podman()
     build_images("test")
-    with subprocess.Popen(
-        ["docker", "save", "accountservice:test"], stdout=subprocess.PIPE
-    ) as save:
-        succeed(["podman", "load", "--quiet"], timeout=120, stdin=save.stdout)
-    assert save.returncode == 0
+    name = load_image("accountservice:test")
     yield
-    succeed(["podman", "rmi", "--force", "localhost/accountservice:test"], timeout=60)
+    remove_image(name)
 
 
 @pytest.mark.parametrize(
@@ -364,9 +325,9 @@ def pod_image() -> Iterator[None]:
 def test_kubernetes_exec_probe_passes_and_then_fails(
     pod_image: None, tmp_path: Path, probe: str, harm: list[str], reason: str
 ) -> None:
-    pod = Pod(tmp_path)
+    pod = Pod(tmp_path, NAME, "accountservice")
     try:
-        pod.start(probe)
+        start(pod, probe)
         assert pod.probe() == (0, "")
         assert pod.run(*(part.format(pod.container) for part in harm)) == 0
         code, output = pod.probe()

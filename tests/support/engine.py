@@ -28,6 +28,15 @@ def require_engine() -> None:
         require(there, f"needs the image {image}: run scripts/engine start")
 
 
+def require_compose() -> list[str]:
+    """Return how Compose is called; skip (in CI: fail) where it is not installed."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]) and _run([*command, "version"], 30).returncode == 0:
+            return command
+    require(ok=False, why="needs Docker Compose")
+    return []
+
+
 def docker(*arguments: str, timeout: float = 60) -> str:
     """Run a docker command that must succeed; return what it printed."""
     return succeed(["docker", *arguments], timeout=timeout)
@@ -64,16 +73,23 @@ def container(*arguments: str) -> Iterator[str]:
 
 
 @contextmanager
+def built(folder: Path) -> Iterator[str]:
+    """Build the image of a folder's Dockerfile; the value is its id."""
+    identity = docker("build", "--quiet", str(folder))
+    try:
+        yield identity
+    finally:
+        docker("rmi", "--force", identity)
+
+
+@contextmanager
 def image(base: str, binary: Path, folder: Path) -> Iterator[str]:
     """Build `base` with the executable copied into it; the value is the image's id."""
     shutil.copy(binary, folder / "healthchecker")
     lines = [f"FROM {base}", "COPY healthchecker /", 'ENTRYPOINT ["/healthchecker"]', ""]
     (folder / "Dockerfile").write_text("\n".join(lines))
-    identity = docker("build", "--quiet", str(folder))
-    try:
+    with built(folder) as identity:
         yield identity
-    finally:
-        docker("rmi", identity)
 
 
 @cache
