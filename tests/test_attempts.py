@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +19,7 @@ from healthchecker._probers.table import make_probers, parse_target
 from healthchecker._watch.attempts import probe_repeatedly
 from tests.servers.http import http_service, scripted
 from tests.servers.peers import refusing_port
-from tests.support import poll
+from tests.support import full_pipe, poll
 from tests.support.forms import Form, run
 
 WAITING = "import signal; print(flush=True); signal.pause()"
@@ -83,15 +87,31 @@ def test_a_signal_ends_the_attempts(form: Form) -> None:
     assert len(service.asked) == 1
 
 
+@contextmanager
+def waiting_process() -> Iterator[subprocess.Popen[bytes]]:
+    """Start a process that waits for a signal."""
+    with subprocess.Popen([sys.executable, "-c", WAITING], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def unread_checker(command: Sequence[str], unread: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a check whose output nobody reads, and end it in any case."""
+    with subprocess.Popen(command, stdout=unread, stderr=unread) as checker:
+        try:
+            yield checker
+        finally:
+            checker.kill()
+
+
 @pytest.mark.parametrize("word", ["TERM", "SIGTERM", "term", "15"])
 def test_the_process_gets_the_signal(form: Form, word: str) -> None:
-    with (
-        refusing_port() as closed,
-        http_service() as port,
-        subprocess.Popen([sys.executable, "-c", WAITING], stdout=subprocess.PIPE) as process,
-    ):
-        assert process.stdout is not None
-        process.stdout.readline()
+    with refusing_port() as closed, http_service() as port, waiting_process() as process:
         args = [f"--on-unhealthy={word}:{process.pid}", "--attempts=2", "--interval=10ms"]
         assert run(form, [*args, f"--port={port}", "--path=/health"]).code == 0
         assert process.poll() is None
@@ -99,3 +119,26 @@ def test_the_process_gets_the_signal(form: Form, word: str) -> None:
         assert outcome.code == 1
         assert ": connection_refused: " in outcome.stderr
         assert process.wait(timeout=5) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_the_signal_is_sent_while_nobody_reads_the_output(form: Form, output: str) -> None:
+    with refusing_port() as closed, waiting_process() as process, full_pipe() as unread:
+        args = [f"--on-unhealthy=TERM:{process.pid}", f"--port={closed}", f"--output={output}"]
+        # With so much time, it would not give up writing before the test has seen the signal.
+        command = [*form.argv, "--timeout=1h", *args]
+        with unread_checker(command, unread) as checker:
+            assert process.wait(timeout=20) == -signal.SIGTERM
+            assert checker.poll() is None
+            checker.terminate()
+            assert checker.wait(timeout=5) == 1
+
+
+def test_the_signal_is_sent_when_the_check_as_a_whole_overruns(form: Form, tmp_path: Path) -> None:
+    pipe = tmp_path / "cacert"
+    os.mkfifo(pipe)  # opening it waits for a writer
+    with waiting_process() as process, full_pipe() as unread:
+        args = [f"--on-unhealthy=TERM:{process.pid}", "--timeout=300ms", f"--cacert={pipe}"]
+        command = [*form.argv, *args, "https://localhost/"]
+        with unread_checker(command, unread):
+            assert process.wait(timeout=20) == -signal.SIGTERM

@@ -31,7 +31,7 @@ from healthchecker._watch.rule import WatchOptions
 from tests.servers.grpc import grpc_server
 from tests.servers.http import http_service
 from tests.servers.peers import SilentPeer, refusing_port
-from tests.support import poll
+from tests.support import full_pipe, poll
 from tests.support.forms import PYTHON, SAVED, Form, require_form, run, without_variables
 from tests.support.screen import Screen
 
@@ -187,21 +187,6 @@ def test_watch_stops_in_the_middle_of_a_wait(form: Form, server: HealthServer) -
     with start(form, "watch", "--initial-delay=0", "--interval=1h", url(server)) as program:
         assert " healthy: " in program.line()
         assert program.stop() == 0
-
-
-@contextmanager
-def full_pipe() -> Iterator[int]:
-    """Make a pipe that nobody reads and nothing more can be written to."""
-    reading, writing = os.pipe()
-    try:
-        os.set_blocking(writing, False)
-        while select.select([], [writing], [], 0)[1]:
-            os.write(writing, b"x" * 4096)
-        os.set_blocking(writing, True)
-        yield writing
-    finally:
-        os.close(reading)
-        os.close(writing)
 
 
 def test_watch_stops_while_nobody_reads_its_output(form: Form) -> None:

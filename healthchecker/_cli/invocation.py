@@ -58,6 +58,11 @@ class Output:
             lines = render.text_lines(results, healthy=False, excerpts=self.verbose)
             write(STDERR, lines + unknown)
 
+    def print_problem(self, write: Write, problem: str) -> None:
+        """Print what could not be done beside checking; an empty text is none."""
+        if problem and not self.quiet:
+            write(STDERR, f"healthchecker: {problem}\n")
+
     def unknown_variables(self, healthy: bool) -> list[str]:
         """Return the variables to name: some mistakes show in no other way."""
         return [] if healthy and not self.verbose else unknown_variables(VARIABLES)

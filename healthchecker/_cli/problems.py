@@ -43,10 +43,10 @@ def _shown(error: BadArgumentError) -> str:
 
 
 def cannot_run(command: str, error: OSError) -> str:
-    """Return the line that says why a command cannot be run: with its name, and nothing else."""
+    """Return why a command cannot be run: with its name, and nothing else of it."""
     word, *more = command.split(maxsplit=1) or [""]
     name = escape(shown(word + _HIDDEN if more else word))
-    return f"healthchecker: cannot run {name}: {os.strerror(error.errno or 0)}"
+    return f"cannot run {name}: {os.strerror(error.errno or 0)}"
 
 
 def usage_problem(

@@ -1,10 +1,12 @@
-"""What every test may use: polling with a deadline, and the one way to skip."""
+"""What every test may use: polling with a deadline, the one way to skip, a pipe that is full."""
 
 from __future__ import annotations
 
 import os
+import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,3 +41,18 @@ def require(ok: object, why: str) -> None:
 def open_files() -> set[str]:
     """Return the descriptors that this process has open."""
     return {file.name for file in Path("/proc/self/fd").iterdir() if file.exists()}
+
+
+@contextmanager
+def full_pipe() -> Iterator[int]:
+    """Make a pipe that nobody reads and nothing more can be written to."""
+    reading, writing = os.pipe()
+    try:
+        os.set_blocking(writing, False)
+        while select.select([], [writing], [], 0)[1]:
+            os.write(writing, b"x" * 4096)
+        os.set_blocking(writing, True)
+        yield writing
+    finally:
+        os.close(reading)
+        os.close(writing)

@@ -7,7 +7,7 @@ import signal
 
 import click
 
-from healthchecker._cli.invocation import Invocation, read_invocation
+from healthchecker._cli.invocation import read_invocation
 from healthchecker._cli.options import (
     ANY,
     ATTEMPT_INTERVAL,
@@ -19,11 +19,9 @@ from healthchecker._cli.options import (
 from healthchecker._cli.parsing import Command
 from healthchecker._cli.process import (
     HEALTHY,
-    STDERR,
     UNHEALTHY,
     Lifetime,
     use_small_thread_stacks,
-    write,
 )
 from healthchecker._probers.table import make_probers
 from healthchecker._watch.attempts import probe_repeatedly
@@ -38,8 +36,9 @@ def _run(context: click.Context) -> int:
     with Lifetime() as lifetime:
 
         def overrun() -> None:
+            problem = _react(reaction)
             asked.print_overrun(lifetime.write)
-            _react(reaction, asked)
+            asked.output.print_problem(lifetime.write, problem)
 
         lifetime.end_after(attempts * asked.timeout + (attempts - 1) * interval, overrun)
         probers = make_probers(asked.targets, asked.options)
@@ -55,23 +54,23 @@ def _run(context: click.Context) -> int:
         )
         lifetime.is_decided()
         healthy = (any if any_is_enough else all)(result.healthy for result in results)
+        # Before anything is printed: a reader that does not read must not keep it back.
+        problem = "" if healthy else _react(reaction)
         asked.output.print_results(lifetime.write, healthy, results)
-        if not healthy:
-            _react(reaction, asked)
+        asked.output.print_problem(lifetime.write, problem)
     return HEALTHY if healthy else UNHEALTHY
 
 
-def _react(reaction: tuple[signal.Signals, int] | None, asked: Invocation) -> None:
-    """Send the signal of --on-unhealthy; where that cannot be done, say so."""
+def _react(reaction: tuple[signal.Signals, int] | None) -> str:
+    """Send the signal of --on-unhealthy; return why that cannot be done, or nothing."""
     if reaction is None:
-        return
+        return ""
     number, pid = reaction
     try:
         os.kill(pid, number)
     except OSError as error:
-        if not asked.output.quiet:
-            problem = os.strerror(error.errno or 0)
-            write(STDERR, f"healthchecker: cannot send {number.name} to process {pid}: {problem}\n")
+        return f"cannot send {number.name} to process {pid}: {os.strerror(error.errno or 0)}"
+    return ""
 
 
 CHECK = Command(

@@ -62,8 +62,7 @@ def _run(context: click.Context) -> int:
         code = screen.end(lifetime.write)
         if code == HEALTHY and asked.command:
             error = lifetime.become(asked.command)
-            if not asked.common.output.quiet:
-                write(STDERR, f"{cannot_run(asked.command[0], error)}\n")
+            asked.common.output.print_problem(write, cannot_run(asked.command[0], error))
             return UNHEALTHY
         return code
 
