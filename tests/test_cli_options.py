@@ -22,7 +22,8 @@ from healthchecker._cli.parsing import HEADINGS, Argument, Command, Option, spli
 from healthchecker._options import CheckOptions, OptionValues, TlsOptions
 
 DECLARED = [one for one in vars(options).values() if isinstance(one, (Argument, Option))]
-COMMANDS = [one for one in cli.commands.values() if isinstance(one, Command)]
+COMMANDS = [one for one in cli.commands.values() if isinstance(one, Command) and one.params]
+"""Those that take anything."""
 OPTIONS = [
     (command, one) for command in COMMANDS for one in command.params if isinstance(one, Option)
 ]

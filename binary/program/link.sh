@@ -75,7 +75,7 @@ ordered constant '*(.rodata.\1)' >constant.lds
 ld -r -T "$here/bootloader.lds" -o bootloader-only.o bootloader-warm.o
 sed '/^#/d; s/.*/*libpython3.13.a:&.o(.text .text.* .rodata .rodata.*)/' "$here/build-only.txt" >build_only.lds
 # shellcheck disable=SC2046
-ld -r --gc-sections -T "$here/saved.lds" -o python.o config-warm.o -u PyImport_Inittab -u _PyImport_Inittab \
+ld -r --gc-sections -T "$here/saved.lds" -Map=python.map -o python.o config-warm.o -u PyImport_Inittab -u _PyImport_Inittab \
     $(sed 's/API(\(.*\))/-u \1/' api.h) $(nm -u heap.o | sed -n 's/.* U \(_\?Py.*\)/-u \1/p') \
     "$python/libpython3.13.a" "$python"/Modules/_hacl/*.a
 objcopy $(printf -- '--redefine-sym %s=heap_%s ' malloc malloc calloc calloc realloc realloc free free \

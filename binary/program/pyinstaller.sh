@@ -7,7 +7,7 @@ here=$(dirname "$(realpath "$0")")
 binary=$(dirname "$here")
 root=$(dirname "$binary")
 cd "$1"
-python/python -I -S -B "$here/imported.py" ../packages "$root" "$binary/heap/build" >modules.txt
+python/python -I -S -B "$here/imported.py" ../packages linked "$root" "$binary/heap/build" >modules.txt
 printf '%s\n' constants forget never_called servers start unused >>modules.txt
 
 bootloader=../tools/pyinstaller/PyInstaller/bootloader/Linux-64bit-intel
@@ -17,7 +17,7 @@ for entry in heap/product/cold.py heap/build/warm.py; do
     name=$(basename "$entry" .py)
     cp "link/$name" "$bootloader/run"
     env -i PATH="$PATH" HOME="$PWD/work" PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=0 PYTHONDONTWRITEBYTECODE=1 \
-        PYTHONPATH="../tools/pyinstaller:../tools:../packages:$root:$binary/heap:$binary/heap/build:$binary/heap/product" \
+        PYTHONPATH="../tools/pyinstaller:../tools:../packages:linked:$root:$binary/heap:$binary/heap/build:$binary/heap/product" \
         MODULES="$PWD/modules.txt" ENTRY="$binary/$entry" \
         python/python -m PyInstaller --noconfirm --workpath "work/$name" --distpath work \
         "$here/healthchecker.spec" >"$name.log" 2>&1 || { tail "$name.log" >&2; exit 1; }

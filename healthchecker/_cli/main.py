@@ -12,6 +12,7 @@ import click
 from healthchecker._cli import render
 from healthchecker._cli.commands.check import CHECK
 from healthchecker._cli.commands.install import INSTALL
+from healthchecker._cli.commands.licenses import LICENSES
 from healthchecker._cli.commands.list import LIST
 from healthchecker._cli.commands.wait import WAIT
 from healthchecker._cli.commands.watch import WATCH
@@ -63,7 +64,9 @@ class _Group(click.Group):
 
 @click.group(
     cls=_Group,
-    commands={str(command.name): command for command in (CHECK, WATCH, WAIT, LIST, INSTALL)},
+    commands={
+        str(command.name): command for command in (CHECK, WATCH, WAIT, LIST, INSTALL, LICENSES)
+    },
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
     help=f"""Is this service healthy? Exit code 0 means yes, 1 means no.

@@ -214,7 +214,7 @@ class Command(click.Command):
         self,
         name: str,
         run: Callable[[click.Context], int],
-        target: Argument[Any],
+        target: Argument[Any] | None,
         options: Sequence[Option[Any]],
         *,
         help: str,  # noqa: A002 - click's name for it
@@ -223,7 +223,7 @@ class Command(click.Command):
         """Declare it; with `becomes_command`, `ctx.args` is what follows `--`: another program."""
         super().__init__(
             name,
-            params=[target, *options],
+            params=[*([target] if target else []), *options],
             help=help,
             epilog=EPILOG,
         )
@@ -261,7 +261,7 @@ class Command(click.Command):
             if one not in given and one.envvar in names and one.resolve_envvar_value(ctx):
                 one.handle_parse_result(ctx, named, rest)
                 given.append(one)
-        if self._target.required and self._target not in given:
+        if self._target and self._target.required and self._target not in given:
             raise click.MissingParameter(ctx=ctx, param=self._target)
         if rest:
             shown = " ".join(map(shown_target, rest))
@@ -304,7 +304,7 @@ class Command(click.Command):
         return can_use(parameter.name, self._targets(ctx), follow_redirects=_follows(ctx))
 
     def _targets(self, ctx: click.Context) -> Sequence[str]:
-        value = ctx.params.get(self._target.name) or ()
+        value = ctx.params.get(self._target.name) or () if self._target else ()
         return (value,) if isinstance(value, str) else value
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
