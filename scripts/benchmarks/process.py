@@ -32,11 +32,9 @@ from pathlib import Path
 
 import trustme
 
-from scripts.benchmarks.chart import Bar, Panel, svg
+from scripts.benchmarks.comparison import OURS, Figures, picture
 from scripts.benchmarks.instructions import MAX_INSTRUCTIONS, instructions
 from scripts.benchmarks.turns import Program, Run, Taken, start, take_turns
-
-OURS = "healthchecker"
 
 _DIST = f"dist/{os.uname().machine}"
 _EXECUTABLE, _COLD = f"{_DIST}/healthchecker", f"{_DIST}/healthchecker-cold"
@@ -164,7 +162,11 @@ def peer_program(text: str, at: Scene) -> Program:
     name, _, rest = text.partition("=")
     kind, _, command = rest.partition(":")
     words = {"port": at.port(kind), "url": at.url(kind), "ca": at.ca}
-    return Program(name, kind, tuple(word.format(**words) for word in shlex.split(command)))
+    file, *arguments = (word.format(**words) for word in shlex.split(command))
+    path = shutil.which(file)
+    if path is None:
+        raise SystemExit(f"--peer {name}: there is no program {file}")
+    return Program(name, kind, (path, *arguments))
 
 
 def find(taken: Sequence[Taken], name: str, kind: str) -> Taken | None:
@@ -201,7 +203,7 @@ def table(taken: Sequence[Taken]) -> str:
     return "\n".join(lines)
 
 
-def as_json(taken: Sequence[Taken], fifty: Run, count: int) -> str:
+def figures(taken: Sequence[Taken], fifty: Run, count: int) -> Figures:
     programs = [
         {
             "name": one.program.name,
@@ -214,30 +216,7 @@ def as_json(taken: Sequence[Taken], fifty: Run, count: int) -> str:
         }
         for one in taken
     ]
-    figures = {"programs": programs, "fifty_ms": 1000 * fifty.wall, "instructions": count}
-    return json.dumps(figures, indent=2) + "\n"
-
-
-def picture(taken: Sequence[Taken]) -> str:
-    http = [one for one in taken if one.program.kind == "http"]
-
-    def bars(value: str) -> list[Bar]:
-        figures = {
-            "wall": lambda one: 1000 * one.median("wall"),
-            "peak": lambda one: one.peak_mib,
-            "size": lambda one: one.program.size / 1e6,
-        }
-        return [
-            Bar(one.program.name, figures[value](one), one.program.name == OURS) for one in http
-        ]
-
-    panels = [
-        Panel("Time of one healthy HTTP check", "{:.1f} ms", bars("wall")),
-        Panel("Peak memory", "{:.1f} MiB", bars("peak")),
-        Panel("Size of the executable, without shared libraries", "{:.1f} MB", bars("size")),
-    ]
-    said = ", ".join(f"{bar.label} {bar.value:.1f} ms" for bar in panels[0].bars)
-    return svg(panels, f"One healthy HTTP check: {said}")
+    return {"programs": programs, "fifty_ms": round(1000 * fifty.wall), "instructions": count}
 
 
 def judge(taken: Sequence[Taken], fifty: Run, count: int) -> int:
@@ -286,12 +265,13 @@ def main() -> int:
         fifty = start(replace(plain, argv=(plain.argv[0], *slow_targets)))
         count = instructions(plain)
         print(table(taken))  # peaks are measured now
+        measured = figures(taken, fifty, count)
     print(f"50 targets of 100 ms each: {1000 * fifty.wall:.0f} ms")
     print(f"instructions of one healthy HTTP check: {count / 1e6:.2f} million")
     if options.json:
-        options.json.write_text(as_json(taken, fifty, count))
+        options.json.write_text(json.dumps(measured, indent=1) + "\n")
     if options.svg:
-        options.svg.write_text(picture(taken))
+        options.svg.write_text(picture(measured))
     return judge(taken, fifty, count) if options.limits else 0
 
 

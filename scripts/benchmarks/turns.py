@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -37,8 +38,10 @@ class Program:
 
     @property
     def size(self) -> int:
-        """Bytes of the executable, without the libraries that it may load."""
-        return Path(self.argv[0]).stat().st_size
+        """Bytes of the executable and of the libraries that it loads, as ldd(1) lists them."""
+        done = subprocess.run(["ldd", self.argv[0]], capture_output=True, text=True, check=False)
+        files = [self.argv[0], *re.findall(r"(/\S+) \(0x", done.stdout)]
+        return sum(Path(file).stat().st_size for file in files)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,118 @@
+"""A picture of a terminal in which commands are run, for README.md."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import shlex
+import signal
+import struct
+import sys
+import tempfile
+import termios
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from html import escape
+from pathlib import Path
+
+from tests.servers.accountservice import UP, running_service
+from tests.support import ROOT
+
+PICTURE = ROOT / "docs/terminal.svg"
+COLUMNS, _LINES = 112, 24
+_EXECUTABLE = ROOT / f"dist/{os.uname().machine}/healthchecker"
+HTTP, GRPC = "6767", "6768"
+_COMMANDS = (
+    "healthchecker --port 6767 --verbose",
+    "healthchecker --port 6767 --path /accounts/9",
+    "healthchecker -v --expect-json status=UP http://127.0.0.1:6767/health grpc://127.0.0.1:6768",
+    "healthchecker wait http://127.0.0.1:6767/readyz grpc://127.0.0.1:6768 file:///run/worker.beat",
+)
+_SHOWN_SECONDS = 4  # after so long, a command that does not end is shown as it is
+
+_WIDTH, _HEIGHT, _MARGIN = 7.85, 18, 14  # of a character, and around them all
+_STYLE = """\
+text { font: 13px ui-monospace, monospace; fill: #24292f }
+rect { fill: #f6f8fa; stroke: #d0d7de }
+.typed { font-weight: 700 } .c32 { fill: #1a7f37 } .c31 { fill: #cf222e }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3 } rect { fill: #161b22; stroke: #30363d }
+  .c32 { fill: #3fb950 } .c31 { fill: #f85149 }
+}"""
+_COLOR = re.compile(r"\x1b\[(\d*)m([^\x1b]*)")
+_REDRAWN = re.compile(r"\x1b\[\d*A\r\x1b\[J|\r\x1b\[J")
+
+
+def run(argv: Sequence[str], seconds: float) -> list[str]:
+    """Run a program on a terminal; return the lines that are seen at its end, or so much later."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", _LINES, COLUMNS, 0, 0))
+        os.execve(argv[0], list(argv), {**os.environ, "TERM": "xterm"})
+    output = b""
+    end = time.monotonic() + seconds
+    with suppress(OSError):  # the other side is closed
+        while select.select([terminal], [], [], max(end - time.monotonic(), 0))[0]:
+            output += os.read(terminal, 65536)
+    os.kill(pid, signal.SIGKILL)  # what it would draw then is not looked at
+    os.waitpid(pid, 0)
+    os.close(terminal)
+    return _REDRAWN.split(output.decode().replace("\r\n", "\n"))[-1].splitlines()
+
+
+def record(program: Sequence[str], http: str = HTTP, grpc: str = GRPC) -> list[str]:
+    """Run all commands; return what the terminal shows, commands with `$ ` before them.
+
+    accountservice has these ports, but what is shown has the usual ones.
+    """
+    lines = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_service(Path(folder) / "log", grpc=True, PORT=http, GRPC_PORT=grpc) as service,
+    ):
+        service.await_health(UP, timeout=20)
+        for command in _COMMANDS:
+            arguments = shlex.split(command.replace(HTTP, http).replace(GRPC, grpc))[1:]
+            shown = run([*program, *arguments], _SHOWN_SECONDS)
+            lines.append(f"$ {command}")
+            lines += [line.replace(http, HTTP).replace(grpc, GRPC) for line in shown]
+    return lines
+
+
+def picture(lines: Sequence[str]) -> str:
+    """Return the SVG of a terminal with these lines."""
+    width, height = COLUMNS * _WIDTH + 2 * _MARGIN, len(lines) * _HEIGHT + 2 * _MARGIN
+    parts = [f'<rect x="0.5" y="0.5" width="{width - 1:.0f}" height="{height - 1}" rx="6"/>']
+    for index, line in enumerate(lines):
+        kind = ' class="typed"' if line.startswith("$ ") else ""
+        y = _MARGIN + index * _HEIGHT + 13
+        parts.append(f'<text x="{_MARGIN}" y="{y}"{kind}>{_colored(line)}</text>')
+    said = "A terminal: " + " / ".join(line for line in lines if line.startswith("$ "))
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" role="img" '
+        f'viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" height="{height}" '
+        f'aria-label="{escape(said)}">\n'
+        f"<style>\n{_STYLE}\n</style>\n" + "\n".join(parts) + "\n</svg>\n"
+    )
+
+
+def _colored(line: str) -> str:
+    text = escape(line.partition("\x1b")[0], quote=False)
+    for code, words in _COLOR.findall(line):
+        escaped = escape(words, quote=False)
+        text += f'<tspan class="c{code}">{escaped}</tspan>' if code else escaped
+    return text
+
+
+def main() -> None:
+    if not _EXECUTABLE.exists():
+        sys.exit(f"no {_EXECUTABLE}: run scripts/build-binary first")
+    PICTURE.write_text(picture(record([str(_EXECUTABLE)])))
+
+
+if __name__ == "__main__":
+    main()
