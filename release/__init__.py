@@ -1,0 +1,1 @@
+"""What is released, one module for each form; `python -m release` makes all of it."""

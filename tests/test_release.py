@@ -1,0 +1,334 @@
+"""What scripts/release makes: each form, tried with the tools that people take it with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from healthchecker._version import VERSION
+from release.facts import ARCHITECTURES, NAME
+from release.sbom import problem
+from tests.support import ROOT, require
+from tests.support.engine import docker, require_engine, succeed
+from tests.support.forms import DIST, SAVED, require_form
+
+pytestmark = pytest.mark.alone
+
+MACHINE = DIST.name
+ARCHITECTURE = ARCHITECTURES[MACHINE]
+DEB = f"{NAME}_{VERSION}-1_{ARCHITECTURE.debian}.deb"
+TARBALL = f"{NAME}-{VERSION}-linux-{MACHINE}.tar.gz"
+SOURCE = "https://example.org/healthchecker"
+SAID = f"healthchecker, version {VERSION}\n"
+
+
+def release(*options: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run scripts/release with the environment that the tests run in."""
+    return subprocess.run(
+        [str(root / "scripts/release"), *options],
+        env={**os.environ, "VENV": sys.prefix, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+
+def make_release(output: Path) -> Path:
+    """Make a release of all machines whose executable is there."""
+    require_form(SAVED)
+    require((ROOT / ".git").exists(), "no Git repository")
+    done = release("--trial", "--source", SOURCE, "--output", str(output))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return output
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_release(tmp_path_factory.mktemp("release"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_each_file_is_there_with_its_sum(released: Path) -> None:
+    files = contents(released)
+    sums = files.pop("SHA256SUMS").decode()
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    assert sums == "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
+    program = f"{NAME}-{VERSION}-linux-{MACHINE}"
+    assert files.keys() >= {program, f"{program}.cdx.json", TARBALL, DEB}
+    assert files[program] == Path(SAVED.argv[0]).read_bytes()
+    assert os.access(released / program, os.X_OK)
+
+
+def test_the_same_inputs_give_the_same_files(released: Path, tmp_path: Path) -> None:
+    assert contents(make_release(tmp_path / "again")) == contents(released)
+
+
+# ---- what is refused
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Path]:
+    """Clone the repository, with scripts/release as it is here; nothing is built there."""
+    require((ROOT / ".git").exists(), "no Git repository")
+    place = tmp_path / "clone"
+    succeed(["git", "clone", "--quiet", str(ROOT), str(place)], timeout=60)
+    shutil.copy(ROOT / "scripts/release", place / "scripts/release")
+    git(place, "add", "--all")
+    git(place, "commit", "--quiet", "--allow-empty", "--message=now")
+    yield place
+    shutil.rmtree(place)
+
+
+def git(place: Path, *arguments: str) -> None:
+    who = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    succeed(["git", "-C", str(place), *who, *arguments], timeout=60)
+
+
+def refused(place: Path, *options: str) -> str:
+    done = release(*options, root=place)
+    assert (done.returncode, done.stdout) == (1, "")
+    return done.stderr.removeprefix("scripts/release: ")
+
+
+def test_what_cannot_be_released_is_refused(clone: Path) -> None:
+    assert refused(clone).startswith(f"this commit is not tagged v{VERSION}, ")
+    git(clone, "tag", f"v{VERSION}")
+    missing = "no dist/{}/healthchecker: run scripts/build-binary first\n"
+    assert refused(clone) == missing.format(MACHINE)
+    assert refused(clone, "--machine", "vax") == missing.format("vax")
+    executable = clone / "dist" / MACHINE / "healthchecker"
+    executable.parent.mkdir(parents=True)
+    executable.touch(0o755)
+    os.utime(executable, (0, 0))
+    assert refused(clone).startswith(f"dist/{MACHINE}/healthchecker is older than ")
+    (clone / "README.md").write_text("changed")
+    assert refused(clone).startswith("the tree is not clean: ")
+    git(clone, "commit", "--quiet", "--all", "--message=later")
+    assert refused(clone).startswith(f"this commit is not tagged v{VERSION}, ")
+
+
+@pytest.mark.parametrize("option", ["--nonsense", "--machine", "here"])
+def test_what_cannot_be_read_is_refused(option: str) -> None:
+    done = release(option)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"scripts/release: {option} ")
+
+
+# ---- the bill of materials, and licences in every form
+
+
+@pytest.fixture
+def bill(released: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((released / f"{TARBALL[:-7]}.cdx.json").read_text())
+    return loaded
+
+
+def test_the_bill_names_what_is_linked(bill: dict[str, Any]) -> None:
+    program = bill["metadata"]["component"]
+    content = Path(SAVED.argv[0]).read_bytes()
+    assert program["version"] == VERSION
+    assert program["hashes"] == [{"alg": "SHA-256", "content": hashlib.sha256(content).hexdigest()}]
+    linked = json.loads((DIST / "components.json").read_text())
+    assert [(one["name"], one["version"], one["purl"]) for one in bill["components"]] == [
+        (one["name"], one["version"], one["purl"]) for one in linked
+    ]
+
+
+def test_a_bill_that_is_not_valid_is_found(bill: dict[str, Any]) -> None:
+    assert problem(json.dumps(bill).encode()) == ""
+    bill["components"][0]["licenses"] = "MIT"
+    assert problem(json.dumps(bill).encode()) != ""
+
+
+def test_licences_are_in_every_form(released: Path, tmp_path: Path) -> None:
+    expected = (DIST / "LICENSES.txt").read_bytes()
+    with tarfile.open(released / TARBALL) as archive:
+        file = archive.extractfile(f"{TARBALL[:-7]}/share/doc/{NAME}/LICENSES.txt")
+        assert file is not None
+        assert file.read() == expected
+    succeed(["dpkg-deb", "--extract", str(released / DEB), str(tmp_path)], timeout=60)
+    assert (tmp_path / f"usr/share/doc/{NAME}/copyright").read_bytes() == expected
+    with zipfile.ZipFile(machine_wheel(released)) as archive_of_wheel:
+        (name,) = (one for one in archive_of_wheel.namelist() if one.endswith("/LICENSES.txt"))
+        assert archive_of_wheel.read(name) == expected
+    # In the image: test_docker_loads_it.
+
+
+# ---- in a shell
+
+
+def test_the_tarball_goes_into_a_prefix(released: Path, tmp_path: Path) -> None:
+    command = ["tar", "-C", str(tmp_path), "--strip-components=1", "-xf", str(released / TARBALL)]
+    succeed(command, timeout=60)
+    assert succeed([str(tmp_path / "bin" / NAME), "--version"], timeout=20).startswith(SAID)
+    for path in (
+        f"man/man1/{NAME}.1",
+        f"bash-completion/completions/{NAME}",
+        f"fish/vendor_completions.d/{NAME}.fish",
+        f"zsh/site-functions/_{NAME}",
+    ):
+        assert NAME in (tmp_path / "share" / path).read_text()
+
+
+@pytest.mark.parametrize("suite", ["bookworm", "trixie"])
+def test_debian_installs_and_removes_it(released: Path, suite: str) -> None:
+    require_engine()
+    image = f"debian:{suite}-slim"
+    script = f"""
+        files() {{ find / -xdev -path /proc -prune -o ! -path '/seen*' -print | sort; }}
+        mkdir /seen
+        files >/seen/before
+        dpkg -i /release/{DEB} >/dev/null
+        dpkg --verify {NAME}
+        {NAME} --version
+        if {NAME} --quiet --port 1; then exit 9; fi
+        gzip -t /usr/share/man/man1/{NAME}.1.gz
+        bash -c 'source /usr/share/bash-completion/completions/{NAME} && complete -p {NAME}'
+        dpkg --purge {NAME} >/dev/null
+        [ ! -e /usr/bin/{NAME} ]
+        files >/seen/after
+        comm -13 /seen/before /seen/after | grep -v '^/var/lib/dpkg/\\|^/var/log/' || true
+    """
+    mount = ["--volume", f"{released}:/release:ro"]
+    said = docker("run", "--rm", *mount, image, "bash", "-euc", script, timeout=120)
+    version, _, completion = said.splitlines()
+    assert f"{version}\n" == SAID
+    assert completion == f"complete -F _{NAME} {NAME}"
+
+
+# ---- with pip
+
+
+def machine_wheel(released: Path) -> Path:
+    (path,) = released.glob(f"*_{MACHINE}.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def virtual_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("venv")
+    succeed([sys.executable, "-m", "venv", str(place)], timeout=120)
+    return place
+
+
+def pip_install(place: Path, *arguments: str) -> None:
+    pip = [str(place / "bin/python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    succeed([*pip, "install", "-c", str(ROOT / "constraints.txt"), *arguments], timeout=300)
+
+
+def test_the_command_of_a_wheel_is_the_executable(
+    released: Path, virtual_environment: Path
+) -> None:
+    place = virtual_environment
+    pip_install(place, str(machine_wheel(released)))
+    assert (place / "bin" / NAME).read_bytes() == Path(SAVED.argv[0]).read_bytes()
+    assert succeed([str(place / "bin" / NAME), "--version"], timeout=20).startswith(SAID)
+    code = "import healthchecker; print(healthchecker.check('tcp://127.0.0.1:1').reason)"
+    said = succeed([str(place / "bin/python"), "-c", code], timeout=20, cwd=place)
+    assert said == "connection_refused"
+
+
+def test_the_wheel_for_any_machine_has_a_script(released: Path, virtual_environment: Path) -> None:
+    place = virtual_environment
+    (wheel,) = released.glob("*-any.whl")
+    pip_install(place, "--force-reinstall", "--no-deps", str(wheel))
+    assert (place / "bin" / NAME).read_bytes().startswith(b"#!")
+    assert succeed([str(place / "bin" / NAME), "--version"], timeout=20).startswith(SAID)
+
+
+def test_a_wheel_says_which_systems_it_runs_on(released: Path) -> None:
+    libcs = ("manylinux_2_17", "manylinux2014", "musllinux_1_1")
+    platforms = [f"{libc}_{MACHINE}" for libc in libcs]
+    assert machine_wheel(released).name.endswith(f"-py3-none-{'.'.join(platforms)}.whl")
+    with zipfile.ZipFile(machine_wheel(released)) as archive:
+        assert archive.testzip() is None
+        (name,) = (one for one in archive.namelist() if one.endswith("/WHEEL"))
+        lines = archive.read(name).decode().splitlines()
+    tags = [line for line in lines if line.startswith("Tag: ")]
+    assert tags == [f"Tag: py3-none-{platform}" for platform in platforms]
+
+
+# ---- as an image
+
+
+def labels_hold(labels: dict[str, str]) -> bool:
+    labels = {name.removeprefix("org.opencontainers.image."): of for name, of in labels.items()}
+    revision = succeed(["git", "-C", str(ROOT), "rev-parse", "HEAD"], timeout=20)
+    licences = labels["licenses"].split(" AND ")
+    return (
+        (labels["version"], labels["source"], labels["revision"]) == (VERSION, SOURCE, revision)
+        and len(licences) > 5
+        and {"MIT", "PSF-2.0", "Apache-2.0"} < set(licences)
+    )
+
+
+def test_docker_loads_it(released: Path) -> None:
+    require_engine()
+    archive = f"{NAME}-{VERSION}-docker-{ARCHITECTURE.oci}.tar"
+    docker("load", "--quiet", "--input", str(released / archive))
+    image = f"{NAME}:{VERSION}"
+    try:
+        assert docker("run", "--rm", image, "--version").startswith(SAID)
+        licences = docker("run", "--rm", image, "licenses")
+        assert licences == (DIST / "LICENSES.txt").read_text().strip()
+        (facts,) = json.loads(docker("image", "inspect", image))
+        assert labels_hold(facts["Config"]["Labels"])
+        created = docker("create", image)
+        copied = subprocess.run(
+            ["docker", "cp", f"{created}:/licenses/{NAME}.txt", "-"],
+            capture_output=True,
+            check=True,
+        )
+        docker("rm", created)
+        assert (DIST / "LICENSES.txt").read_bytes() in copied.stdout
+    finally:
+        docker("rmi", image)
+
+
+def test_podman_loads_it(released: Path) -> None:
+    require(shutil.which("podman"), "no podman: run scripts/engine start")
+    said = succeed(
+        ["podman", "load", "--quiet", "--input", str(released / f"{NAME}-{VERSION}-oci.tar")],
+        timeout=120,
+    )
+    image = said.rpartition(": ")[2]
+    try:
+        assert image.endswith(f"{NAME}:{VERSION}")
+        (facts,) = json.loads(succeed(["podman", "image", "inspect", image], timeout=60))
+        assert facts["Architecture"] == ARCHITECTURE.oci
+        assert labels_hold(facts["Labels"])
+        # Podman raises these two otherwise, a privilege that the machine may not grant.
+        limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]
+        command = ["podman", "run", "--rm", "--network=none", *limits, image, "--version"]
+        assert succeed(command, timeout=60).startswith(SAID)
+    finally:
+        succeed(["podman", "rmi", "--force", image], timeout=60)
+
+
+def test_skopeo_copies_all_machines(released: Path, tmp_path: Path) -> None:
+    require(shutil.which("skopeo"), "no skopeo")
+    archive = f"oci-archive:{released / f'{NAME}-{VERSION}-oci.tar'}"
+    succeed(["skopeo", "copy", "--quiet", "--all", archive, f"dir:{tmp_path}"], timeout=120)
+    index = json.loads((tmp_path / "manifest.json").read_text())
+    machines = sorted(
+        machine
+        for machine in ARCHITECTURES
+        if (released / f"{NAME}-{VERSION}-linux-{machine}").exists()
+    )
+    found = {one["platform"]["architecture"] for one in index["manifests"]}
+    assert found == {ARCHITECTURES[machine].oci for machine in machines}
