@@ -1,14 +1,33 @@
-# Two images from one file; the executable itself comes from scripts/build-binary.
+# Two images from one file, on a fresh clone and with nothing but Docker:
 #
 #   docker build --target healthchecker --tag healthchecker .
 #   docker build --target accountservice --tag accountservice .
-# For an arm64 machine: --build-arg MACHINE=aarch64, with its executable and on such a machine.
+#
+# The executable is compiled for the machine that the builder runs on, which takes minutes the first time.
+# With --build-arg EXECUTABLE=dist it is the one that scripts/build-binary has made; MACHINE names another
+# machine's. Docker's classic builder, which makes all stages, and BuildKit both build this.
+#
+# Debian's image is pinned by its release: a digest names one state of it, without later security fixes,
+# and one registry. The sources of what is linked in are pinned in binary/sources/fetch.sh.
+
+FROM debian:trixie-slim AS executable
+ARG EXECUTABLE=build
+WORKDIR /source
+# In this order, so that a change of Python code does not compile CPython again.
+COPY scripts/build-binary scripts/
+COPY binary/sources binary/sources
+RUN [ "$EXECUTABLE" = dist ] \
+    || { apt-get update && apt-get install --yes --no-install-recommends python3 && scripts/build-binary --sources; }
+COPY . .
+ARG MACHINE
+RUN { [ "$EXECUTABLE" = dist ] || scripts/build-binary; } \
+    && cp "dist/${MACHINE:-$(uname -m)}/healthchecker" /healthchecker
+
 
 # The executable alone. A service image takes it with
 #   COPY --from=healthchecker /healthchecker /healthchecker
 FROM scratch AS healthchecker
-ARG MACHINE=x86_64
-COPY dist/$MACHINE/healthchecker /healthchecker
+COPY --from=executable /healthchecker /healthchecker
 ENTRYPOINT ["/healthchecker"]
 
 

@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support import ROOT
+from tests.support.engine import docker, require_engine
+from tests.support.forms import SAVED, require_form
 
 
 def running_services(environment_mark: str) -> list[int]:
@@ -23,10 +27,10 @@ def running_services(environment_mark: str) -> list[int]:
     return found
 
 
-def test_demo() -> None:
-    mark = f"DEMO_TEST={os.getpid()}"
+def demo(*arguments: str) -> str:
+    """Run the demo, which must succeed; return what it prints."""
     done = subprocess.run(
-        [ROOT / "scripts/demo"],
+        [ROOT / "scripts/demo", *arguments],
         env={
             **os.environ,
             "DEMO_TEST": str(os.getpid()),
@@ -36,10 +40,25 @@ def test_demo() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     codes = re.findall(r"^exit code (\d)$", done.stdout, re.MULTILINE)
     assert codes == ["0", "0", "1", "1", "0", "0"]
     assert "HTTP status 503, expected 200" in done.stdout
-    assert running_services(mark) == []
+    return done.stdout
+
+
+def test_demo() -> None:
+    demo()
+    assert running_services(f"DEMO_TEST={os.getpid()}") == []
+
+
+@pytest.mark.alone
+def test_demo_with_the_executable() -> None:
+    require_engine()
+    require_form(SAVED)
+    said = demo("--binary")
+    states = re.findall(r"^# Docker calls the container (\w+)$", said, re.MULTILINE)
+    assert states == ["healthy", "unhealthy", "healthy"]
+    assert docker("ps", "--all", "--quiet", "--filter", "name=healthchecker-demo") == ""
