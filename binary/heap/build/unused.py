@@ -3,7 +3,8 @@
 Most of what the libraries hold is never called by us. What a module holds is kept when code that
 can be reached names it, directly or as an attribute of the module. A method is kept when its name
 occurs in code that can be reached, or in the machine code of the executable. What is in
-`never_called.py` counts as not there. What is dropped and used all the same is a NameError or an
+`never_called.py` counts as not there, and so does what is made for each dataclass to show, change
+and copy its objects. What is dropped and used all the same is a NameError or an
 AttributeError, as with any other name that is not there. The functions that are dropped are listed
 in left-out.txt; the tests fail when the program calls any of them.
 """
@@ -28,6 +29,8 @@ _WHOLE = re.compile(r"__main__|builtins|sys|encodings(\..*)?")
 _USED_BY_C = re.compile(
     r"_frozen_importlib|abc|codecs|copyreg|io|os|posixpath|signal|threading|warnings|weakref"
 )
+# What is made for each dataclass: no object is shown, changed, deleted from, or copied.
+_OF_DATACLASSES = ("__repr__", "__setattr__", "__delattr__", "__getstate__", "__setstate__")
 # How far to the right the index of a name is in an instruction's argument.
 _NAME_SHIFT = {
     opmap[name]: shift
@@ -95,6 +98,14 @@ def find(name: str) -> object:
     return thing
 
 
+def never_called() -> Iterator[object]:
+    """Yield what counts as not there, whoever names it."""
+    yield from map(find, NEVER_CALLED)
+    for thing in gc.get_objects():
+        if isinstance(thing, type) and "__dataclass_fields__" in members(thing):
+            yield from (members(thing)[name] for name in _OF_DATACLASSES if name in members(thing))
+
+
 def instructions(code: CodeType) -> Iterator[tuple[int, str]]:
     """Yield the operations of `code`, each with the name that it looks up, if any."""
     argument = 0
@@ -129,7 +140,7 @@ class _Search:
         }
         self.namespaces = {id(module.__dict__) for module in self.modules.values()}
         self.names = names_in_program()
-        self.never = {id(find(name)) for name in NEVER_CALLED}
+        self.never = set(map(id, never_called()))
         self.seen: set[int] = {id(sys.modules)} | self.never
         self.kept: dict[int, set[str]] = {}
         self.waiting: dict[str, list[object]] = {}
