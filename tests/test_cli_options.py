@@ -134,7 +134,7 @@ def closed() -> Iterator[int]:
 def test_a_command_reads_every_option_of_its_own(
     command: Command, closed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "write", lambda *_: False)  # as if nobody read it any more
+    monkeypatch.setattr(watch, "write", lambda *_, **__: False)  # as if nobody read it any more
     arguments = {
         "check": [f"--port={closed}"],
         "install": ["/nonexistent/place"],

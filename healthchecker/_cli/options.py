@@ -33,9 +33,6 @@ from healthchecker._options import MAX_LIFETIME_SECONDS
 TARGETS: Argument[tuple[str, ...]] = Argument(
     ["targets"], metavar="[TARGET]...", nargs=-1, type=Lines(), envvar=variable_of("--target")
 )
-ONE_TARGET: Argument[str | None] = Argument(
-    ["targets"], metavar="[TARGET]", required=False, type=Lines(), envvar=variable_of("--target")
-)
 REQUIRED_TARGET: Argument[str] = Argument(
     ["targets"], metavar="TARGET", type=Lines(), envvar=variable_of("--target")
 )
@@ -48,7 +45,7 @@ HOST = with_default(
     type=click.STRING,
     default="127.0.0.1",
     help="Host to check when no TARGET is given.",
-    conflicts_with=(TARGETS, ONE_TARGET),
+    conflicts_with=(TARGETS,),
     expands=True,
 )
 PORT = with_default(
@@ -58,7 +55,7 @@ PORT = with_default(
     type=Port(),
     default="80",
     help="Port to check when no TARGET is given.",
-    conflicts_with=(TARGETS, ONE_TARGET),
+    conflicts_with=(TARGETS,),
     expands=True,
 )
 PATH = with_default(
@@ -66,7 +63,7 @@ PATH = with_default(
     type=click.STRING,
     default="/health",
     help="Path to request when no TARGET is given.",
-    conflicts_with=(TARGETS, ONE_TARGET),
+    conflicts_with=(TARGETS,),
     expands=True,
 )
 

@@ -38,7 +38,7 @@ class Seen:
 
     def __init__(self, target: str) -> None:
         self.healthy: bool | None = None
-        self._target = target
+        self.target = target
         self._changed: float | None = None
         self._detail = ""
         self._latencies: deque[float] = deque(maxlen=_LATENCIES[0][1])
@@ -54,7 +54,7 @@ class Seen:
     def row(self, now: float) -> Row:
         """Return what there is to show."""
         since = None if self._changed is None else now - self._changed
-        return Row(self._target, self.healthy, since, self._detail, tuple(self._latencies))
+        return Row(self.target, self.healthy, since, self._detail, tuple(self._latencies))
 
 
 def table(title: str, rows: Sequence[Row], columns: int, lines: int) -> list[str]:

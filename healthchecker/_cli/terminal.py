@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from healthchecker._cli.invocation import Write
 from healthchecker._cli.table import Row, drawn, table
 
+REDRAW_INTERVAL = 0.5
+"""Seconds after which a table is drawn again as time goes by, and in the terminal's new size."""
+
 _USUAL_SIZE = os.terminal_size((80, 24))
 
 

@@ -40,6 +40,10 @@ class Cancel:
         """Wait until something can be written to `fd`; raise `Cancelled` as soon as it is set."""
         _poll([(fd, select.POLLOUT)], None, self)
 
+    def wait_readable(self, fd: int, seconds: float | None) -> bool:
+        """Wait at most so long until `fd` can be read; tell whether it can; likewise."""
+        return bool(_poll([(fd, select.POLLIN)], seconds, self))
+
     def close(self) -> None:
         os.close(self._read)
         os.close(self.write_end)

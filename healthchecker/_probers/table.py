@@ -43,12 +43,7 @@ def make_probers(targets: Sequence[Target], options: CheckOptions) -> list[Probe
 
     Options that none of them can use are a `BadArgumentError`.
     """
-    usable = {
-        target.scheme: usable_options(
-            SCHEMES[target.scheme], follow_redirects=options.follow_redirects
-        )
-        for target in targets
-    }
+    usable = _usable_by_scheme(targets, options)
     return [
         _PROBER_BY_SCHEME[target.scheme](target, options_for(target.scheme, usable, options))
         for target in targets
@@ -58,3 +53,20 @@ def make_probers(targets: Sequence[Target], options: CheckOptions) -> list[Probe
 def make_prober(target: Target, options: CheckOptions) -> Prober:
     """Return the prober for one target, as `make_probers`."""
     return make_probers([target], options)[0]
+
+
+def distribute_options(targets: Sequence[Target], options: CheckOptions) -> list[CheckOptions]:
+    """Return for each target those of the options that it can use, as `make_probers`."""
+    usable = _usable_by_scheme(targets, options)
+    return [options_for(target.scheme, usable, options) for target in targets]
+
+
+def _usable_by_scheme(
+    targets: Sequence[Target], options: CheckOptions
+) -> dict[str, frozenset[str]]:
+    return {
+        target.scheme: usable_options(
+            SCHEMES[target.scheme], follow_redirects=options.follow_redirects
+        )
+        for target in targets
+    }

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Self, Unpack
+from weakref import WeakKeyDictionary
 
 from healthchecker._check import TargetText, make_all
+from healthchecker._net.deadline import Cancelled
 from healthchecker._options import OptionValues
+from healthchecker._pool import pool
 from healthchecker._probers.prober import Prober
 from healthchecker._result import CheckResult
-from healthchecker._watch.batches import Batch, Job, place
+from healthchecker._stop import Stop, probe
+from healthchecker._watch.batches import Batch, Batches, Job
 from healthchecker._watch.rule import (
     Observation,
     Threshold,
@@ -17,6 +22,40 @@ from healthchecker._watch.rule import (
     WatchOptions,
     make_watch_options,
 )
+
+
+def _use_thread(work: Callable[[], None]) -> None:
+    pool().submit(work)
+
+
+_batches: WeakKeyDictionary[asyncio.AbstractEventLoop, Batches] = WeakKeyDictionary()
+
+
+class _Probe(Job):
+    """One probe of a watch, for which its reader waits."""
+
+    def __init__(self, prober: Prober, timeout: float, done: asyncio.Future[None]) -> None:
+        self.stop = Stop()
+        self.done = done
+        self.is_done = False  # also where nobody waits for `done` any more
+        self.result: CheckResult | BaseException | None = None
+        self._prober = prober
+        self._timeout = timeout
+
+    def run(self) -> None:
+        if self.stop.is_set:
+            return
+        try:
+            self.result = probe(self._prober, self._timeout, self.stop)
+        except Cancelled:
+            return
+        except BaseException as error:  # noqa: BLE001 - raised again where the watch is iterated
+            self.result = error
+
+    def finish(self) -> None:
+        self.is_done = True
+        if not self.done.done():
+            self.done.set_result(None)
 
 
 class AsyncWatch:
@@ -28,7 +67,7 @@ class AsyncWatch:
         self._threshold = Threshold(options.failure_threshold)
         self._ticks: Ticks | None = None
         self._closed = False
-        self._job: Job | None = None
+        self._job: _Probe | None = None
         self._batch: Batch | None = None
 
     def __aiter__(self) -> Self:
@@ -52,11 +91,13 @@ class AsyncWatch:
     async def _probe(self) -> CheckResult | None:
         """Wait for the next tick and probe; return None when closed meanwhile."""
         loop = asyncio.get_running_loop()
-        job = Job(self._prober, self._options.timeout, loop.create_future())
+        job = _Probe(self._prober, self._options.timeout, loop.create_future())
         now = loop.time()
         ticks = self._ticks or Ticks(now, self._options.initial_delay, self._options.interval)
         due = now + ticks.wait(now)
-        batch, when = place(job, due, self._options.interval, first=self._ticks is None)
+        batches = _batches.setdefault(loop, Batches(_use_thread))
+        first = self._ticks is None
+        batch, when = batches.place(job, due, self._options.interval, loop, first=first)
         if self._ticks is None:
             ticks.due = when
             self._ticks = ticks

@@ -1,4 +1,4 @@
-"""Probes of many watches, made together on few threads of their own.
+"""Probes of many watches, made together on few threads.
 
 Probers are synchronous. A thread and two wake-ups of the event loop for each probe would cost more
 than the probe, so probes that are due at about the same time form a batch: one thread makes them
@@ -8,63 +8,63 @@ while gets threads of its own, so that a target that hangs delays nobody.
 
 from __future__ import annotations
 
-import asyncio
 import math
+from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from functools import partial
-from weakref import WeakKeyDictionary
+from typing import Protocol
 
-from healthchecker._net.deadline import Cancelled
-from healthchecker._pool import pool
-from healthchecker._probers.prober import Prober
-from healthchecker._result import CheckResult
-from healthchecker._stop import Stop, probe
+BATCH_SIZE = 20
+"""How many watches may make their first probe in the same slot."""
 
 _LONGEST_SLOT = 0.1
 _SLOTS_PER_INTERVAL = 20
-_BATCH_SIZE = 20
 _BATCH_SECONDS = 0.05
 
 
-class Job:
+class Timer(Protocol):
+    """A call that is to come."""
+
+    def cancel(self) -> None: ...
+
+
+class Loop(Protocol):
+    """What batches need of an event loop: asyncio's, or the one of `many`."""
+
+    def time(self) -> float: ...
+
+    def call_at(self, when: float, callback: Callable[[], object], /) -> Timer: ...
+
+    def call_later(self, delay: float, callback: Callable[[], object], /) -> Timer: ...
+
+    def call_soon_threadsafe(self, callback: Callable[[], object], /) -> object:
+        """Call from any thread; raise `RuntimeError` when the loop is closed."""
+
+
+class Job(ABC):
     """One probe: waiting in a batch, on a thread, or done."""
 
-    def __init__(self, prober: Prober, timeout: float, done: asyncio.Future[None]) -> None:
-        self.stop = Stop()
-        self.done = done
-        self.is_done = False  # also where nobody waits for `done` any more
-        self.result: CheckResult | BaseException | None = None
-        self._prober = prober
-        self._timeout = timeout
-
+    @abstractmethod
     def run(self) -> None:
-        """Probe, on a thread of the pool."""
-        if self.stop.is_set:
-            return
-        try:
-            self.result = probe(self._prober, self._timeout, self.stop)
-        except Cancelled:
-            return
-        except BaseException as error:  # noqa: BLE001 - raised again where the watch is iterated
-            self.result = error
+        """Probe, on a thread; keep what comes of it."""
 
+    @abstractmethod
     def finish(self) -> None:
         """Tell that it is over, on the event loop."""
-        self.is_done = True
-        if not self.done.done():
-            self.done.set_result(None)
 
 
 class Batch:
     """Jobs that are due at the same time."""
 
-    def __init__(self) -> None:
+    def __init__(self, use_thread: Callable[[Callable[[], None]], object]) -> None:
         self.waiting: deque[Job] = deque()
+        self._use_thread = use_thread
         self._over: deque[Job] = deque()
         self._unfinished = 0
         self._late = False
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+    def start(self, loop: Loop) -> None:
         self._unfinished = len(self.waiting)
         self._loop = loop
         self._timer = loop.call_later(_BATCH_SECONDS, self._spread)
@@ -81,7 +81,7 @@ class Batch:
 
     def _take_thread(self) -> bool:
         try:
-            pool().submit(self._work)
+            self._use_thread(self._work)
         except RuntimeError:  # no more threads to be had; those there are do what they can
             return False
         return True
@@ -119,39 +119,48 @@ class Batch:
             self._timer = self._loop.call_later(_BATCH_SECONDS, self._spread)
 
 
-_batches: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[float, Batch]] = WeakKeyDictionary()
+class Batches:
+    """Those of one event loop that wait for their time."""
+
+    def __init__(self, use_thread: Callable[[Callable[[], None]], object]) -> None:
+        """Work is done by `use_thread`, which may raise `RuntimeError` where there is no thread."""
+        self._use_thread = use_thread
+        self._by_time: dict[float, Batch] = {}
+
+    def place(
+        self, job: Job, due: float, interval: float, loop: Loop, *, first: bool
+    ) -> tuple[Batch, float]:
+        """Put a job into the batch of its time slot; return the batch and when it starts.
+
+        The first job of a watch may come to a later slot, up to one interval, so that watches that
+        are started together do not probe together for ever. Later ones keep their times.
+        """
+        slot = slot_of(interval)
+        slots = round(interval / slot)
+
+        def load(index: int) -> int:
+            batch = self._by_time.get(index * slot)
+            return len(batch.waiting) if batch else 0
+
+        index = math.ceil(due / slot - 1e-6)
+        if first and load(index) >= BATCH_SIZE:
+            candidates = range(index, index + slots)
+            free = (one for one in candidates if load(one) < BATCH_SIZE)
+            index = next(free, None) or min(candidates, key=load)
+        when = index * slot
+        batch = self._by_time.get(when)
+        if batch is None:
+            batch = self._by_time[when] = Batch(self._use_thread)
+            loop.call_at(when, partial(self._start, loop, when))
+        batch.waiting.append(job)
+        return batch, when
+
+    def _start(self, loop: Loop, when: float) -> None:
+        batch = self._by_time.pop(when)
+        if batch.waiting:
+            batch.start(loop)
 
 
-def place(job: Job, due: float, interval: float, *, first: bool) -> tuple[Batch, float]:
-    """Put a job into the batch of its time slot; return the batch and when it starts.
-
-    The first job of a watch may come to a later slot, up to one interval, so that watches that
-    are started together do not probe together for ever. Later ones keep their times.
-    """
-    loop = asyncio.get_running_loop()
-    batches = _batches.setdefault(loop, {})
-    slots = max(_SLOTS_PER_INTERVAL, math.ceil(interval / _LONGEST_SLOT))
-    slot = interval / slots
-
-    def load(index: int) -> int:
-        batch = batches.get(index * slot)
-        return len(batch.waiting) if batch else 0
-
-    index = math.ceil(due / slot - 1e-6)
-    if first and load(index) >= _BATCH_SIZE:
-        candidates = range(index, index + slots)
-        free = (one for one in candidates if load(one) < _BATCH_SIZE)
-        index = next(free, None) or min(candidates, key=load)
-    when = index * slot
-    batch = batches.get(when)
-    if batch is None:
-        batch = batches[when] = Batch()
-        loop.call_at(when, partial(_start, loop, when))
-    batch.waiting.append(job)
-    return batch, when
-
-
-def _start(loop: asyncio.AbstractEventLoop, when: float) -> None:
-    batch = _batches[loop].pop(when)
-    if batch.waiting:
-        batch.start(loop)
+def slot_of(interval: float) -> float:
+    """Return the seconds within which the probes that are due form a batch."""
+    return interval / max(_SLOTS_PER_INTERVAL, math.ceil(interval / _LONGEST_SLOT))

@@ -1,10 +1,12 @@
 """What it costs to watch many endpoints in one process: CPU, memory, threads, delays.
 
     scripts/bench watch [--endpoints N] [--interval S] [--seconds S] [--hung N] [--limit PERCENT]
+                        [--program PATH]
 
 The endpoints are served by another process; each has a port of its own. With --hung, so many of
 them accept a connection and never answer. Ends with exit code 1 when the CPU time is over --limit
-percent of one core, or an endpoint that answers was observed wrongly.
+percent of one core, or an endpoint that answers was observed wrongly. With --program, it is `PATH
+watch -v` that is measured instead of `awatch()`: a line for every probe is part of the cost then.
 
 The floor is what as many requests cost that are made one after the other by a loop of nothing else:
 over bare sockets, and by httpcore and h11 without any socket. Both are part of every probe.
@@ -15,6 +17,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import re
 import resource
 import socket
 import subprocess
@@ -31,6 +35,7 @@ import httpcore
 
 from healthchecker._watch.awatch import awatch
 
+_LINE = re.compile(r"[^:]+:[^:]+:\S+ (?:probe )?(\w+): http://127\.0\.0\.1:(\d+)/")
 _HEADERS = [("Host", "a"), ("User-Agent", "b"), ("Accept", "*/*"), ("Connection", "close")]
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
@@ -109,6 +114,43 @@ async def watch_all(
     return figures, cpu
 
 
+def watch_all_by(
+    program: str, ports: list[int], hung: set[int], interval: float, seconds: float
+) -> tuple[Figures, float, float]:
+    """Do as `watch_all` by the command; return its peak memory in MiB, too."""
+    figures = Figures()
+    urls = [f"http://127.0.0.1:{port}/health" for port in ports]
+    command = [*program.split(), "watch", "-v", f"--interval={interval}", *urls]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        begin = time.monotonic() + 1.0 + 2 * interval
+        cpu_at_begin = 0.0
+        for line in process.stdout:
+            now = time.monotonic()
+            if now < begin:
+                continue
+            cpu, threads, memory = _state_of(process.pid)
+            cpu_at_begin = cpu_at_begin or cpu
+            if now >= begin + seconds:
+                break
+            figures.threads = max(figures.threads, threads)
+            seen = _LINE.match(line)
+            if seen and (port := int(seen[2])) not in hung:
+                figures.reports[seen[1] == "healthy"] += 1
+                figures.arrivals.setdefault(port, []).append(now)
+        process.terminate()
+    return figures, cpu - cpu_at_begin, memory
+
+
+def _state_of(pid: int) -> tuple[float, int, float]:
+    """Return the CPU seconds of a process, its threads, and its peak memory in MiB."""
+    times = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    state = dict(line.split(":\t", 1) for line in lines)
+    cpu = sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+    return cpu, int(state["Threads"]), int(state["VmHWM"].split()[0]) / 1024
+
+
 class _Memory(httpcore.NetworkStream):
     """A connection to an endpoint, without the connection."""
 
@@ -160,6 +202,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--hung", type=int, default=0)
     parser.add_argument("--limit", type=float, default=10.0)
+    parser.add_argument("--program")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -179,9 +222,12 @@ def main() -> int:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         assert server.stdout
         ports = json.loads(server.stdout.readline())
-        figures, cpu = asyncio.run(
-            watch_all(ports, set(ports[: args.hung]), args.interval, args.seconds)
-        )
+        asked = (ports, set(ports[: args.hung]), args.interval, args.seconds)
+        if args.program:
+            figures, cpu, memory = watch_all_by(args.program, *asked)
+        else:
+            figures, cpu = asyncio.run(watch_all(*asked))
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         rate = 100 * (args.endpoints - args.hung) / args.interval  # percent of a core per second
         floors = [rate * cpu_of(ask, ports[args.hung :]) for ask in (ask_by_socket, ask_in_memory)]
         server.communicate()
@@ -189,7 +235,6 @@ def main() -> int:
     observed = figures.reports.total()
     expected = (args.endpoints - args.hung) * args.seconds / args.interval
     delays = figures.delays(args.interval)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"endpoints            {args.endpoints}, interval {args.interval:g} s, {args.hung} hung")
     print(f"reports              {observed} in {args.seconds:g} s, {expected:.0f} expected")
     print(f"not healthy          {figures.reports[False]}")

@@ -587,7 +587,7 @@ CASES = [
         "short help of a command",
         "watch -h",
         0,
-        r"(?s)Usage: healthchecker watch \[OPTIONS\] \[TARGET\]\n.*-h, --help .*",
+        r"(?s)Usage: healthchecker watch \[OPTIONS\] \[TARGET\]\.\.\.\n.*-h, --help .*",
     ),
     Case("help", "--help", 0, r"(?s)Usage: healthchecker \[OPTIONS\] \[TARGET\]\.\.\..*"),
     # The environment.

@@ -23,12 +23,10 @@ from healthchecker._cli.process import (
     write,
 )
 from healthchecker._cli.table import Seen
-from healthchecker._cli.terminal import Terminal, can_redraw
+from healthchecker._cli.terminal import REDRAW_INTERVAL, Terminal, can_redraw
 from healthchecker._probers.prober import Prober
 from healthchecker._probers.table import make_probers
 from healthchecker._result import CheckResult, Reason
-
-_REDRAW_INTERVAL = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ def _wait(asked: _Wait, probers: Sequence[Prober], screen: _Screen, lifetime: Li
             return
         start = max(start + asked.interval, now)
         while (left := min(start, end) - now) > 0:
-            lifetime.cancel.wait(min(left, _REDRAW_INTERVAL) if screen.has_table else left)
+            lifetime.cancel.wait(min(left, REDRAW_INTERVAL) if screen.has_table else left)
             now = time.monotonic()
             screen.draw(lifetime.write, end - now)
 

@@ -1,57 +1,66 @@
-"""`healthchecker watch`: report the changes of a target's state until stopped."""
+"""`healthchecker watch`: report the changes of the targets' states until stopped."""
 
 from __future__ import annotations
 
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from typing import TypeAlias
 
 import click
 from click.core import ParameterSource
 
 from healthchecker._cli import render
-from healthchecker._cli.invocation import Invocation, read_invocation
+from healthchecker._cli.invocation import Invocation, Write, read_invocation
 from healthchecker._cli.options import (
     FAILURE_THRESHOLD,
     INITIAL_DELAY,
-    ONE_TARGET,
     REQUEST_OPTIONS,
+    TARGETS,
     TIMEOUT,
     WATCH_INTERVAL,
 )
 from healthchecker._cli.parsing import Command
-from healthchecker._cli.process import HEALTHY, STDERR, STDOUT, UNHEALTHY, Lifetime, is_read, write
-from healthchecker._net.deadline import Cancel
-from healthchecker._probers.table import make_prober
-from healthchecker._watch.follow import follow
+from healthchecker._cli.process import (
+    HEALTHY,
+    STDERR,
+    STDOUT,
+    UNHEALTHY,
+    Lifetime,
+    is_read,
+    use_small_thread_stacks,
+    write,
+)
+from healthchecker._cli.table import Seen
+from healthchecker._cli.terminal import REDRAW_INTERVAL, Terminal, can_redraw
+from healthchecker._result import CheckResult, Reason
+from healthchecker._watch.many import watch_all
 from healthchecker._watch.rule import Observation, WatchOptions, make_watch_options
-from healthchecker._watch.watch import Watch
+
+Observations: TypeAlias = Iterator[tuple[int, Observation] | None]
+"""What is observed of the target with each index; None comes when it is time to draw."""
+
+_NO_PROBE = "no probe has ended"
 
 
 def _run(context: click.Context) -> int:
-    """Print what is observed until nobody reads it any more; a signal ends the process."""
-    target = ONE_TARGET.of(context)
-    asked = read_invocation(context, () if target is None else (target,))
+    """Show what is observed until nobody reads it any more; a signal ends the process."""
+    asked = read_invocation(context, TARGETS.of(context))
     settings = _read_settings(context, asked.timeout)
     output = asked.output
-    line = render.watch_json_line if output.json else render.watch_line
-    state: bool | None = None
-    named_unknown = False
-    with Lifetime(lambda: HEALTHY if state else UNHEALTHY) as lifetime:
-        for observation in _observe(asked, settings, lifetime.cancel):
-            changed = observation.report is not None and observation.report is not state
-            if changed:
-                state = observation.report
-            if output.quiet:
-                continue
-            if changed or output.verbose:
-                text = line(observation.result, state, changed=changed)
-                if not named_unknown:
-                    unknown = output.unknown_variables(observation.result.healthy)
-                    write(STDERR, render.unknown_variables_line(unknown), lifetime.cancel)
-                    named_unknown = output.verbose or not observation.result.healthy
-                if not write(STDOUT, text, lifetime.cancel):
-                    break
-            elif not is_read(STDOUT):
-                break
+    has_table = can_redraw(STDOUT) and not (output.quiet or output.json or output.verbose)
+    display = (_Table if has_table else _Lines)(asked)
+    with Lifetime(lambda: display.end(lifetime.write)) as lifetime:
+        if len(asked.targets) > 1:
+            use_small_thread_stacks()
+        wake_every = REDRAW_INTERVAL if has_table else None
+        observations = watch_all(
+            asked.targets, asked.options, settings, lifetime.cancel, wake_every=wake_every
+        )
+        with closing(observations):
+            display.show(observations, partial(write, cancel=lifetime.cancel))
     return UNHEALTHY
 
 
@@ -71,22 +80,112 @@ def _read_settings(context: click.Context, timeout: float) -> WatchOptions:
     )
 
 
-def _observe(asked: Invocation, settings: WatchOptions, cancel: Cancel) -> Iterator[Observation]:
-    (target,) = asked.targets
-    if target.scheme in ("grpc", "grpcs"):
-        return follow(target, asked.options, settings, cancel=cancel)
-    return Watch(make_prober(target, asked.options), settings, cancel=cancel, every_probe=True)
+class _Display(ABC):
+    """Shows the states of the targets."""
+
+    def __init__(self, asked: Invocation) -> None:
+        self._asked = asked
+        self._states: list[bool | None] = [None] * len(asked.targets)
+        """What each target was last seen to be; None while that is not known."""
+
+    @abstractmethod
+    def show(self, observations: Observations, write: Write) -> None:
+        """Show what is observed until nobody reads it any more."""
+
+    def end(self, _write: Write) -> int:
+        """Say the last words; return the exit code."""
+        return HEALTHY if all(self._states) else UNHEALTHY
+
+    def _take(self, index: int, observation: Observation) -> bool:
+        """Take in what was observed of a target; tell whether that is a change."""
+        report = observation.report
+        changed = report is not None and report is not self._states[index]
+        if changed:
+            self._states[index] = report
+        return changed
+
+
+class _Lines(_Display):
+    """A line for each change, or for each probe."""
+
+    def show(self, observations: Observations, write: Write) -> None:
+        output = self._asked.output
+        line = render.watch_json_line if output.json else render.watch_line
+        named_unknown = False
+        for index, observation in filter(None, observations):
+            changed = self._take(index, observation)
+            if output.quiet:
+                continue
+            if changed or output.verbose:
+                healthy = observation.result.healthy
+                if not named_unknown:
+                    unknown = output.unknown_variables(healthy)
+                    write(STDERR, render.unknown_variables_line(unknown))
+                    named_unknown = output.verbose or not healthy
+                text = line(observation.result, self._states[index], changed=changed)
+                if not write(STDOUT, text):
+                    break
+            elif not is_read(STDOUT):
+                break
+
+
+class _Table(_Display):
+    """A row for each target on a terminal."""
+
+    def __init__(self, asked: Invocation) -> None:
+        super().__init__(asked)
+        self._seen = [Seen(target.label) for target in asked.targets]
+        self._results: list[CheckResult | None] = [None] * len(asked.targets)
+        self._terminal = Terminal(STDOUT)
+        self._start = time.monotonic()
+
+    def show(self, observations: Observations, write: Write) -> None:
+        for observed in observations:
+            if observed is not None:
+                index, observation = observed
+                self._take(index, observation)
+                self._results[index] = observation.result
+                now = time.monotonic()
+                self._seen[index].take(observation.result, self._states[index], now)
+            elif is_read(STDOUT):
+                now = time.monotonic()
+                rows = [seen.row(now) for seen in self._seen]
+                self._terminal.show(write, self._title("watching", now), rows)
+            else:
+                break
+
+    def end(self, write: Write) -> int:
+        """Leave what there is to know in the place of the table."""
+        self._terminal.clear(write)
+        now = time.monotonic()
+        write(STDOUT, self._title("watched", now) + "\n")
+        elapsed = now - self._start
+        failures = [
+            CheckResult(seen.target, False, Reason.TIMEOUT, _NO_PROBE, None, elapsed)
+            if result is None
+            else result
+            for seen, result, state in zip(self._seen, self._results, self._states, strict=True)
+            if not state
+        ]
+        code = super().end(write)
+        self._asked.output.print_results(write, code == HEALTHY, failures)
+        return code
+
+    def _title(self, verb: str, now: float) -> str:
+        healthy = self._states.count(True)
+        return f"{verb} for {now - self._start:.0f} s, {healthy} of {len(self._states)} healthy"
 
 
 WATCH = Command(
     "watch",
     _run,
-    ONE_TARGET,
+    TARGETS,
     (INITIAL_DELAY, WATCH_INTERVAL, FAILURE_THRESHOLD, *REQUEST_OPTIONS),
-    help="""Print each change of a target's state until stopped.
+    help="""Tell each change of the targets' states until stopped.
 
-    Each change is a line on standard output, with the time in UTC; with -v every probe is. A gRPC
-    target reports its changes itself (the Watch RPC); one that cannot is polled. Stopped by
-    SIGTERM or SIGINT, the exit code is 0 if the target was last seen healthy, otherwise 1.
+    Each change is a line on standard output, with the time in UTC; with -v every probe is. On a
+    terminal, and without -v, a table shows the state of each target. A gRPC target reports its
+    changes itself (the Watch RPC); one that cannot is polled. Stopped by SIGTERM or SIGINT, the
+    exit code is 0 if all targets were last seen healthy, otherwise 1.
     """,
 )
