@@ -54,9 +54,13 @@ def parse_status(text: str) -> StatusSet:
         else:
             first, last = int(low), int(high or low)
         if first > last:
-            raise BadArgumentError("status", text, "a range that ends before it begins")
+            raise BadArgumentError(
+                "status", text, "a range that ends before it begins; write 200-299"
+            )
         if last < _FIRST_FINAL_STATUS and (first, last) != (SWITCHING_PROTOCOLS,) * 2:
-            raise BadArgumentError("status", text, "no answer ends with a status below 200")
+            raise BadArgumentError(
+                "status", text, "no answer ends with a status below 200; write 200-599"
+            )
         ranges.append((first, last))
     return StatusSet(tuple(ranges), text)
 
@@ -223,6 +227,7 @@ def _nesting(text: str) -> int:
 
 _STEP = re.compile(r'"((?:[^"\\]|\\.)*)"|([^.="][^.=]*|)', re.DOTALL)
 _MAX_INDEX_DIGITS = 9
+_QUOTED = 'checks.0."a=b.c"'  # for those who need to know how
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +281,9 @@ def expect_json_at(argument: str, path: str, value: object) -> JsonExpectation:
     """
     steps, end = _read_path(argument, path)
     if end < len(path):
-        raise BadArgumentError(argument, path, "a step with = in it must be quoted")
+        raise BadArgumentError(
+            argument, path, f"a step with = in it must be quoted, as in {_QUOTED}"
+        )
     if value is ...:
         return JsonExpectation(path, f"no {path}", steps, None)
     if isinstance(value, str):
@@ -285,7 +292,9 @@ def expect_json_at(argument: str, path: str, value: object) -> JsonExpectation:
         text = json.dumps(value, allow_nan=False)
         document = read_json(text)
     except (TypeError, ValueError, RecursionError) as error:
-        raise BadArgumentError(argument, path, "its value is nothing that JSON has") from error
+        raise BadArgumentError(
+            argument, path, "its value is nothing that JSON has; give text, numbers, lists"
+        ) from error
     return JsonExpectation(path, f"{path} is not {text}", steps, (document,))
 
 
@@ -322,7 +331,9 @@ def _read_path(argument: str, text: str) -> tuple[tuple[_Step, ...], int]:
     else:
         if text[end : end + 1] in ("", "="):
             return tuple(steps), end
-    raise BadArgumentError(argument, text, "not steps between dots, each bare or in quotes")
+    raise BadArgumentError(
+        argument, text, f"not steps between dots, each bare or in quotes, as in {_QUOTED}"
+    )
 
 
 def _are_equal(found: object, expected: object) -> bool:

@@ -150,9 +150,10 @@ def usable_options(scheme: Scheme, *, follow_redirects: bool) -> frozenset[str]:
 
 def not_applicable(name: str, scheme: str) -> BadArgumentError:
     """Return the error for a special option that no target has a use for."""
-    return BadArgumentError(
-        name, f"{scheme}://", f"applies to {SPECIAL_OPTIONS[name]} targets only"
+    problem = (
+        f"applies to {SPECIAL_OPTIONS[name]} targets only; leave it out or check such a target"
     )
+    return BadArgumentError(name, f"{scheme}://", problem)
 
 
 def options_for(
@@ -198,7 +199,7 @@ def _make(given: OptionValues) -> CheckOptions:
     data = _bytes("data", given.get("data"))
     method = _optional_text("method", given.get("method")) or ("GET" if data is None else "POST")
     if not _TOKEN.fullmatch(method) or method.upper() == "CONNECT":
-        raise BadArgumentError("method", method, "not an HTTP method")
+        raise BadArgumentError("method", method, "not an HTTP method such as GET or POST")
     tls = TlsOptions(
         cacert=_path("cacert", given.get("cacert")),
         cert=_path("cert", given.get("cert")),
@@ -208,11 +209,13 @@ def _make(given: OptionValues) -> CheckOptions:
         cert_lifetime=_long_time("cert_lifetime", given.get("cert_lifetime")),
     )
     if tls.key is not None and tls.cert is None:
-        raise BadArgumentError("key", tls.key, "needs a certificate beside it")
+        raise BadArgumentError("key", tls.key, "needs a certificate, too; give it by --cert")
     if tls.insecure and tls.cacert is not None:
-        raise BadArgumentError("cacert", tls.cacert, "cannot be combined with insecure")
+        raise BadArgumentError(
+            "cacert", tls.cacert, "cannot be combined with insecure; leave one out"
+        )
     if tls.insecure and tls.cert_lifetime is not None:
-        problem = "cannot be combined with insecure"
+        problem = "cannot be combined with insecure; leave one out"
         raise BadArgumentError("cert_lifetime", tls.cert_lifetime, problem)
     connect_timeout = given.get("connect_timeout")
     if connect_timeout is not None:
@@ -239,10 +242,10 @@ def _make(given: OptionValues) -> CheckOptions:
     )
     expects_body = options.expect_body or options.match_body or options.expect_json
     if options.method == "HEAD" and expects_body:
-        raise BadArgumentError("method", method, "an answer to HEAD has no body to expect")
+        raise BadArgumentError("method", method, "an answer to HEAD has no body to expect; use GET")
     asks_to_switch = any(name.lower() == "upgrade" for name, _ in options.headers)
     if not asks_to_switch and (SWITCHING_PROTOCOLS, SWITCHING_PROTOCOLS) in options.status.ranges:
-        problem = "nobody answers 101 where no header Upgrade asks for it"
+        problem = "nobody answers 101 where no header Upgrade asks for it; add that header"
         raise BadArgumentError("status", options.status.text, problem)
     return options
 
@@ -301,7 +304,7 @@ def _text(argument: str, value: object) -> str:
     if not isinstance(value, str):
         raise BadArgumentError(argument, value, "must be a string")
     if not _stands_for_bytes(value):
-        raise BadArgumentError(argument, value, "has a lone surrogate")
+        raise BadArgumentError(argument, value, "has a lone surrogate; give what UTF-8 can encode")
     return value
 
 
@@ -380,9 +383,9 @@ def _fields(argument: str, value: object) -> tuple[tuple[str, str], ...]:
     ]
     for name, _ in fields:
         if name.lower() in _FRAMING:
-            raise BadArgumentError(argument, name, "is set by --data alone")
+            raise BadArgumentError(argument, name, "is set by --data alone; leave it out")
     if [name.lower() for name, _ in fields].count("host") > 1:
-        raise BadArgumentError(argument, "Host", "can be given only once")
+        raise BadArgumentError(argument, "Host", "can be given only once; leave one out")
     return tuple(fields)
 
 
@@ -399,7 +402,7 @@ def _expected_fields(argument: str, value: object) -> tuple[tuple[str, str | Non
 
 def _field_name(argument: str, name: str) -> str:
     if not _TOKEN.fullmatch(name):
-        raise BadArgumentError(argument, name, "not a header name")
+        raise BadArgumentError(argument, name, "not a header name such as X-Token")
     return name
 
 
@@ -408,7 +411,9 @@ def _field_value(argument: str, name: str, value: object) -> str:
     if not isinstance(value, str):
         raise BadArgumentError(argument, name, "its value must be a string")
     if not _FIELD_VALUE.fullmatch(value):
-        raise BadArgumentError(argument, name, "its value has a character that no header has")
+        raise BadArgumentError(
+            argument, name, "its value may not have line feeds or other control characters"
+        )
     return value.strip(" \t")
 
 
@@ -419,9 +424,11 @@ def _credentials(argument: str, value: object) -> tuple[str, str] | None:
         user, password = value
         if isinstance(user, str) and isinstance(password, str):
             if ":" in user:
-                raise BadArgumentError(argument, _HIDDEN, "a user has no colon in it")
+                raise BadArgumentError(argument, _HIDDEN, "a user may not have a colon in it")
             if not _stands_for_bytes(user + password):
-                raise BadArgumentError(argument, _HIDDEN, "has a lone surrogate")
+                raise BadArgumentError(
+                    argument, _HIDDEN, "has a lone surrogate; give what UTF-8 can encode"
+                )
             return (user, password)
     raise BadArgumentError(argument, _HIDDEN, 'must be a pair such as ("user", "password")')
 
@@ -457,9 +464,15 @@ def _unix_socket(name: str | None) -> str | None:
     if name is None:
         return None
     if name in ("", "@") or "\0" in name:
-        raise BadArgumentError("unix_socket", name, "not a path or @name")
+        raise BadArgumentError("unix_socket", name, "not a path or @NAME")
     if name.startswith("@") and not _LINUX:
-        raise BadArgumentError("unix_socket", name, "abstract sockets exist on Linux only")
+        raise BadArgumentError(
+            "unix_socket", name, "abstract sockets exist on Linux only; give a path"
+        )
     if len(encode(name)) > _MAX_UNIX_PATH:
-        raise BadArgumentError("unix_socket", name, f"longer than {_MAX_UNIX_PATH} bytes")
+        raise BadArgumentError(
+            "unix_socket",
+            name,
+            f"longer than {_MAX_UNIX_PATH} bytes; a relative path may be shorter",
+        )
     return name

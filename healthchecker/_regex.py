@@ -54,9 +54,11 @@ class Pattern:
             parsed = _parser.parse(text)
             self._first = self._sequence(parsed, parsed.state.flags, self._end)
         except re.error as error:
-            raise ValueError(f"not a regular expression: {error.msg}") from error
+            raise ValueError(
+                f"not a regular expression ({error.msg}); --expect-body takes text"
+            ) from error
         except (OverflowError, RecursionError) as error:
-            raise ValueError("too large a regular expression") from error
+            raise ValueError("too large a regular expression; repeat less in it") from error
         self._steps: dict[tuple[frozenset[_State], str, str, bool], _Step] = {}
 
     def found_in(self, text: str, tick: Callable[[], object]) -> bool:
@@ -110,7 +112,7 @@ class Pattern:
     ) -> _State:
         self._count += 1
         if self._count > MAX_STATES:
-            raise ValueError("too large a regular expression")
+            raise ValueError("too large a regular expression; repeat less in it")
         return _State(list(then), accepts, holds)
 
     def _sequence(self, parts: Any, flags: int, then: _State) -> _State:
@@ -190,7 +192,7 @@ def _accepts(operation: Any, argument: Any, flags: int) -> _Accepts:
         return _in_any_case(lambda char: char == wanted, flags)
     if operation is _constants.NOT_LITERAL:
         return _not(_accepts(_constants.LITERAL, argument, flags))
-    raise ValueError("a regular expression with a part that needs backtracking")
+    raise ValueError("a regular expression with a part that needs backtracking; do without")
 
 
 def _in_set(members: Any, flags: int) -> _Accepts:

@@ -21,6 +21,7 @@ _HOST_AND_PORT = re.compile(
 )
 _SEVERAL = re.compile(r"\s[A-Za-z]+://")
 _HIDDEN = "..."
+_NO_HOST = "not a host name such as db.example.org, or an IP address"
 _MAX_PORT = 65535
 _MAX_UNIX_PATH = 107  # sun_path in unix(7), less the final NUL
 _ANY_PORT = 80  # of a target over a Unix socket or at a path, where none is used
@@ -94,29 +95,36 @@ def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | Non
     """Read a TARGET of one of these schemes; raise `BadArgumentError` when it is none."""
     shown = shown_target(text)
     if not text.isprintable():
-        raise BadArgumentError("TARGET", shown, "has a character that no URL has")
+        raise BadArgumentError("TARGET", shown, "has a character that no URL has; write it as %XX")
     if _SEVERAL.search(text):
-        raise BadArgumentError("TARGET", shown, "is more than one; each is an argument of its own")
+        raise BadArgumentError(
+            "TARGET", shown, "is more than one; make each an argument of its own"
+        )
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError) as error:
-        problem = f"not a URL ({error})" if shown == text else "not a URL"
+        reason = f" ({error})" if shown == text else ""
+        problem = f"not a URL such as http://HOST:PORT/PATH{reason}"
         raise BadArgumentError("TARGET", shown, problem) from error
     scheme = schemes.get(url.scheme)
     if scheme is None:
         raise BadArgumentError("TARGET", shown, _meant(text, schemes))
     if not scheme.has_query and ("?" in text or "#" in text):
         shown = re.split("[?#]", shown)[0]  # libpq has passwords there
-        raise BadArgumentError("TARGET", shown, f"{url.scheme}:// takes nothing after ? or #")
+        raise BadArgumentError(
+            "TARGET", shown, f"{url.scheme}:// takes nothing after ? or #; leave that out"
+        )
     if "\0" in url.username + url.password or ("\0" in url.path and not scheme.has_query):
-        raise BadArgumentError("TARGET", shown, "has a NUL")
+        raise BadArgumentError("TARGET", shown, "has a NUL (%00); leave it out")
     if unix_socket is not None and not scheme.over_unix_socket:
-        raise BadArgumentError("TARGET", shown, f"{url.scheme}:// does not go over a Unix socket")
+        raise BadArgumentError(
+            "TARGET", shown, f"{url.scheme}:// does not go over a Unix socket; leave that out"
+        )
     if scheme.place is not Place.HOST:
         return _local_target(url, shown, scheme)
     endpoint = _read_endpoint(url, shown, scheme, unix_socket)
     if not scheme.has_path and (url.path not in ("", "/") or url.query):
-        raise BadArgumentError("TARGET", shown, f"{url.scheme}:// takes a host and a port only")
+        raise BadArgumentError("TARGET", shown, f"not of the form {scheme.form}")
     basic_auth = (url.username, url.password) if url.userinfo else None
     url = url.copy_with(userinfo=b"", fragment=None)
     return Target(
@@ -149,12 +157,12 @@ def _meant(text: str, schemes: Mapping[str, Scheme]) -> str:
 def _read_endpoint(url: httpx.URL, shown: str, scheme: Scheme, unix_socket: str | None) -> Endpoint:
     host = url.raw_host.decode("ascii").replace("%25", "%", 1)  # a zone, by RFC 6874
     if not _HOST.fullmatch(host):
-        raise BadArgumentError("TARGET", shown, "has no usable host")
+        raise BadArgumentError("TARGET", shown, f"has no usable host; the form is {scheme.form}")
     port = scheme.default_port if url.port is None else url.port
     if unix_socket is not None:
         port = port or _ANY_PORT
     if port is None:
-        raise BadArgumentError("TARGET", shown, "needs a port")
+        raise BadArgumentError("TARGET", shown, f"needs a port; the form is {scheme.form}")
     if not 0 < port <= _MAX_PORT:
         raise BadArgumentError("TARGET", shown, f"its port is not from 1 to {_MAX_PORT}")
     return Endpoint(host, port, unix_socket)
@@ -167,7 +175,8 @@ def _local_target(url: httpx.URL, shown: str, scheme: Scheme) -> Target:
     if url.netloc not in (b"", b"localhost") or not (is_abstract or path.startswith("/")):
         raise BadArgumentError("TARGET", shown, f"not of the form {scheme.form}")
     if is_socket and len(path.encode()) > _MAX_UNIX_PATH:
-        raise BadArgumentError("TARGET", shown, f"longer than {_MAX_UNIX_PATH} bytes")
+        problem = f"longer than {_MAX_UNIX_PATH} bytes; make a symbolic link to it"
+        raise BadArgumentError("TARGET", shown, problem)
     return Target(
         scheme=url.scheme,
         tls=False,
@@ -187,12 +196,12 @@ def read_host(argument: str, text: str) -> str:
     try:
         url = httpx.URL(scheme="https", host=bare)
     except (httpx.InvalidURL, ValueError) as error:
-        raise BadArgumentError(argument, text, "not a host name or an IP address") from error
+        raise BadArgumentError(argument, text, _NO_HOST) from error
     host = url.raw_host.decode("ascii")
     name = certified_name(host)
     labels_fit = all(0 < len(label) <= _MAX_LABEL for label in name.split("."))
     if not _HOST.fullmatch(host) or not labels_fit or len(name) > _MAX_NAME:
-        raise BadArgumentError(argument, text, "not a host name or an IP address")
+        raise BadArgumentError(argument, text, _NO_HOST)
     return name
 
 
@@ -205,11 +214,12 @@ def local_url(host: str, port: int, path: str) -> str:
     """Return the URL of the plain form of a check: `--host`, `--port` and `--path`."""
     bare = host.removeprefix("[").removesuffix("]")
     if not _HOST.fullmatch(bare):
-        raise BadArgumentError("host", host, "not a host name or an IP address")
+        meant = "a URL is a TARGET, without --host" if "://" in host else "a port goes to --port"
+        raise BadArgumentError("host", host, f"{_NO_HOST}; {meant}")
     if not path.startswith("/"):
-        raise BadArgumentError("path", path, "must begin with a slash")
+        raise BadArgumentError("path", path, "must begin with a slash, such as /health")
     if not path.isprintable():
-        raise BadArgumentError("path", path, "has a character that no path has")
+        raise BadArgumentError("path", path, "has a character that no path has; write it as %XX")
     return f"http://{f'[{bare}]' if ':' in bare else bare}:{port}{path}"
 
 

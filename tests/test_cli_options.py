@@ -19,6 +19,7 @@ from healthchecker._cli.commands import watch
 from healthchecker._cli.invocation import read_invocation
 from healthchecker._cli.main import cli
 from healthchecker._cli.parsing import HEADINGS, Argument, Command, Option, split_at_dashes
+from healthchecker._cli.problems import ExtraArgumentError
 from healthchecker._options import CheckOptions, OptionValues, TlsOptions
 
 DECLARED = [one for one in vars(options).values() if isinstance(one, (Argument, Option))]
@@ -190,7 +191,8 @@ def parsed(command: Command, arguments: list[str], *, by_click: bool) -> object:
                 arguments, _ = split_at_dashes(arguments)
             rest = parse(command, context, list(arguments))
     except (click.UsageError, click.exceptions.Exit) as error:
-        return type(error), str(error)
+        kind = type(error).__base__ if isinstance(error, ExtraArgumentError) else type(error)
+        return kind, str(error)
     sources = {one.name: context.get_parameter_source(one.name) for one in command.params}
     return rest, context.params, sources
 

@@ -273,7 +273,7 @@ def test_watch_names_a_mistyped_variable_once(form: Form, server: HealthServer) 
     [
         (
             ("--timeout=6s",),
-            "--timeout: 6.0: is longer than the interval of 5 s, so one probe would run",
+            "--timeout: 6.0: is longer than the interval of 5 s; shorten it",
         ),
         (
             ("--failure-threshold=0",),

@@ -310,7 +310,7 @@ except BadArgumentError as error:
     print(error)
 """
     assert run_python(code) in (
-        f"{reason}\nunix_socket: '@name': abstract sockets exist on Linux only\n"
+        f"{reason}\nunix_socket: '@name': abstract sockets exist on Linux only; give a path\n"
         for reason in ("dns_failure", "timeout")
     )
 

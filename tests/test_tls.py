@@ -322,8 +322,8 @@ def test_who_is_trusted(
     ("args", "words"),
     [
         ("--cacert={missing}", "No such file"),
-        ("--cacert={empty}", "no certificates"),
-        ("--cacert={noise}", "no certificates"),
+        ("--cacert={empty}", "certificates in PEM form"),
+        ("--cacert={noise}", "certificates in PEM form"),
         ("--cacert=/", "directory"),
         ("--cert={missing}", "No such file"),
         ("--cert={client_cert}", "matching"),

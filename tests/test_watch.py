@@ -252,7 +252,7 @@ def test_nothing_is_probed_while_nobody_asks() -> None:
     [
         (
             {"interval": 1.0, "timeout": 2.0},
-            "timeout: 2.0: is longer than the interval of 1 s, so one probe",
+            "timeout: 2.0: is longer than the interval of 1 s; shorten it",
         ),
         ({"failure_threshold": 0}, "failure_threshold: 0: must be 1 or more"),
         ({"failure_threshold": 1.5}, "failure_threshold: 1.5: must be 1 or more"),

@@ -15,6 +15,7 @@ import click
 from click.core import ParameterSource
 
 from healthchecker._cli.environment import can_use, expand, refuse_unusable, variable_of, variables
+from healthchecker._cli.problems import ExtraArgumentError
 from healthchecker._cli.types import Flag
 from healthchecker._target import shown_target
 
@@ -125,7 +126,8 @@ class Argument(_Parameter[V], click.Argument):
         if self.nargs != 1:
             return lines
         if len(lines) > 1:
-            raise click.UsageError(f"{self.envvar}: {ctx.command.name} takes one TARGET", ctx)
+            problem = f"{ctx.command.name} takes one TARGET; leave one"
+            raise click.UsageError(f"{self.envvar}: {problem}", ctx)
         return lines[0]
 
 
@@ -246,7 +248,11 @@ class Command(click.Command):
         args, command = split_at_dashes(args) if self._becomes_command else (args, [])
         if ctx.resilient_parsing:
             return super().parse_args(ctx, args)
-        named, rest, order = self._parser.parse_args(list(args))
+        try:
+            named, rest, order = self._parser.parse_args(list(args))
+        except click.UsageError as error:
+            error.ctx = ctx  # which knows how its options are written
+            raise
         ctx.params.update(self._defaults)
         given = [
             one
@@ -265,12 +271,13 @@ class Command(click.Command):
             raise click.MissingParameter(ctx=ctx, param=self._target)
         if rest:
             shown = " ".join(map(shown_target, rest))
-            ctx.fail(f"Got unexpected extra argument{'s' * (len(rest) > 1)} ({shown})")
+            text = f"Got unexpected extra argument{'s' * (len(rest) > 1)} ({shown})"
+            raise ExtraArgumentError(text, ctx)
         self._refuse(given, ctx)
         if isinstance(ctx, Context):
             ctx.given = given
         if command and not command[0]:
-            ctx.fail("COMMAND is empty")
+            ctx.fail("COMMAND is empty; name a program after --")
         ctx.args = command
         return rest
 
@@ -283,8 +290,13 @@ class Command(click.Command):
         """Refuse what cannot be combined, and what the targets have no use for."""
         for first, second in self._conflicts:
             if first in given and second in given and first.is_given(ctx) and second.is_given(ctx):
+                instead = (
+                    "leave one out" if isinstance(second, Option) else "the TARGET itself says it"
+                )
                 raise click.UsageError(
-                    f"{first.spelled(ctx)} cannot be combined with {second.spelled(ctx)}", ctx
+                    f"{first.spelled(ctx)} cannot be combined with {second.spelled(ctx)}; "
+                    f"{instead}",
+                    ctx,
                 )
         for one in given:
             if _is_named(one, ctx):

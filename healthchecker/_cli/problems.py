@@ -17,9 +17,14 @@ from healthchecker._cli.render import escape
 from healthchecker._result import BadArgumentError
 
 _HIDDEN = "..."
+_MAX_SHOWN = 300  # characters of a value
 _NAMED_BY_NAME = ("header", "headers", "expect_header")  # errors name the field, if it is one
 _PAIR = re.compile(r"[A-Za-z][\w.-]*\s*[:=](?!//)")
 _OPTION_NAME = re.compile(r"(--?[A-Za-z][A-Za-z-]*)(.?)", re.DOTALL)
+
+
+class ExtraArgumentError(click.UsageError):
+    """There is an argument more than the command takes."""
 
 
 def shown(value: object) -> str:
@@ -28,14 +33,19 @@ def shown(value: object) -> str:
         return repr(value)
     text = value.rpartition("@")[2]
     pair = _PAIR.search(text)
-    return repr(text if pair is None else text[: pair.start()] + _HIDDEN)
+    return _quoted(text if pair is None else text[: pair.start()] + _HIDDEN)
+
+
+def _quoted(text: str) -> str:
+    """Return a text in quotes, and only its start if it would hide the words that follow."""
+    return repr(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + _HIDDEN)
 
 
 def _shown(error: BadArgumentError) -> str:
     """Return the value of an error, as `shown`; targets have been seen to by who read them."""
     value = error.value
     if error.argument == "TARGET":
-        return repr(value)
+        return _quoted(str(value))
     if error.argument in _NAMED_BY_NAME and isinstance(value, str):
         word, *more = value.split(maxsplit=1) or [""]
         value = word + _HIDDEN if more else word
@@ -57,7 +67,12 @@ def usage_problem(
         return f"{_spelled(error.argument, context)}: {_shown(error)}: {error.problem}"
     if isinstance(error, click.NoSuchOption):
         return _no_such_option(error)
+    if isinstance(error, click.BadOptionUsage):
+        return _misused_option(error)
     message = " ".join(error.format_message().split())
+    if isinstance(error, (click.MissingParameter, ExtraArgumentError)) and error.ctx:
+        usage = " ".join(error.ctx.get_usage().split()[1:])
+        return f"{message.removesuffix('.')}; write {usage}"
     if isinstance(error, click.BadParameter) and error.ctx and error.param:
         source = error.ctx.get_parameter_source(error.param.name)
         if source is ParameterSource.ENVIRONMENT:
@@ -79,9 +94,20 @@ def _spelled(argument: str, context: click.Context | None) -> str:
 def _no_such_option(error: click.NoSuchOption) -> str:
     match = _OPTION_NAME.match(error.option_name)
     if match is None or (match[2] and not match[2].isspace() and match[2] not in ":="):
-        return "No such option; it is not shown because it may hold a secret"
+        return "No such option; it is not shown because it may hold a secret. See --help"
     if match[2].isspace():
         return f"{match[1]!r} and its value must be two arguments, or joined by '='"
-    if match[2]:
-        return f"No such option {match[1]!r}"
+    if match[2] or not error.possibilities:
+        return f"No such option {match[1]!r}; --help lists them"
     return error.format_message()
+
+
+def _misused_option(error: click.BadOptionUsage) -> str:
+    """Return how an option is written that has a value too many, or none."""
+    name = error.option_name
+    message = error.format_message().removesuffix(".")
+    for option in error.ctx.command.get_params(error.ctx) if error.ctx else ():
+        if name in option.opts and error.ctx and isinstance(option, click.Option):
+            value = "" if option.is_flag else f" {option.make_metavar(error.ctx)}"
+            return f"{message}; write {name}{value}"
+    return message

@@ -98,7 +98,7 @@ class TlsClient:
             try:
                 context.load_verify_locations(cafile=options.cacert)
             except (OSError, ValueError) as error:
-                problem = "no certificates in PEM form"
+                problem = "must be a file with certificates in PEM form"
                 raise BadArgumentError("cacert", options.cacert, problem) from error
         if options.cert is not None:
             _readable("cert", options.cert)
@@ -107,7 +107,7 @@ class TlsClient:
             try:
                 context.load_cert_chain(options.cert, options.key, password=_no_password)
             except (OSError, ValueError) as error:
-                problem = "no certificate and matching, unencrypted key in PEM form"
+                problem = "must be a certificate in PEM form, with the matching, unencrypted key"
                 raise BadArgumentError("cert", options.cert, problem) from error
         return context
 
@@ -192,7 +192,9 @@ def _readable(argument: str, name: str) -> None:
         demand_resources(error)
         raise BadArgumentError(argument, name, os_words(error)) from error
     except ValueError as error:
-        raise BadArgumentError(argument, name, "not the name of a file") from error
+        raise BadArgumentError(
+            argument, name, "not the name of a file, which has no NUL"
+        ) from error
 
 
 def _no_password() -> str:

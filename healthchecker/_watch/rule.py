@@ -94,6 +94,6 @@ def make_watch_options(
         raise BadArgumentError(
             "timeout",
             timeout,
-            f"is longer than the interval of {interval:g} s, so one probe would run into the next",
+            f"is longer than the interval of {interval:g} s; shorten it, or lengthen the interval",
         )
     return WatchOptions(delay, interval, failure_threshold, timeout)

@@ -26,7 +26,9 @@ _CHUNK_BYTES = 1 << 20
 def _run(context: click.Context) -> int:
     text = DESTINATION.of(context)
     if not getattr(sys, "frozen", False):
-        raise BadArgumentError("DEST", text, "only the executable can be installed, not a script")
+        raise BadArgumentError(
+            "DEST", text, "only the executable can be installed, not a script; run that"
+        )
     try:
         destination = _destination(text)
         source = _open_own_file()
@@ -46,7 +48,7 @@ def _destination(text: str) -> Path:
     if destination.is_dir():
         return destination / _NAME
     if text.endswith("/") or not destination.parent.is_dir():
-        raise BadArgumentError("DEST", text, "there is no such directory")
+        raise BadArgumentError("DEST", text, "there is no such directory; make it first")
     return destination
 
 

@@ -43,13 +43,19 @@ class Client:
     def __init__(self, target: Target, options: CheckOptions) -> None:
         """Take what to ask, and how; `BadArgumentError` where that is not gRPC's."""
         if target.scheme not in SCHEMES:
-            raise BadArgumentError("TARGET", target.label, "not a gRPC target")
+            raise BadArgumentError(
+                "TARGET", target.label, "not a gRPC target such as grpc://HOST:PORT"
+            )
         if target.url.query:
-            raise BadArgumentError("TARGET", target.label, "gRPC has no query")
+            raise BadArgumentError(
+                "TARGET", target.label, "gRPC has no query; leave out what follows the ?"
+            )
         self.service = service_of(target)
         if len(self.service.encode()) > MAX_SERVICE_BYTES:
             raise BadArgumentError(
-                "TARGET", target.label, f"a service name of more than {MAX_SERVICE_BYTES} bytes"
+                "TARGET",
+                target.label,
+                f"a service name may not have more than {MAX_SERVICE_BYTES} bytes",
             )
         self.label = target.label
         self._endpoint = target.endpoint

@@ -36,7 +36,9 @@ def list_services(
     """
     client = Client(target, options)
     if client.service:
-        raise BadArgumentError("TARGET", target.label, "a list is of all services")
+        raise BadArgumentError(
+            "TARGET", target.label, "a list is of all services; leave out the one that is named"
+        )
     statuses: dict[str, str] = {}
 
     def ask(deadline: Deadline, progress: Progress) -> Healthy:

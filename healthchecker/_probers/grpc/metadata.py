@@ -47,16 +47,24 @@ def make_headers(target: Target, options: CheckOptions) -> list[tuple[str, str]]
         name, value = given_name.lower(), given_value
         if name == "host":
             if not _AUTHORITY.fullmatch(value):
-                raise BadArgumentError("header", given_name, "not a host and port")
+                raise BadArgumentError(
+                    "header", given_name, "not a host and port such as example.org:443"
+                )
             authority = value
             continue
         if name in _RESERVED or name.startswith("grpc-"):
-            raise BadArgumentError("header", given_name, "belongs to the protocol in gRPC")
+            raise BadArgumentError(
+                "header", given_name, "belongs to the protocol in gRPC; leave it out"
+            )
         if not _NAME.fullmatch(name):
-            raise BadArgumentError("header", given_name, "not a name for gRPC metadata")
+            raise BadArgumentError(
+                "header", given_name, "not a name for gRPC metadata such as x-token"
+            )
         if not _VALUE.fullmatch(value):
             raise BadArgumentError(
-                "header", given_name, "its value is not printable ASCII; see names in -bin"
+                "header",
+                given_name,
+                "its value must be printable ASCII, or base64 if the name ends in -bin",
             )
         if name.endswith("-bin"):
             value = _base64(given_name, value)
