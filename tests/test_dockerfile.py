@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
+import pytest
+
 from tests.support import ROOT
+from tests.support.engine import require_engine, succeed
 from tests.support.forms import BUILD, SAVED, require_form
+from tests.support.pod import load_image, require_podman
 
 
 def copied_before_the_first_command() -> list[str]:
@@ -50,3 +57,40 @@ def test_python_code_is_copied_after_what_is_compiled() -> None:
         for source in copied_before_the_first_command()
         if source in (".", "binary") or source.startswith("healthchecker")
     ]
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("builder", ["docker", "podman"])
+def test_builders_take_the_executable_that_is_there(builder: str, tmp_path: Path) -> None:
+    """Docker's, of whichever kind it is, and the one that stands in for BuildKit."""
+    require_engine()
+    require_form(SAVED)
+    image, base = f"healthchecker-test-{os.getpid()}", "debian:trixie-slim"
+    options = ["--build-arg", "EXECUTABLE=dist", "--target", "healthchecker", "--tag", image]
+    if builder == "podman":
+        require_podman()
+        load_image(base)
+        options += ["--pull=never"]
+    archive = tmp_path / "image.tar"
+    try:
+        succeed([builder, "build", *options, str(ROOT)], timeout=300)
+        succeed([builder, "save", "--output", str(archive), image], timeout=60)
+    finally:
+        succeed([builder, "rmi", "--force", image], timeout=60)
+    assert files_in(archive) == {"healthchecker": Path(SAVED.argv[0]).read_bytes()}
+
+
+def files_in(archive: Path) -> dict[str, bytes]:
+    """Return the files of an image with one layer, as `docker save` writes it."""
+    with tarfile.open(archive) as outer:
+        manifest = outer.extractfile("manifest.json")
+        assert manifest is not None
+        ((name,),) = (one["Layers"] for one in json.load(manifest))
+        layer = outer.extractfile(name)
+        assert layer is not None
+        with tarfile.open(fileobj=layer) as inner:
+            return {
+                entry.name: file.read()
+                for entry in inner.getmembers()
+                if (file := inner.extractfile(entry))
+            }
