@@ -334,8 +334,8 @@ def test_a_module_that_is_missing_fails_the_build(tmp_path: Path) -> None:
     with (package / "_probers/tcp.py").open("a") as file:
         file.write("\n\ndef late() -> None:\n    import turtle\n")
     script, build = ROOT / "binary/program/imported.py", ROOT / "binary/heap/build"
-    paths = [str(ROOT / "build/packages"), str(tmp_path), str(build)]
-    command = [str(python), "-I", "-S", "-B", str(script), *paths]
+    paths = [ROOT / "build/packages", BUILD / "linked", tmp_path, build]
+    command = [str(python), "-I", "-S", "-B", str(script), *map(str, paths)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == "not in the executable: turtle, by healthchecker._probers.tcp\n"
