@@ -70,9 +70,9 @@ def test_without_proc(executable: Form, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "problem"),
     [
-        ("missing/healthchecker", "there is no such directory"),
-        ("missing/", "there is no such directory"),
-        ("file/healthchecker", "there is no such directory"),
+        ("missing/healthchecker", "there is no such directory; make it first"),
+        ("missing/", "there is no such directory; make it first"),
+        ("file/healthchecker", "there is no such directory; make it first"),
         ("x" * 300, "cannot be written: File name too long"),
     ],
 )

@@ -146,7 +146,10 @@ def test_nothing_is_linked_into_the_python_form() -> None:
 def test_licenses_takes_nothing() -> None:
     outcome = run(PYTHON, ["licenses", "zlib"])
     assert (outcome.code, outcome.stdout) == (1, "")
-    assert outcome.stderr == ("healthchecker: usage_error: Got unexpected extra argument (...)\n")
+    assert outcome.stderr == (
+        "healthchecker: usage_error: Got unexpected extra argument (...); "
+        "write healthchecker licenses [OPTIONS]\n"
+    )
 
 
 def test_a_reader_that_has_gone(executable: Form) -> None:
