@@ -59,12 +59,33 @@ def test_what_runs_meanwhile_is_replaced(executable: Form, tmp_path: Path) -> No
     assert is_copy(place, executable)
 
 
-def test_without_proc(executable: Form, tmp_path: Path) -> None:
-    hidden = "mount -t tmpfs none /proc && exec "
-    script = f'{hidden} "$0" install "$1"'
+def install_without_proc(
+    executable: Form, command: str, place: Path
+) -> subprocess.CompletedProcess[str]:
+    """Install with a shell's command, in which $0 is the executable, $1 the place."""
+    path = f'PATH="$PATH:{Path(executable.argv[0]).parent}"'
+    script = f"mount -t tmpfs none /proc && {path} && exec {command}"
     unshare = ["unshare", "--mount", "--map-root-user", "sh", "-c", script]
-    subprocess.run([*unshare, executable.argv[0], tmp_path], check=True)
+    return subprocess.run(
+        [*unshare, executable.argv[0], place], capture_output=True, text=True, check=False
+    )
+
+
+def test_without_proc(executable: Form, tmp_path: Path) -> None:
+    done = install_without_proc(executable, '"$0" install "$1"', tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert is_copy(tmp_path / "healthchecker", executable)
+
+
+def test_without_proc_it_cannot_find_itself_on_the_path(executable: Form, tmp_path: Path) -> None:
+    done = install_without_proc(
+        executable, f'{Path(executable.argv[0]).name} install "$1"', tmp_path
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    said = "cannot be found; without /proc, start it by its path, such as /healthchecker\n"
+    assert done.stderr.startswith("healthchecker: usage_error: ")
+    assert done.stderr.endswith(said)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
