@@ -6,14 +6,12 @@ import fcntl
 import os
 import pty
 import re
-import select
 import shlex
 import signal
 import struct
 import sys
 import tempfile
 import termios
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from html import escape
@@ -32,7 +30,7 @@ _COMMANDS = (
     "healthchecker -v --expect-json status=UP http://127.0.0.1:6767/health grpc://127.0.0.1:6768",
     "healthchecker wait http://127.0.0.1:6767/readyz grpc://127.0.0.1:6768 file:///run/worker.beat",
 )
-_SHOWN_SECONDS = 4  # after so long, a command that does not end is shown as it is
+_SHOWN_TABLE = 5  # when all targets have been asked a few times
 
 _WIDTH, _HEIGHT, _MARGIN = 7.85, 18, 14  # of a character, and around them all
 _STYLE = """\
@@ -47,21 +45,23 @@ _COLOR = re.compile(r"\x1b\[(\d*)m([^\x1b]*)")
 _REDRAWN = re.compile(r"\x1b\[\d*A\r\x1b\[J|\r\x1b\[J")
 
 
-def run(argv: Sequence[str], seconds: float) -> list[str]:
-    """Run a program on a terminal; return the lines that are seen at its end, or so much later."""
+def run(argv: Sequence[str]) -> list[str]:
+    """Run a program on a terminal; return what is seen at its end, or in its fifth table."""
     pid, terminal = pty.fork()
     if pid == 0:
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", _LINES, COLUMNS, 0, 0))
         os.execve(argv[0], list(argv), {**os.environ, "TERM": "xterm"})
-    output = b""
-    end = time.monotonic() + seconds
-    with suppress(OSError):  # the other side is closed
-        while select.select([terminal], [], [], max(end - time.monotonic(), 0))[0]:
-            output += os.read(terminal, 65536)
+    output = ""
+    tables: list[str] = []
+    with suppress(OSError):  # the program has ended
+        while len(tables) <= _SHOWN_TABLE:
+            output += os.read(terminal, 65536).decode()
+            tables = _REDRAWN.split(output)[1:]
     os.kill(pid, signal.SIGKILL)  # what it would draw then is not looked at
     os.waitpid(pid, 0)
     os.close(terminal)
-    return _REDRAWN.split(output.decode().replace("\r\n", "\n"))[-1].splitlines()
+    seen = tables[_SHOWN_TABLE - 1] if tables else output
+    return seen.replace("\r\n", "\n").splitlines()
 
 
 def record(program: Sequence[str], http: str = HTTP, grpc: str = GRPC) -> list[str]:
@@ -77,7 +77,7 @@ def record(program: Sequence[str], http: str = HTTP, grpc: str = GRPC) -> list[s
         service.await_health(UP, timeout=20)
         for command in _COMMANDS:
             arguments = shlex.split(command.replace(HTTP, http).replace(GRPC, grpc))[1:]
-            shown = run([*program, *arguments], _SHOWN_SECONDS)
+            shown = run([*program, *arguments])
             lines.append(f"$ {command}")
             lines += [line.replace(http, HTTP).replace(grpc, GRPC) for line in shown]
     return lines
