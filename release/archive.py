@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
 import tarfile
@@ -29,6 +30,7 @@ def tar(files: Mapping[str, File], timestamp: int) -> bytes:
     return out.getvalue()
 
 
+@functools.cache  # several forms have the same layer
 def compressed(content: bytes) -> bytes:
     """Return what gzip makes of it, without name and time."""
     return gzip.compress(content, mtime=0)

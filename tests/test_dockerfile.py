@@ -17,6 +17,8 @@ from tests.support.engine import require_engine, succeed
 from tests.support.forms import BUILD, SAVED, require_form
 from tests.support.pod import load_image, require_podman
 
+VERSIONS = BUILD.parent / "sources/versions"
+
 
 def copied_before_the_first_command() -> list[str]:
     """Return what the Dockerfile copies before anything is compiled."""
@@ -28,27 +30,44 @@ def copied_before_the_first_command() -> list[str]:
     ]
 
 
-def test_what_is_compiled_first_needs_nothing_else(tmp_path: Path) -> None:
-    """On a finished build, `--sources` finds all of it done, also where the rest is missing."""
+@pytest.fixture
+def first_layer(tmp_path: Path) -> Path:
+    """Return a folder with what is copied before, where a build has finished, and nothing else."""
     require_form(SAVED)
     for source in copied_before_the_first_command():
         place = tmp_path / source
         place.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / source).is_dir() else shutil.copy)(ROOT / source, place)
-    kept = [*BUILD.parent.glob("*.key"), *BUILD.glob("*.key"), BUILD.parent / "sources/versions"]
-    for file in kept:
+    for file in (*BUILD.parent.glob("*.key"), *BUILD.glob("*.key"), VERSIONS):
         place = tmp_path / file.relative_to(ROOT)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, place)
     (tmp_path / "build/venv").symlink_to(ROOT / "build/venv")
-    done = subprocess.run(
-        [tmp_path / "scripts/build-binary", "--sources"],
+    return tmp_path
+
+
+def compile_in(place: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [place / "scripts/build-binary", "--sources"],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
+
+
+def test_what_is_compiled_first_needs_nothing_else(first_layer: Path) -> None:
+    done = compile_in(first_layer)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_newer_revision_of_a_source_is_compiled(first_layer: Path) -> None:
+    """The sources are not there, so that it ends at once."""
+    versions = first_layer / VERSIONS.relative_to(ROOT)
+    versions.write_text(versions.read_text().replace("musl 1.2.5-3", "musl 1.2.5-4"))
+    done = compile_in(first_layer)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"build-binary: {BUILD.name}/musl\n")
 
 
 def test_python_code_is_copied_after_what_is_compiled() -> None:
