@@ -129,6 +129,21 @@ def test_it_runs_with_a_masked_proc(binary: Path, isolated: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_a_watch_of_many_needs_no_second_thread(binary: Path, isolated: str) -> None:
+    options = ["--network", isolated, *EVERYTHING, "--volume", f"{binary}:/healthchecker:ro"]
+    watch = ["/healthchecker", "watch", "--initial-delay=0", "--interval=1s"]
+    targets = ["http://localhost/health", "tcp://localhost:80"]
+    with container(*options, "busybox", *watch, *targets) as watching:
+
+        def are_healthy() -> bool:
+            shown = docker("logs", watching)
+            return all(f" healthy: {target}: " in shown for target in targets)
+
+        poll(are_healthy, timeout=20, what="a line for each")
+        docker("kill", "--signal", "TERM", watching)
+        assert docker("wait", watching) == "0"
+
+
 @pytest.fixture(scope="module")
 def names(engine: None) -> Iterator[tuple[list[str], list[str]]]:
     """Start a name server; run options that use it, and the names that it was asked for."""
