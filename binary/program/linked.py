@@ -168,10 +168,7 @@ def component(part: Part, build: Path) -> Component:
     """Return a part as a component, with the version that was compiled."""
     text = "\n".join(_text(build / path) for path in part.texts)
     if part.debian:
-        versions = dict(
-            line.split(maxsplit=1) for line in _lines(build.parent / "sources/versions")
-        )
-        version = versions[part.debian]
+        version = _fetched(build, part.debian)
         purl = _debian(part.debian, version, "source", "debian-13")
         upstream = re.sub(r"^\d+:|-[^-]*$", "", version).rpartition("really")[2]
         cpe = f"cpe:2.3:a:{part.cpe}:{upstream}:*:*:*:*:*:*:*"
@@ -186,10 +183,7 @@ def component(part: Part, build: Path) -> Component:
 
 
 def _of_compiler(part: Part, compiler: Path) -> Component:
-    """Return the library that a compiler brings along, which comes from a package of this system.
-
-    `compiler` must find that of its own machine.
-    """
+    """Return the library that a compiler brings along, from a package of this system."""
     library = Path(_output(str(compiler), "-print-libgcc-file-name")).resolve()
     package, _, _ = _output("dpkg-query", "--search", str(library)).partition(": ")
     name, _, architecture = package.partition(":")
@@ -224,16 +218,13 @@ def package_component(package: Distribution) -> Component:
 
 def loader(build: Path) -> Component:
     """Return PyInstaller's part: the modules by which a program imports from its archive."""
-    tools = build.parent / "tools"
-    version = dict(line.split(maxsplit=1) for line in _lines(build.parent / "sources/versions"))[
-        "pyinstaller"
-    ]
+    version = _fetched(build, "pyinstaller")
     return Component(
         "PyInstaller",
         version,
         "GPL-2.0-or-later WITH Bootloader-exception",
         f"pkg:pypi/pyinstaller@{version}",
-        text=_text(tools / "pyinstaller/COPYING.txt"),
+        text=_text(build.parent / "tools/pyinstaller/COPYING.txt"),
     )
 
 
@@ -273,8 +264,10 @@ def _text(path: Path) -> str:
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines()
+def _fetched(build: Path, package: str) -> str:
+    """Return the version of a source package, as fetch.sh has noted it."""
+    lines = (build.parent / "sources/versions").read_text().splitlines()
+    return dict(line.split() for line in lines)[package]
 
 
 def _debian(package: str, version: str, architecture: str, release: str) -> str:
