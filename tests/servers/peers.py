@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import select
 import socket
 import ssl
 import struct
@@ -148,6 +150,7 @@ class Peer(SilentPeer):
         self._behaviour = behaviour
         self._context = context
         self._listener.settimeout(None)
+        self._stopping = os.eventfd(0)
         self._accepting = threading.Thread(target=self._serve)
         self._open: dict[Connection, threading.Thread] = {}
         self._lock = threading.Lock()
@@ -157,10 +160,11 @@ class Peer(SilentPeer):
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        """End every connection and wait for what serves them."""
+        """Accept who has connected, end every connection and wait for what serves them."""
         self._stops.set()
-        self._listener.shutdown(socket.SHUT_RDWR)  # ends the accept()
+        os.eventfd_write(self._stopping, 1)
         self._accepting.join()
+        os.close(self._stopping)
         with self._lock:
             left = dict(self._open)
             for connection in left:
@@ -171,11 +175,12 @@ class Peer(SilentPeer):
         super().__exit__()
 
     def _serve(self) -> None:
-        while True:
-            try:
-                connection = self.accept()
-            except OSError:
-                return
+        poll = select.poll()
+        poll.register(self._listener, select.POLLIN)
+        poll.register(self._stopping, select.POLLIN)
+        # Stopping comes last: a client that has come and gone before this thread ran counts, too.
+        while self._listener.fileno() in dict(poll.poll()):
+            connection = self.accept()
             self.connected_at.append(time.monotonic())
             thread = threading.Thread(target=self._treat, args=(connection,))
             with self._lock:
