@@ -10,6 +10,7 @@ refused: back-references, look-around, conditions, atomic groups and possessive 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from re import _constants, _parser  # type: ignore[attr-defined]
@@ -51,7 +52,10 @@ class Pattern:
         self._count = 0
         self._end = _State()
         try:
-            parsed = _parser.parse(text)
+            with warnings.catch_warnings():
+                # `[[` may mean something else to a later Python's own engine; this is not that one.
+                warnings.simplefilter("ignore", FutureWarning)
+                parsed = _parser.parse(text)
             self._first = self._sequence(parsed, parsed.state.flags, self._end)
         except re.error as error:
             raise ValueError(

@@ -37,7 +37,7 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 QUICK = ("--initial-delay=0", "--interval=100ms", "--timeout=100ms")
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-LATE_SIGNAL = dataclasses.replace(PYTHON, argv=(sys.executable, "-m", "tests.support.late_signal"))
+LATE_SIGNAL = dataclasses.replace(PYTHON, argv=(sys.executable, "-m", "tests.programs.late_signal"))
 
 
 @pytest.fixture

@@ -4,19 +4,76 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.support import ROOT, require
 
 _STALL = 0.02
 _ATTEMPTS = 5
 
-_LAUNCHER = Path(__file__).with_name("launch.py")
+_PROGRAMS = ROOT / "tests/programs"
+
+
+class Zygote:
+    """An interpreter that has imported the program and runs it in forks, as `zygote` tells."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        """Start it with `argv` and the number of a descriptor."""
+        self._channel, theirs = socket.socketpair()
+        self._reports = self._channel.makefile("rb")
+        environment = without_variables()
+        environment.pop("COVERAGE_PROCESS_CONFIG", None)  # forks would not be measured
+        with theirs:
+            descriptor = theirs.fileno()
+            argv = [*argv, str(descriptor)]
+            self._process = subprocess.Popen(
+                argv, pass_fds=(descriptor,), env=environment, cwd=ROOT
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._reports.close()
+        self._channel.close()
+        self._process.wait()
+
+    def run(
+        self, args: Sequence[str | bytes], env: Mapping[str, str], timeout: float
+    ) -> tuple[dict[str, Any], bytes, bytes]:
+        """Run the program; return what `launch` reports, standard output and standard error."""
+        asked = {"args": [os.fsdecode(arg) for arg in args], "env": dict(env), "timeout": timeout}
+        (out, out_write), (err, err_write) = os.pipe(), os.pipe()
+        socket.send_fds(self._channel, [b" "], [out_write, err_write])
+        self._channel.sendall(json.dumps(asked).encode() + b"\n")
+        os.close(out_write)
+        os.close(err_write)
+        stdout, stderr = _read_all(out, err)
+        return json.loads(self._reports.readline()), stdout, stderr
+
+
+def _read_all(*descriptors: int) -> list[bytes]:
+    """Read several pipes to their ends at the same time, and close them."""
+    data = dict.fromkeys(descriptors, b"")
+    with selectors.DefaultSelector() as selector:
+        for fd in descriptors:
+            selector.register(fd, selectors.EVENT_READ)
+        while selector.get_map():
+            for key, _ in selector.select():
+                chunk = os.read(key.fd, 65536)
+                data[key.fd] += chunk
+                if not chunk:
+                    selector.unregister(key.fd)
+                    os.close(key.fd)
+    return list(data.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +86,8 @@ class Form:
     """The memory that no check may exceed."""
     starts_at_once: bool
     """Whether the start of the process is so short that it counts against the time limit."""
+    zygote: Zygote | None = None
+    """What runs the program in forks; without one, `argv` is started."""
 
 
 BUILD, DIST = (ROOT / folder / os.uname().machine for folder in ("build", "dist"))
@@ -38,18 +97,34 @@ COLD = Form("cold", (str(DIST / "healthchecker-cold"),), 32 * 1024, False)
 SAVED = Form("saved", (str(DIST / "healthchecker"),), 32 * 1024, True)
 LEFT_OUT = BUILD / "left-out.txt"
 """The functions that are not in the saved heap."""
-GUARDED = Form(
-    "guarded",
-    (
-        *(str(BUILD / "python/python"), "-I", "-S", "-X", "utf8"),
-        *("-X", f"pycache_prefix={BUILD}/pycache"),
-        *(str(Path(__file__).with_name("guarded.py")), str(LEFT_OUT)),
-    ),
-    PYTHON.max_rss_kib,
-    False,
+_GUARDED = (
+    *(str(BUILD / "python/python"), "-I", "-S", "-X", "utf8"),
+    *("-X", f"pycache_prefix={BUILD}/pycache"),
+    str(_PROGRAMS / "guarded.py"),
 )
+GUARDED = Form("guarded", (*_GUARDED, str(LEFT_OUT)), PYTHON.max_rss_kib, False)
 """The Python form, which ends when it calls one of these: the saved form would not have it."""
 FORMS = (PYTHON, GUARDED, COLD, SAVED)
+# Python leaves its own socket to the collector where the connection was reset before TLS started.
+_STRICT = ("-W", "error", "-W", "ignore:unclosed <ssl.SSLSocket:ResourceWarning")
+_ZYGOTES = {
+    PYTHON: (sys.executable, *_STRICT, "-m", "tests.programs.zygote"),
+    GUARDED: (*_GUARDED, "--serve", str(LEFT_OUT)),
+}
+
+
+@contextmanager
+def started_once(form: Form) -> Iterator[Form]:
+    """Return `form`, which from now on needs no interpreter's start for each run, if it has one.
+
+    For tests that are about what comes after the start; most of their time would go there.
+    """
+    if form not in _ZYGOTES:
+        yield form
+        return
+    require_form(form)
+    with Zygote(_ZYGOTES[form]) as zygote:
+        yield replace(form, zygote=zygote)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +195,26 @@ def run(
     an absolute command that starts the program, such as one that puts it into a namespace.
     """
     require_form(form)
-    launcher_argv = (sys.executable, "-IS", str(_LAUNCHER))
+    environment = {**without_variables(), **(env or {})}
+    if form.zygote is not None and not prefix:
+        facts, *output = form.zygote.run(args, environment, timeout)
+    else:
+        facts, *output = _launch([*prefix, *form.argv, *args], environment, timeout, stdin)
+    out, err = (text.decode("utf-8", "backslashreplace") for text in output)
+    assert facts.pop("in_time"), f"still running after {timeout} s; stdout: {out!r} stderr: {err!r}"
+    return Outcome(stdout=out, stderr=err, **facts)
+
+
+def _launch(
+    argv: Sequence[str | bytes], env: Mapping[str, str], timeout: float, stdin: int | None
+) -> tuple[dict[str, Any], bytes, bytes]:
+    """Run a program; return what `launch` reports, standard output and standard error."""
+    launcher_argv = (sys.executable, "-IS", str(_PROGRAMS / "launch.py"))
     report, report_write = os.pipe()
     try:
         with subprocess.Popen(
-            [*launcher_argv, str(report_write), str(timeout), *prefix, *form.argv, *args],
-            env={**without_variables(), **(env or {})},
+            [*launcher_argv, str(report_write), str(timeout), *argv],
+            env=env,
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -134,12 +223,9 @@ def run(
             os.close(report_write)
             stdout, stderr = launcher.communicate()
         with os.fdopen(report, "rb", closefd=False) as file:
-            facts = json.load(file)
+            return json.load(file), stdout, stderr
     finally:
         os.close(report)
-    out, err = (text.decode("utf-8", "backslashreplace") for text in (stdout, stderr))
-    assert facts.pop("in_time"), f"still running after {timeout} s; stdout: {out!r} stderr: {err!r}"
-    return Outcome(stdout=out, stderr=err, **facts)
 
 
 def undisturbed(attempt: Callable[[], Outcome]) -> Outcome:

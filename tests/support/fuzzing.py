@@ -58,6 +58,7 @@ from healthchecker._probers.pid import parse_pid
 from healthchecker._probers.postgresql_codec import decode_startup_answer
 from healthchecker._probers.redis_codec import decode_replies
 from healthchecker._probers.table import parse_target
+from healthchecker._regex import Pattern
 from healthchecker._result import BadArgumentError, ProbeFailure
 from tests.servers import dns as dns_server
 from tests.servers.peers import Connection, Peer
@@ -87,6 +88,7 @@ def _sized(body: bytes, *headers: bytes) -> bytes:
 
 
 JSON_PATHS = (b"a.1.b=null", b"a.0=1", b'"a.b".c=[1]')
+PATTERNS = (rb"^(UP|OK)\b", rb"([a-z]+:\s*)*UP$", rb"[^\W\d]{2,5}?\Z", b"(?is)up.*?down")
 NESTED = (b"[" * 100 + b"]" * 100, b'{"a":' * 100 + b"1" + b"}" * 100)
 JSON_WORDS = (b"[", b"{", b'"', b"\\", b"]", b"}", b"[[[[", b"9" * 999, b"\xff\xfe", b"NaN")
 CODED = (gzip.compress(JSON_BODY) * 2, zlib.compress(JSON_BODY), zlib.compress(JSON_BODY)[2:-4])
@@ -381,8 +383,8 @@ class Run:
         chance = random.Random(f"{self.seed}/{number}")
         self.answer.hold = chance.random() < 0.004
         self.answer.client_first = True
-        probes = (self._http, self._grpc, self._one_answer, self._parsers)
-        chance.choices(probes, (4, 4, 3, 3))[0](chance)
+        probes = (self._http, self._http2, self._grpc, self._one_answer, self._parsers)
+        chance.choices(probes, (4, 1, 4, 3, 3))[0](chance)
 
     def _http(self, chance: random.Random) -> None:
         data = broken(chance, HTTP, HTTP_WORDS)
@@ -393,6 +395,14 @@ class Run:
                 timeout=TIMEOUT,
                 unix_socket=self.unix_socket,
                 **chance.choice(_HTTP_OPTIONS),  # type: ignore[arg-type]
+            ),
+        )
+
+    def _http2(self, chance: random.Random) -> None:
+        self._probe(
+            broken_frames(chance),
+            lambda: check(
+                "http://localhost/", http2=True, timeout=TIMEOUT, unix_socket=self.unix_socket
             ),
         )
 
@@ -525,6 +535,10 @@ def _read_json(data: bytes) -> None:
     json.loads(data, parse_int=str, parse_float=str)  # what we take for JSON, Python does as well
 
 
+def _search(data: bytes) -> None:
+    Pattern(data.decode("utf-8", "surrogateescape")).found_in("status: UP\n" * 20, bool)
+
+
 def _read_content(data: bytes) -> None:
     for coding in ("gzip", "deflate"):
         for is_whole in (True, False):
@@ -576,6 +590,7 @@ _PARSERS: tuple[
         )
     ),
     ("process id", parse_pid, ProbeFailure, [b"123\n", b"4194304"], [b"0", b" ", b"-", b"9" * 9]),
+    ("pattern", _search, ValueError, PATTERNS, [b"(", b")*", b"{9}", b"[^", b"\\", b"|", b"(?i)"]),
     ("escapes", _read_escapes, ValueError, [rb"PING\r\n\x00\\"], [b"\\", rb"\x", b"\xff"]),
     ("content", _read_content, ContentError, CODED, [b"\x1f\x8b\x08", b"\x78\x9c", b"\0\0"]),
 )

@@ -9,7 +9,6 @@ failure, or when the output or the exit code is none that may be.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import re
@@ -22,7 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
 
 import click
 
@@ -30,7 +28,15 @@ from healthchecker._cli.environment import can_use
 from healthchecker._cli.main import cli
 from healthchecker._cli.render import MAX_OUTPUT_BYTES
 from tests.servers.http import http_service
-from tests.support.forms import COLD, PYTHON, SAVED, why_not_built, without_variables
+from tests.support.forms import (
+    COLD,
+    PYTHON,
+    SAVED,
+    Zygote,
+    started_once,
+    why_not_built,
+    without_variables,
+)
 
 SECRET = "Hunter2Secret"
 LIMIT = 20.0
@@ -49,6 +55,13 @@ _GOOD_TARGETS = (
     "https://127.0.0.1:{closed}/",
     "tcp://127.0.0.1:{port}",
     "grpc://127.0.0.1:{closed}",
+    "postgresql://me@127.0.0.1:{closed}/accounts",
+    f"redis://:{SECRET}@127.0.0.1:{{port}}",
+    "mysql://127.0.0.1:{closed}",
+    "amqp://127.0.0.1:{port}",
+    "file:///dev/null",
+    "pid:///proc/self/stat",
+    "unix:{socket}",
 )
 _TARGETS = (
     *_GOOD_TARGETS,
@@ -61,6 +74,14 @@ _TARGETS = (
     f"me:{SECRET}",
     f"grpc://me:{SECRET}@127.0.0.1:{{closed}}/name",
     f"ftp://me:{SECRET}@127.0.0.1/",
+    f"postgresql://me:{SECRET}@127.0.0.1:{{closed}}/a?password={SECRET}",
+    f"mysql://me:{SECRET}@127.0.0.1:x",
+    f"redis://me:{SECRET}@127.0.0.1:{{closed}}/#{SECRET}",
+    f"amqp://me:{SECRET}@[::1/",
+    "file://etc/passwd",
+    "pid:///nonexistent",
+    "unix:",
+    "http://127.0.0.1:${PORT}/${PATH_:-health}",
     "http://127.0.0.1:{closed}/",
     "http://[::1]:{closed}/",
     "http://[::1%25lo]:{closed}/",
@@ -116,6 +137,14 @@ _VALUES: dict[str, Sequence[str]] = {
     "cert": ("/nonexistent", "/dev/null"),
     "key": ("/nonexistent", "/dev/null"),
     "server_name": ("localhost", "127.0.0.1", "a b", ""),
+    "data": ("a=b", "@/nonexistent", "@", "", "\udcff"),
+    "match_body": ("U.", "^DOWN$", "(a|b)*c", "(", r"(a)\1", "x" * 5000, "\udcff"),
+    "send": (r"PING\r\n", "", r"\x", r"\xff\0", "\udcff"),
+    "expect_reply": ("HTTP", "PONG", "", r"\q"),
+    "cert_lifetime": ("1d", "24h", "0", "soon", "-1d"),
+    "max_age": ("1s", "10m", "0", "soon"),
+    "attempts": ("1", "2", "0", "x", "9" * 500),
+    "on_unhealthy": ("CONT:4194304", "CONT", "KILL:1x", "NONE:1", ":", f"TERM:{SECRET}"),
     "output": ("text", "json", "json", "xml", ""),
 }
 _OTHERS = ("x", "", "1", "\udcff", "é")
@@ -306,12 +335,11 @@ def _run_executable(path: str) -> Runner:
     return run
 
 
-def _run_forked(requests: IO[str], answers: IO[str]) -> Runner:
+def _run_forked(zygote: Zygote) -> Runner:
     def run(line: Line) -> Outcome:
-        request = {"args": line.args, "env": _environment(line)}
-        requests.write(json.dumps(request) + "\n")
-        requests.flush()
-        return Outcome(**json.loads(answers.readline()))
+        facts, *output = zygote.run(line.args, _environment(line), LIMIT)
+        out, err = (text.decode(errors="surrogateescape") for text in output)
+        return Outcome(facts["code"], out, err)
 
     return run
 
@@ -319,13 +347,9 @@ def _run_forked(requests: IO[str], answers: IO[str]) -> Runner:
 @contextmanager
 def runners() -> Iterator[dict[str, Runner]]:
     """Return what runs a command line in each form that is built."""
-    zygote = [sys.executable, "-W", "error", "-m", "tests.support.zygote"]
-    with subprocess.Popen(
-        zygote, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="ascii"
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        made = {PYTHON.name: _run_forked(process.stdin, process.stdout)}
+    with started_once(PYTHON) as python:
+        assert python.zygote
+        made = {PYTHON.name: _run_forked(python.zygote)}
         made |= {
             form.name: _run_executable(form.argv[0])
             for form in (COLD, SAVED)

@@ -412,6 +412,12 @@ CASES = [
         stderr=unhealthy("unexpected_body", r"no match of '\^DOWN\$' in the body"),
     ),
     Case(
+        "a regular expression that a later Python may read otherwise",
+        ["--port", "{port}", "--match-body", "[[a]"],
+        1,
+        stderr=unhealthy("unexpected_body", r"no match of '\[\[a\]' in the body"),
+    ),
+    Case(
         "no regular expression",
         ["--port", "{port}", "--match-body", "("],
         1,

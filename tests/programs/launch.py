@@ -16,6 +16,11 @@ import signal
 import sys
 import time
 
+try:
+    import resource
+except ModuleNotFoundError:
+    resource = None  # type: ignore[assignment]
+
 _TICK = 0.005
 
 
@@ -24,28 +29,46 @@ def main() -> None:
     os.set_inheritable(int(report_fd), False)
     started = time.monotonic()
     pid = os.posix_spawn(argv[0], argv, os.environ)
+    report = observe(pid, started, float(timeout))
+    os.write(int(report_fd), json.dumps(report).encode())
+
+
+def observe(pid: int, started: float, timeout: float) -> dict[str, object]:
+    """Wait for a child process, end it after `timeout` seconds, and return the report."""
     watch = os.pidfd_open(pid)
     in_time = False
     stalled = 0.0
     ended = before = started
-    while not in_time and ended < started + float(timeout):
+    while not in_time and ended < started + timeout:
         in_time = bool(select.select([watch], [], [], _TICK)[0])
         ended = time.monotonic()
         stalled = max(stalled, ended - before - _TICK)
         before = ended
+    os.close(watch)
     if not in_time:
         os.kill(pid, signal.SIGKILL)
-    _, status, usage = os.wait4(pid, 0)
-    report = {
+    status, max_rss_kib, cpu_seconds = _end_of(pid)
+    return {
         "in_time": in_time,
         "code": os.waitstatus_to_exitcode(status),
         "started": started,
         "ended": ended,
         "stalled": stalled,
-        "max_rss_kib": usage.ru_maxrss,
-        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "max_rss_kib": max_rss_kib,
+        "cpu_seconds": cpu_seconds,
     }
-    os.write(int(report_fd), json.dumps(report).encode())
+
+
+def _end_of(pid: int) -> tuple[int, int, float]:
+    """Return a child's status, the peak of its memory in KiB and its seconds on the CPU.
+
+    The last two are 0 where Python has been built without its module `resource`, as the one of the
+    guarded form; they are limited in other forms.
+    """
+    if resource is None:
+        return os.waitpid(pid, 0)[1], 0, 0.0
+    _, status, usage = os.wait4(pid, 0)
+    return status, usage.ru_maxrss, usage.ru_utime + usage.ru_stime
 
 
 if __name__ == "__main__":

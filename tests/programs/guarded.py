@@ -1,23 +1,27 @@
 """Run the program as `python -m healthchecker`, but end it when it calls what an executable lacks.
 
     guarded.py LEFT-OUT [ARGUMENT]...
+    guarded.py --serve LEFT-OUT DESCRIPTOR
 
 LEFT-OUT is the list of functions that are left out of the saved heap. The build's own interpreter
-runs this, on the packages that are in the executable.
+runs this, on the packages that are in the executable. --serve does so as `zygote` tells.
 """
 
 import os
+import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, NoReturn
 
 _ROOT = Path(__file__).parents[2]
 _CALLED = 99
 """The exit code, which no check has."""
 
 
-def main(left_out: str, *arguments: str) -> None:
+def guard(left_out: str) -> Callable[[], NoReturn]:
+    """Return the program, made to end at the call of what LEFT-OUT names."""
     # As in the build, all is imported before any of it is left out.
     places = ("build/packages", "binary/heap", "binary/heap/build", "")
     sys.path[:0] = [str(_ROOT / place) for place in places]
@@ -40,9 +44,22 @@ def main(left_out: str, *arguments: str) -> None:
     monitoring: Any = sys.monitoring  # type: ignore[attr-defined, unused-ignore]  # Python 3.12
     monitoring.use_tool_id(monitoring.DEBUGGER_ID, "guard")
     monitoring.register_callback(monitoring.DEBUGGER_ID, monitoring.events.PY_START, called)
-    monitoring.set_events(monitoring.DEBUGGER_ID, monitoring.events.PY_START)
-    sys.argv[1:] = arguments
-    run()
+
+    def program() -> NoReturn:
+        monitoring.set_events(monitoring.DEBUGGER_ID, monitoring.events.PY_START)
+        run()
+
+    return program
 
 
-main(*sys.argv[1:])
+if sys.argv[1] == "--serve":
+    _, _, left_out, descriptor = sys.argv
+    sys.path.insert(0, str(_ROOT))
+    from tests.programs.zygote import serve  # before the end of all imports
+
+    program = guard(left_out)
+    with socket.socket(fileno=int(descriptor)) as channel:
+        serve(channel, program)
+else:
+    program = guard(sys.argv.pop(1))
+    program()

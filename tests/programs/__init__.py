@@ -1,0 +1,1 @@
+"""What tests start as processes; it needs nothing but the standard library and the program."""
