@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from tests.servers.dns import DnsServer, addresses
-from tests.servers.peers import Peer, answer
+from tests.servers.peers import Peer, SilentPeer, answer
 from tests.support import poll, require
 from tests.support.engine import (
     build_images,
@@ -101,6 +101,29 @@ def test_it_runs_under_all_restrictions_at_once(checker: str, isolated: str) -> 
     assert (code, result["reason"], result["status"]) == (1, "unexpected_status", 404)
     code, result = check_in(checker, ["--network", "none", *EVERYTHING])
     assert (code, result["reason"]) == (1, "connection_refused")
+
+
+def test_16_mib_are_enough(isolated: str, tmp_path: Path) -> None:
+    require_form(SAVED)
+    with image("scratch", Path(SAVED.argv[0]), tmp_path) as identity:
+        limit = ["--network", isolated, "--memory", "16m", "--memory-swap", "16m"]
+        assert check_in(identity, limit)[0] == 0
+        code, result = check_in(identity, limit, "--insecure", "https://127.0.0.1")
+        assert (code, result["reason"]) == (1, "connection_refused")
+        done = outcome("run", "--rm", *limit, identity, *["http://127.0.0.1/health"] * 20)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("quota", ["1000", "5000"])
+def test_with_next_to_no_cpu_it_says_why_it_fails(binary: Path, quota: str) -> None:
+    """Microseconds of each 100 ms: the last resort must not come before the last words."""
+    options = ["--network", "host", "--cpu-period", "100000", "--cpu-quota", quota]
+    mount = ["--volume", f"{binary}:/healthchecker:ro"]
+    with SilentPeer() as silent:
+        command = ["/healthchecker", "--timeout=300ms", silent.url()]
+        done = outcome("run", "--rm", *options, *mount, "busybox", *command)
+    assert done.returncode == 1
+    assert re.fullmatch(r"unhealthy: http://\S+: timeout: .*\n", done.stderr)
 
 
 @pytest.mark.parametrize("host", ["localhost", "web.hosts"])

@@ -309,6 +309,13 @@ def test_fifty_targets_that_take_a_tenth_of_a_second_each(form: Form, port: int)
     assert len(outcome.stdout) < 4096
 
 
+def test_many_targets_need_little_memory(form: Form, port: int) -> None:
+    targets = [f"http://127.0.0.1:{port}/delay?{n}" for n in range(180)]
+    outcome = run(form, ["--timeout=20s", *targets], timeout=40)
+    assert (outcome.code, outcome.stderr) == (0, "")
+    assert outcome.max_rss_kib <= form.max_rss_kib
+
+
 def test_no_thread_and_no_process_for_one_target(form: Form, silent: SilentPeer) -> None:
     target = silent.url()
     with subprocess.Popen([*form.argv, "--timeout", "60s", target]) as process:

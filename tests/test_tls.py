@@ -471,6 +471,14 @@ def test_the_system_has_a_directory_and_a_bundle(
     assert (outcome.check["reason"], len(peer.connected_at)) == verdict
 
 
+def test_many_targets_need_little_memory(form: Form, files: dict[str, str]) -> None:
+    with Peer(answer(HEALTHY), context=localhost()) as peer:
+        targets = [f"https://localhost:{peer.port}/{n}" for n in range(40)]
+        outcome = run(form, ["--timeout=20s", "--cacert", files["ca"], *targets], timeout=40)
+    assert (outcome.code, outcome.stderr) == (0, "")
+    assert outcome.max_rss_kib <= form.max_rss_kib
+
+
 @pytest.mark.timing
 def test_the_second_store_comes_within_the_one_limit(form: Form, tmp_path: Path) -> None:
     require_mounts()
