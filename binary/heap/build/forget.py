@@ -5,6 +5,7 @@ import builtins
 import contextlib
 import functools
 import gc
+import logging
 import re
 import sys
 from types import BuiltinFunctionType, FunctionType, ModuleType
@@ -70,6 +71,8 @@ def forget_caches() -> None:
     for thing in gc.get_objects():
         if isinstance(thing, functools._lru_cache_wrapper):  # noqa: SLF001 - the type has no name
             thing.cache_clear()
+    # Or what is called at the end of a handler would miss the list, which is not kept.
+    logging._handlerList.clear()  # type: ignore[attr-defined]  # noqa: SLF001 - nothing else does
 
 
 def forget_documentation() -> None:
