@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -72,6 +73,14 @@ def test_each_file_is_there_with_its_sum(released: Path) -> None:
     assert files.keys() >= {program, f"{program}.cdx.json", TARBALL, DEB}
     assert files[program] == Path(SAVED.argv[0]).read_bytes()
     assert os.access(released / program, os.X_OK)
+
+
+def test_the_readme_calls_them_by_their_names(released: Path) -> None:
+    _, _, section = (ROOT / "README.md").read_text().partition("\n## Install\n")
+    endings = re.findall(r"`…([-.][^`]+)`", section.partition("\n## ")[0])
+    assert len(endings) > 2
+    files = contents(released)
+    assert [end for end in endings if not any(name.endswith(end) for name in files)] == []
 
 
 def test_the_same_inputs_give_the_same_files(released: Path, tmp_path: Path) -> None:
