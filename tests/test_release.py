@@ -124,6 +124,10 @@ def test_what_cannot_be_released_is_refused(clone: Path) -> None:
     executable.parent.mkdir(parents=True)
     executable.touch(0o755)
     os.utime(executable, (0, 0))
+    broken_off = f"no dist/{MACHINE}/components.json: run scripts/build-binary first\n"
+    assert refused(clone) == broken_off
+    for name in ("components.json", "LICENSES.txt"):
+        (executable.parent / name).touch()
     assert refused(clone).startswith(f"dist/{MACHINE}/healthchecker is older than ")
     (clone / "README.md").write_text("changed")
     assert refused(clone).startswith("the tree is not clean: ")
