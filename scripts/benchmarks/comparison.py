@@ -1,8 +1,13 @@
-"""The figures of `scripts/bench process` for readers: a table and a picture, for README.md."""
+"""The figures of `scripts/bench process` for readers: a table and a picture, for README.md.
+
+python -m scripts.benchmarks.comparison     prints the table of docs/comparison.json
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from scripts.benchmarks.chart import Bar, Panel, svg
@@ -63,3 +68,7 @@ def _wall(program: Mapping[str, Any]) -> float:
 
 def _size(program: Mapping[str, Any]) -> float:
     return float(program["size_bytes"]) / 1e6
+
+
+if __name__ == "__main__":
+    print("\n".join(table(json.loads(Path("docs/comparison.json").read_text()))))
