@@ -15,6 +15,7 @@ ARG EXECUTABLE=build
 WORKDIR /source
 # In this order, so that a change of Python code does not compile CPython again.
 COPY scripts/build-binary scripts/
+COPY binary/machine.sh binary/
 COPY binary/sources binary/sources
 RUN [ "$EXECUTABLE" = dist ] \
     || { apt-get update && apt-get install --yes --no-install-recommends python3 && scripts/build-binary --sources; }

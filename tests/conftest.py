@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.forms import FORMS, Form, require_form
+from tests.support.forms import EMULATED, FORMS, Form, require_form
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -21,11 +21,33 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"{count:5} {reason.replace('Skipped: ', 'skipped: ', 1)}")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measure time only of programs whose coverage is not measured."""
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Let `form` be every form of the program, one after the other.
+
+    The emulated ones are slow: only tests with the mark `emulated` have them.
+    """
+    if "form" in metafunc.fixturenames:
+        forms: tuple[Form, ...] = FORMS
+        if metafunc.definition.get_closest_marker("emulated"):
+            forms += EMULATED
+        metafunc.parametrize("form", forms, ids=str, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Measure time only of programs that nobody emulates, and whose coverage is not measured."""
+    emulated = set()
     for item in items:
         if item.get_closest_marker("timing"):
             item.add_marker(pytest.mark.usefixtures("full_speed"))
+            if isinstance(item, pytest.Function) and _form_of(item) in EMULATED:
+                emulated.add(item)
+    config.hook.pytest_deselected(items=emulated)
+    items[:] = [item for item in items if item not in emulated]
+
+
+def _form_of(item: pytest.Function) -> Form | None:
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("form") if callspec else None
 
 
 @pytest.fixture
@@ -34,9 +56,9 @@ def full_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
-@pytest.fixture(params=FORMS, ids=lambda form: form.name, scope="session")
+@pytest.fixture(scope="session")
 def form(request: pytest.FixtureRequest) -> Form:
-    """Every form of the program, one after the other."""
+    """One form of the program, see `pytest_generate_tests`."""
     form: Form = request.param
     require_form(form)
     return form

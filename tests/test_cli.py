@@ -25,6 +25,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         yield {"port": str(port), "closed": str(closed.getsockname()[1]), "socket": str(path)}
 
 
+@pytest.mark.emulated
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_cases(form: Form, case: Case, places: dict[str, str]) -> None:
     args = case.args.split() if isinstance(case.args, str) else case.args

@@ -1,28 +1,68 @@
-"""The executables on another kernel than the one that they were built on, in a virtual machine."""
+"""The executables on other kernels than the one that they were built on, in virtual machines."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import ROOT, require
-from tests.support.forms import COLD, SAVED, require_form
+import pytest
+import trustme
 
-_INIT = """#!/busybox sh
-/busybox ifconfig lo 127.0.0.1 up
-/busybox mkdir /www
-/busybox touch /www/health
-/busybox httpd -p 127.0.0.1:8080 -h /www
-echo "kernel $(/busybox uname -r)"
-for form in cold saved; do
-    /$form --port 8080; echo "$form of a service: $?"
-    /$form --port 8081; echo "$form of nothing: $?"
-done
-/busybox poweroff -f
-"""
+from tests.support import ROOT, require
+from tests.support.forms import COLD, OTHER_COLD, OTHER_SAVED, SAVED, Form, require_form
+
+_MIB = 1 << 20
+_INIT = Path(__file__).with_name("support") / "init.py"
+_MODULES = "contextlib, fcntl, json, pathlib, resource, socket, ssl, subprocess, threading"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A virtual machine."""
+
+    architecture: str
+    kernel: str
+    """What the name of its kernel ends in."""
+    page_kib: int
+    command: tuple[str, ...]
+    console: str
+
+
+_ARM = ("qemu-system-aarch64", "-M", "virt", "-cpu", "max,pauth-impdef=on", "-m", "512")
+MACHINES = [
+    Machine("x86_64", "-cloud-amd64", 4, ("qemu-system-x86_64", "-m", "256"), "ttyS0"),
+    Machine("aarch64", "-cloud-arm64", 4, _ARM, "ttyAMA0"),
+    Machine("aarch64", "-arm64-16k", 16, _ARM, "ttyAMA0"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A check of the servers of `init.py`."""
+
+    name: str
+    args: str
+    code: int = 0
+    output: str = ""
+    limits: tuple[tuple[str, int], ...] = ()
+
+
+# Pages are what large blocks, the stack and the program's segments consist of.
+CASES = [
+    Case("a service", "--port 8080"),
+    Case("a large block", "--port 8080 --expect-body end"),
+    Case("nothing", "--port 8081", 1, ": connection_refused: "),
+    Case("https", "--cacert /ca.pem https://127.0.0.1:8443/"),
+    Case("several at once", "http://127.0.0.1:8080/ --cacert /ca.pem https://127.0.0.1:8443/"),
+    Case("a small stack", "--port 8080", limits=(("RLIMIT_STACK", _MIB // 4),)),
+    Case("little address space", "--port 8080", limits=(("RLIMIT_AS", 256 * _MIB),)),
+]
 
 
 def static_busybox() -> str:
@@ -34,57 +74,97 @@ def static_busybox() -> str:
     return ""
 
 
-def test_on_another_kernel(tmp_path: Path) -> None:
-    for form in (COLD, SAVED):
-        require_form(form)
-    kernels = sorted((ROOT / "build/kernel").glob("vmlinuz-*"))
-    require(kernels, "no kernel: run scripts/kernel")
-    require(shutil.which("qemu-system-x86_64"), "no qemu-system-x86_64")
+def interpreter_files(architecture: str) -> Iterator[tuple[Path, str]]:
+    """Yield the interpreter of the machine's build and the modules of init.py, with their names."""
+    build = ROOT / "build" / architecture
+    yield build / "python/python", "usr/bin/python"
+    library = ROOT / "build" / os.uname().machine / "python/source/Lib"
+    files = "[getattr(module, '__file__', '') for module in sys.modules.values()]"
+    lines = f"import sys, {_MODULES}\nprint(*{files}, sep='\\n')"
+    listed = subprocess.run(
+        [library.parents[1] / "python", "-IS", "-c", lines],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in {*map(Path, listed.split()), library / "os.py"}:
+        if name.is_relative_to(library):
+            yield name, f"usr/lib/python3.13/{name.relative_to(library)}"
+
+
+def initrd(folder: Path, files: dict[str, Path]) -> Path:
+    """Pack files, by the names that they have in the machine."""
     busybox = static_busybox()
     require(busybox, "no static busybox")
-
-    root = tmp_path / "root"
-    root.mkdir()
-    shutil.copy(busybox, root / "busybox")
-    shutil.copy(COLD.argv[0], root / "cold")
-    shutil.copy(SAVED.argv[0], root / "saved")
-    (root / "init").write_text(_INIT)
+    root = folder / "root"
+    for name, file in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, root / name)
+    (root / "usr/lib/python3.13/lib-dynload").mkdir()  # or the interpreter says that it misses it
     (root / "init").chmod(0o755)
-    files = "\n".join(path.name for path in root.iterdir())
     archive = subprocess.run(
         [busybox, "cpio", "-o", "-H", "newc"],
         cwd=root,
-        input=files.encode(),
+        input="\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*"))).encode(),
         capture_output=True,
         check=True,
     ).stdout
-    (tmp_path / "initrd").write_bytes(archive)
-    machine = subprocess.run(
+    packed = folder / "initrd"
+    packed.write_bytes(archive)
+    return packed
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.kernel[1:])
+def test_on_another_kernel(machine: Machine, tmp_path: Path) -> None:
+    here = machine.architecture == os.uname().machine
+    forms: dict[str, Form] = dict(
+        zip(("cold", "saved"), (COLD, SAVED) if here else (OTHER_COLD, OTHER_SAVED), strict=True)
+    )
+    for form in forms.values():
+        require_form(form)
+    kernels = sorted((ROOT / "build/kernel").glob(f"vmlinuz-*{machine.kernel}"))
+    require(kernels, "no kernel: run scripts/kernel")
+    require(shutil.which(machine.command[0]), f"no {machine.command[0]}")
+
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "chain.pem")
+    cases = {f"{name}, {case.name}": (name, case) for name in forms for case in CASES}
+    (tmp_path / "cases.json").write_text(
+        json.dumps(
+            [
+                [key, [f"/{name}", "--timeout=60", *case.args.split()], dict(case.limits)]
+                for key, (name, case) in cases.items()
+            ]
+        )
+    )
+    files = {name: file for file, name in interpreter_files(machine.architecture)}
+    files |= {name: Path(form.argv[-1]) for name, form in forms.items()}
+    files |= {name: tmp_path / name for name in ("ca.pem", "chain.pem", "cases.json")}
+    packed = initrd(tmp_path, {**files, "init": _INIT})
+    console = f"console={machine.console} quiet panic=-1"
+    ran = subprocess.run(
         [
-            "qemu-system-x86_64",
-            "-nographic",
-            "-no-reboot",
-            "-net",
-            "none",
-            "-m",
-            "256",
-            "-kernel",
-            str(kernels[-1]),
-            "-initrd",
-            str(tmp_path / "initrd"),
-            "-append",
-            "console=ttyS0 quiet panic=-1",
+            *(*machine.command, "-nographic", "-no-reboot", "-net", "none"),
+            *("-kernel", str(kernels[-1]), "-initrd", str(packed), "-append", console),
         ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=120,
+        timeout=300,
         check=True,
     )
-    said = machine.stdout.decode("ascii", "replace").replace("\r", "")
-    booted = re.search(r"kernel (\S+)", said)
+    said = ran.stdout.decode("ascii", "replace").replace("\r", "")
+    booted = re.search(r"^machine: (.*)", said, re.MULTILINE)
     assert booted, said
-    assert booted[1] != os.uname().release
-    for name in ("cold", "saved"):
-        assert f"{name} of a service: 0\n" in said, said
-        assert f"{name} of nothing: 1\n" in said, said
-    assert said.count("unhealthy: http://127.0.0.1:8081/health: connection_refused") == 2
+    release, page = json.loads(booted[1])
+    assert release != os.uname().release
+    assert page == machine.page_kib * 1024
+    outcomes = {
+        name: (code, output)
+        for name, code, output in map(json.loads, re.findall(r"^outcome: (.*)", said, re.MULTILINE))
+    }
+    for key, (_, case) in cases.items():
+        code, output = outcomes[key]
+        assert code == case.code, (key, output)
+        assert case.output in output if case.output else output == "", (key, output)

@@ -266,6 +266,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {name: str(path / name) for name in (*contents, "missing")}
 
 
+@pytest.mark.emulated
 @pytest.mark.parametrize("case", UNTRUSTED, ids=lambda case: case.name)
 def test_who_is_not_trusted(form: Form, case: Untrusted, files: dict[str, str]) -> None:
     with Peer(answer(HEALTHY), context=case.make_context()) as peer:
@@ -305,6 +306,7 @@ TRUSTED: tuple[tuple[Callable[[], ssl.SSLContext], str, str], ...] = (
 )
 
 
+@pytest.mark.emulated
 @pytest.mark.parametrize(("make_context", "args", "host"), TRUSTED)
 def test_who_is_trusted(
     form: Form,
@@ -603,6 +605,7 @@ def test_plain_http_on_a_tls_port_and_the_other_way_round(form: Form) -> None:
     assert outcome.check["reason"] in ("invalid_response", "connection_reset")
 
 
+@pytest.mark.emulated
 @pytest.mark.parametrize(
     ("alert", "words"),
     [

@@ -3,7 +3,7 @@
 Run as a program, it writes the same as a header for C; link.sh does that.
 """
 
-PAGE = 4096  # segments of the executable are aligned to it
+PAGE = 4096  # the smallest of any kernel
 
 # Zones of the heap. The first five make up a saved heap and are numbered by what layout.py writes.
 COLD = 0  # touched by no check that the build has watched
@@ -15,6 +15,7 @@ FRESH = 5  # what a started process allocates
 ZONES = 6
 
 AWAY = 0x1_0000_0000  # in the build, a block's header lies so far behind the block
+HEAP = AWAY  # where its lowest zone begins
 HEADERS = 2 * AWAY  # all addresses of headers are above, all those of blocks below
 
 # What a standard stream can be.

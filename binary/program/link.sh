@@ -5,6 +5,7 @@
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
+. "$here/../machine.sh" "$1"
 binary=$(dirname "$here")
 heap=$binary/heap
 build=$(realpath "$1")
@@ -17,7 +18,7 @@ cd "$build/link"
 cc=(musl-cc -O2 "-ffile-prefix-map=$bootloader=bootloader" "-ffile-prefix-map=$binary=binary"
     "-ffile-prefix-map=$python/source=cpython")
 core=(-DPy_BUILD_CORE "-I$python" "-I$python/source/Include" "-I$python/source/Include/internal")
-link=(musl-cc -Wl,--gc-sections,--wrap=setlocale,-z,norelro,-z,noseparate-code)
+link=(musl-cc -Wl,--gc-sections,--wrap=setlocale,-z,norelro,-z,noseparate-code,-z,max-page-size=$page)
 
 # The bootloader, and what takes the place of its dlopen and of its use of the environment.
 sed -n 's/^ *_IMPORT_FUNCTION(\(\w*\)).*/\1/p' "$bootloader/pyi_dylib_python.c" |
@@ -36,8 +37,11 @@ objcopy $(printf -- '--redefine-sym %s=loader_%s ' dlopen dlopen dlsym dlsym dlc
 grep -vw -f <(sed '/^#/d; /^$/d' "$here/modules-left-out.txt") "$python/Modules/config.c" >config.c
 "${cc[@]}" "${core[@]}" -c config.c
 
-# memory.c, whose loops must not become calls of itself, takes the place of libc's.
-"${cc[@]}" -Wall -Wextra -Werror -fno-builtin -fno-tree-loop-distribute-patterns -c "$here/memory.c"
+common=()
+if [ -n "$memory" ]; then # whose loops must not become calls of itself
+    "${cc[@]}" -Wall -Wextra -Werror -fno-builtin -fno-tree-loop-distribute-patterns -c "$here/$memory"
+    common=("${memory%.c}.o")
+fi
 
 # OpenSSL's assembly code asks what the processor can do, first in each start (.init) and again when
 # OpenSSL is first used; in a virtual machine each of the 9 questions traps (5.6 us). Nothing unwinds its
@@ -45,7 +49,7 @@ grep -vw -f <(sed '/^#/d; /^$/d' "$here/modules-left-out.txt") "$python/Modules/
 for library in ssl crypto; do
     objcopy --remove-section .eh_frame --remove-section .init "$build/openssl/lib/lib$library.a" "lib$library.a"
 done
-common=(memory.o "$python"/Modules/_hacl/*.a -L. -lssl -lcrypto "-L$build/zlib/lib" -lz)
+common+=("$python"/Modules/_hacl/*.a -L. -lssl -lcrypto "-L$build/zlib/lib" -lz)
 
 "${link[@]}" -s -o cold loader.o bootloader.o config.o "$python/libpython3.13.a" "${common[@]}"
 
@@ -55,11 +59,12 @@ common=(memory.o "$python"/Modules/_hacl/*.a -L. -lssl -lcrypto "-L$build/zlib/l
 objcopy --redefine-sym main=loader_main bootloader.o bootloader-warm.o
 python3 "$heap/constants.py" >constants.h
 mkdir heap
-for file in "$heap"/*/*.c; do
+for file in "$heap"/{build,product}/*.c; do
     "${cc[@]}" "${core[@]}" -Wall -Wextra -Werror -I. "-I$heap/product" "-I$build/openssl/include" \
         -c "$file" -o "heap/$(basename "$file" .c).o"
 done
 ld -r -o heap.o heap/*.o
+objcopy --redefine-sym read=heap_read libcrypto.a heap/libcrypto.a
 sed 's/^struct _inittab/extern PyObject *PyInit__saved_heap(void);\n&/; s/{"_ast", /{"_saved_heap", PyInit__saved_heap},\n    &/' \
     config.c >config-warm.c
 grep -q '"_saved_heap"' config-warm.c
@@ -82,6 +87,13 @@ objcopy $(printf -- '--redefine-sym %s=heap_%s ' malloc malloc calloc calloc rea
     clock_gettime clock_gettime getrandom getrandom pthread_self pthread_self recv recv) python.o
 "${cc[@]}" -c "$here/spare.c"
 # What only the build needs gets a segment of its own, which is then left out.
-"${link[@]}" -Wl,--wrap=pthread_create,--section-start=build_only=0x8000000,-T,"$here/order.lds",-Map=warm.map -o warm.symbols heap.o \
+"${link[@]}" -Wl,--wrap=pthread_create,--section-start=build_only=0x8000000,-T,"$here/order.lds",-Map=warm.map -o warm.symbols -Lheap heap.o \
     loader-warm.o bootloader-only.o python.o spare.o "${common[@]}"
 strip -o warm warm.symbols
+# What watches an emulated check, see layout.py, made by the tools of this machine. QEMU before 9 takes plug-ins of
+# version 1, later ones of version 2.
+if [ "$machine" != "$native" ]; then
+    qemu=$("${emulator[@]}" --version | sed -n 's/.* version \([0-9]*\).*/\1/p')
+    plugin=$((qemu < 9 ? 1 : 2))
+    PATH=${PATH#*:} gcc -O2 -fPIC -shared -Wall -Wextra -Werror -I. "-DQEMU_PLUGIN_VERSION=$plugin" -o trace.so "$heap/emulated/trace.c"
+fi

@@ -4,22 +4,20 @@
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
+. "$(dirname "$here")/machine.sh" "$1"
 binary=$(dirname "$here")
 root=$(dirname "$binary")
 cd "$1"
-python/python -I -S -B "$here/imported.py" ../packages linked "$root" "$binary/heap/build" >modules.txt
+"$interpreter" -I -S -B "$here/imported.py" ../packages linked "$root" "$binary/heap/build" >modules.txt
 printf '%s\n' constants forget never_called servers start unused >>modules.txt
 
-bootloader=../tools/pyinstaller/PyInstaller/bootloader/Linux-64bit-intel
-mkdir -p "$bootloader"
 rm -rf work/cold work/warm
 for entry in heap/product/cold.py heap/build/warm.py; do
     name=$(basename "$entry" .py)
-    cp "link/$name" "$bootloader/run"
-    env -i PATH="$PATH" HOME="$PWD/work" PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=0 PYTHONDONTWRITEBYTECODE=1 \
+    env -i PATH="$PWD/musl/bin:$PATH" HOME="$PWD/work" PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=0 PYTHONDONTWRITEBYTECODE=1 \
         PYTHONPATH="../tools/pyinstaller:../tools:../packages:linked:$root:$binary/heap:$binary/heap/build:$binary/heap/product" \
-        MODULES="$PWD/modules.txt" ENTRY="$binary/$entry" \
-        python/python -m PyInstaller --noconfirm --workpath "work/$name" --distpath work \
+        MODULES="$PWD/modules.txt" BOOTLOADER="$PWD/link/$name" ENTRY="$binary/$entry" \
+        "$interpreter" -m PyInstaller --noconfirm --workpath "work/$name" --distpath work \
         "$here/healthchecker.spec" >"$name.log" 2>&1 || { tail "$name.log" >&2; exit 1; }
     mv "work/$name/healthchecker/$name" "work/$name.new"
     rm -r "work/$name"

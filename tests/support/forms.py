@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import shutil
 import socket
 import subprocess
 import sys
@@ -86,8 +87,13 @@ class Form:
     """The memory that no check may exceed."""
     starts_at_once: bool
     """Whether the start of the process is so short that it counts against the time limit."""
+    slowness: int = 1
+    """How many times as long as usual it may take."""
     zygote: Zygote | None = None
     """What runs the program in forks; without one, `argv` is started."""
+
+    def __str__(self) -> str:
+        return self.name
 
 
 BUILD, DIST = (ROOT / folder / os.uname().machine for folder in ("build", "dist"))
@@ -95,6 +101,21 @@ BUILD, DIST = (ROOT / folder / os.uname().machine for folder in ("build", "dist"
 PYTHON = Form("python", (sys.executable, "-m", "healthchecker"), 60_000_000 // 1024, False)
 COLD = Form("cold", (str(DIST / "healthchecker-cold"),), 32 * 1024, False)
 SAVED = Form("saved", (str(DIST / "healthchecker"),), 32 * 1024, True)
+OTHER = {"aarch64": "x86_64", "x86_64": "aarch64"}[os.uname().machine]
+"""The machine for which `scripts/build-binary --machine` builds here; its forms are emulated."""
+_EMULATOR = shutil.which(f"qemu-{OTHER}") or f"/usr/bin/qemu-{OTHER}"
+_EMULATED_RSS = 256 * 1024  # most of it is the emulator's
+_EMULATED_SLOWNESS = 10
+OTHER_COLD, OTHER_SAVED = (
+    Form(
+        f"{form.name}-{OTHER}",
+        (_EMULATOR, str(ROOT / "dist" / OTHER / Path(form.argv[0]).name)),
+        _EMULATED_RSS,
+        False,
+        _EMULATED_SLOWNESS,
+    )
+    for form in (COLD, SAVED)
+)
 LEFT_OUT = BUILD / "left-out.txt"
 """The functions that are not in the saved heap."""
 _GUARDED = (
@@ -105,6 +126,8 @@ _GUARDED = (
 GUARDED = Form("guarded", (*_GUARDED, str(LEFT_OUT)), PYTHON.max_rss_kib, False)
 """The Python form, which ends when it calls one of these: the saved form would not have it."""
 FORMS = (PYTHON, GUARDED, COLD, SAVED)
+EMULATED = (OTHER_SAVED,)
+"""For tests with the mark `emulated`. The other form takes more than a second to start there."""
 # Python leaves its own socket to the collector where the connection was reset before TLS started.
 _STRICT = ("-W", "error", "-W", "ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 _ZYGOTES = {
@@ -158,12 +181,14 @@ def why_not_built(form: Form) -> str:
     """Return why `form` cannot be run; empty if it can."""
     if form.name == PYTHON.name:
         return ""
-    binary = LEFT_OUT if form.name == GUARDED.name else Path(form.argv[0])
+    binary = LEFT_OUT if form.name == GUARDED.name else Path(form.argv[-1])
     if not binary.exists():
         return f"{binary.relative_to(ROOT)} is not built: run scripts/build-binary"
     newest = max(path.stat().st_mtime for path in (ROOT / "healthchecker").rglob("*.py"))
     if binary.stat().st_mtime < newest:
         return f"{binary.relative_to(ROOT)} is older than the source: run scripts/build-binary"
+    if not Path(form.argv[0]).exists():
+        return f"no {form.argv[0]}"
     return ""
 
 
@@ -189,12 +214,13 @@ def run(
     stdin: int | None = subprocess.DEVNULL,
     prefix: Sequence[str] = (),
 ) -> Outcome:
-    """Run the program to its end, which must come within `timeout` seconds.
+    """Run the program to its end, which must come within `timeout` seconds (of a slow form, later).
 
     `env` is added to the environment, from which our own variables are taken first; `prefix` is
     an absolute command that starts the program, such as one that puts it into a namespace.
     """
     require_form(form)
+    timeout *= form.slowness
     environment = {**without_variables(), **(env or {})}
     if form.zygote is not None and not prefix:
         facts, *output = form.zygote.run(args, environment, timeout)

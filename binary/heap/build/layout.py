@@ -1,10 +1,11 @@
 """Find out which blocks of a saved heap checks touch, for a second build to lay them together.
 
-    layout.py MEMORY EXECUTABLE LAYOUT
+    layout.py MEMORY EXECUTABLE LAYOUT TRACE...
 
-MEMORY was written by save.c and put into EXECUTABLE. LAYOUT becomes one byte for each allocation of
-the build: the zone of its block. What it holds already counts, too: of two zones, a block goes into
-that which is nearer to a plain check.
+MEMORY was written by save.c and put into EXECUTABLE. TRACE is a command that runs another one and
+writes to file 9 what that reads and writes, as Valgrind's lackey does. LAYOUT becomes one byte for
+each allocation of the build: the zone of its block. What it holds already counts, too: of two
+zones, a block goes into that which is nearer to a plain check.
 """
 
 import shutil
@@ -32,12 +33,13 @@ def blocks(memory: bytes) -> Iterator[tuple[int, int, int]]:
             at += size
 
 
-def touched(command: list[str], *, healthy: bool = True) -> tuple[set[int], set[int]]:
+def touched(
+    trace: tuple[str, ...], command: list[str], *, healthy: bool = True
+) -> tuple[set[int], set[int]]:
     """Run a check; return the 8-byte words, by number, that it wrote to and that it only read."""
     written: set[int] = set()
     read: set[int] = set()
-    valgrind = shutil.which("valgrind") or "valgrind"
-    tool = ["env", "-i", valgrind, "--tool=lackey", "--trace-mem=yes", "--log-fd=9"]
+    tool = ["env", "-i", shutil.which(trace[0]) or trace[0], *trace[1:]]
     with subprocess.Popen(
         ["bash", "-c", 'exec "$@" 9>&1 >/dev/null', "bash", *tool, *command], stdout=subprocess.PIPE
     ) as process:
@@ -53,18 +55,18 @@ def touched(command: list[str], *, healthy: bool = True) -> tuple[set[int], set[
     return written, read - written
 
 
-def main(memory: str, executable: str, layout: str) -> None:
+def main(memory: str, executable: str, layout: str, *trace: str) -> None:
     with (
         server(answer_http) as http,
         server(answer_grpc_at_once) as grpc,
         server(hang_up) as no_tls,
     ):
         check = [executable, "--timeout", "60"]
-        written, read = touched([*check, "--port", str(http)])
+        written, read = touched(trace, [*check, "--port", str(http)])
         other = set.union(
-            *touched([*check, f"grpc://127.0.0.1:{grpc}"]),
+            *touched(trace, [*check, f"grpc://127.0.0.1:{grpc}"]),
             # No TLS there, but by then most of what a check needs for it has been used.
-            *touched([*check, "--insecure", f"https://127.0.0.1:{no_tls}"], healthy=False),
+            *touched(trace, [*check, "--insecure", f"https://127.0.0.1:{no_tls}"], healthy=False),
         )
     zones: dict[int, int] = {}
     for number, address, size in blocks(Path(memory).read_bytes()):

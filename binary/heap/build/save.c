@@ -171,10 +171,12 @@ static void read_layout(const char *name)
 
 int build_main(int argc, char **argv)
 {
+    const char *watched = getenv("SAVED_HEAP_WATCHED");
+
     if (getenv("SAVED_HEAP") != NULL)
         memory_file = getenv("SAVED_HEAP");
     read_layout(getenv("SAVED_HEAP_LAYOUT"));
-    saved.watched = build.layout_size == 0;
+    saved.watched = watched != NULL && *watched == '1';
     heap_take_arenas();
     return loader_main(argc, argv);
 }

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import RequestReceived
+from h2.events import StreamEnded
 
 _HTTP_ANSWER = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\n"
@@ -35,7 +35,7 @@ def answer_grpc(peer: socket.socket) -> None:
 
 
 def answer_grpc_at_once(peer: socket.socket) -> None:
-    """Say nothing before the request has come, so that the whole answer comes in one piece."""
+    """Say nothing before all of the request has come, so that the answer comes in one piece."""
     _answer_grpc(peer, settings_first=False)
 
 
@@ -47,7 +47,7 @@ def _answer_grpc(peer: socket.socket, *, settings_first: bool) -> None:
         peer.sendall(connection.data_to_send())
     while received := peer.recv(65536):
         for event in connection.receive_data(received):
-            if isinstance(event, RequestReceived):
+            if isinstance(event, StreamEnded):
                 speaks = True
                 stream = event.stream_id
                 head = [(":status", "200"), ("content-type", "application/grpc")]

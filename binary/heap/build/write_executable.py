@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
-from constants import HEADERS, PAGE
+from constants import HEADERS
 
 _RECORD = struct.Struct("<QQ")
 _UNUSED, LOAD, _NOTE, _PROPERTY = 0, 1, 4, 0x6474E553  # kinds of segments
@@ -91,12 +91,12 @@ def replace(program: bytearray, segment: Segment, address: int, content: bytes) 
     program[at : at + len(content)] = content
 
 
-def append(program: bytearray, address: int, content: bytes) -> Segment:
+def append(program: bytearray, address: int, content: bytes, page: int) -> Segment:
     """Put what was saved at the end of the file; return the segment that maps it into its place."""
-    program += bytes(-len(program) % PAGE)
+    program += bytes(-len(program) % page)
     offset, size = len(program), len(content)
     program += content
-    return Segment(LOAD, _READABLE | _WRITABLE, offset, address, address, size, size, PAGE)
+    return Segment(LOAD, _READABLE | _WRITABLE, offset, address, address, size, size, page)
 
 
 def put(program: bytearray, memory: bytes) -> None:
@@ -110,6 +110,7 @@ def put(program: bytearray, memory: bytes) -> None:
     if build_only.flags & _WRITABLE:
         raise ValueError("the last segment is not what it should be")
     del program[build_only.offset :]
+    page = build_only.align  # as link.sh had the linker align all segments
     for address, content in records(memory):
         if address >= HEADERS:
             continue
@@ -118,7 +119,7 @@ def put(program: bytearray, memory: bytes) -> None:
                 replace(program, segment, address, content)
                 break
         else:
-            loaded.append(append(program, address, content))
+            loaded.append(append(program, address, content, page))
     loaded.sort(key=lambda s: s.vaddr)
     # The new segments have the entries of what was left out: of notes, and of that last segment.
     unused = len(table) - len(loaded) - len(others)

@@ -21,7 +21,7 @@ enum { LARGE = 64 * 1024, GROWTH = 1 << 20 };
 
 /* Above all that the kernel may put behind the program; fresh memory may lie anywhere. */
 const uintptr_t zone_start[FRESH] = {
-    [WRITTEN] = 0x100000000, [READ] = 0x108000000, [OTHER] = 0x10c000000, [COLD] = 0x110000000,
+    [WRITTEN] = HEAP, [READ] = 0x108000000, [OTHER] = 0x10c000000, [COLD] = 0x110000000,
     [TEMPORARY] = 0x120000000,
 };
 _Static_assert(PAGE % STEP == 0 && sizeof(Header) == WORD, "blocks are aligned");

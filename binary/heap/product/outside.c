@@ -1,6 +1,6 @@
 /*
- * What CPython learns from outside: time, chance, the numbers of threads, and data from sockets. link.sh
- * redirects its calls to here. In a started process they go straight on. In the build, and where layout.py
+ * What CPython learns from outside: time, chance, the numbers of threads, and data from sockets, which OpenSSL
+ * reads for itself. link.sh redirects their calls to here. In a started process they go straight on. In the build, and where layout.py
  * watches a check, the answers are the same each time, so that two builds are equal to the byte.
  */
 #include "heap.h"
@@ -15,6 +15,7 @@ int heap_clock_gettime(clockid_t clock, struct timespec *now);
 ssize_t heap_getrandom(void *buffer, size_t size, unsigned flags);
 pthread_t heap_pthread_self(void);
 ssize_t heap_recv(int file, void *buffer, size_t size, int flags);
+ssize_t heap_read(int file, void *buffer, size_t size);
 
 static int is_build(void)
 {
@@ -47,19 +48,29 @@ pthread_t heap_pthread_self(void)
 }
 
 /* Has each answer waited for once, as most are, however fast a server of the build is. */
-ssize_t heap_recv(int file, void *buffer, size_t size, int flags)
+static int may_receive(int file)
 {
     static int waited_for = -1;
     struct pollfd ready = {.fd = file, .events = POLLIN};
 
     if (!is_build() || getpid() != build.process)
-        return recv(file, buffer, size, flags);
+        return 1;
     if (waited_for != file) {
         waited_for = file;
         errno = EAGAIN;
-        return -1;
+        return 0;
     }
     waited_for = -1;
     poll(&ready, 1, 5000);
-    return recv(file, buffer, size, flags);
+    return 1;
+}
+
+ssize_t heap_recv(int file, void *buffer, size_t size, int flags)
+{
+    return may_receive(file) ? recv(file, buffer, size, flags) : -1;
+}
+
+ssize_t heap_read(int file, void *buffer, size_t size)
+{
+    return may_receive(file) ? read(file, buffer, size) : -1;
 }

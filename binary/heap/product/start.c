@@ -59,9 +59,9 @@ enum { FIRST_USED = 60 * 1024 }; /* of fresh memory, by a plain check */
 static void populate(const void *from, const void *to)
 {
     const int populate_write = 23; /* MADV_POPULATE_WRITE, which older headers lack */
-    uintptr_t first = (uintptr_t)from & ~(uintptr_t)(PAGE - 1);
+    const uintptr_t within = (uintptr_t)getpagesize() - 1, first = (uintptr_t)from & ~within;
 
-    madvise((void *)first, ((uintptr_t)to - first + PAGE - 1) & ~(uintptr_t)(PAGE - 1), populate_write);
+    madvise((void *)first, ((uintptr_t)to - first + within) & ~within, populate_write);
 }
 
 static void populate_written(void)

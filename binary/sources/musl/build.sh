@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Build musl into directory musl of the build's directory $1, and a compiler for it: musl/bin/musl-cc. What that
-# compiles and links knows no header and no library of this machine but the kernel's headers and libgcc.
+# Build musl into directory musl of the build's directory $1, with a compiler for it, musl/bin/musl-cc, and
+# the machine's binutils beside that. What it compiles and links knows no header and no library of Debian's but
+# the kernel's headers and libgcc.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
+. "$here/../../machine.sh" "$1"
 sources=$(realpath "$1/../sources")
 prefix=$(realpath "$1")/musl
 rm -rf "$prefix"
@@ -11,20 +13,24 @@ mkdir -p "$prefix"/{include,bin}
 cd "$prefix"
 "$here/../unpack.sh" "$sources"/musl_*.dsc source "$here"/patches/*.patch
 cd source
-machine=$(gcc -dumpmachine)
-./configure --prefix="$prefix" --target="$machine" --disable-shared --enable-wrapper=gcc \
-    CFLAGS="-Os -fno-pie -fcf-protection=none -ffile-prefix-map=$PWD=musl"
+target=$machine-linux-gnu
+./configure --prefix="$prefix" --target="$target" --disable-shared --enable-wrapper=gcc \
+    CC="${tools}gcc" CROSS_COMPILE="$tools" CFLAGS="-Os -fno-pie $flags -ffile-prefix-map=$PWD=musl"
 make -s -j"$(nproc)" install
-for headers in linux asm-generic "$machine/asm"; do
-    ln -s "/usr/include/$headers" "$prefix/include/${headers##*/}"
+for headers in linux asm-generic; do
+    ln -s "/usr/include/$headers" "$prefix/include/$headers"
+done
+ln -s "$(find "/usr/include/$target/asm" "/usr/$target/include/asm" -maxdepth 0 2>/dev/null | head -n 1)" "$prefix/include/asm"
+for tool in ar ld nm objcopy ranlib readelf strip; do
+    ln -s "$(command -v "$tools$tool")" "$prefix/bin/$tool"
 done
 
 # All that is linked is compiled with these: for a static program at a fixed address that holds only
 # what it uses and unwinds nothing. CPython's configure asks for the name of the platform.
 cat >"$prefix/bin/musl-cc" <<END
 #!/bin/sh
-[ "\$1" != --print-multiarch ] || exec echo ${machine%-gnu}-musl
-exec gcc -fno-pie -no-pie -static -ffunction-sections -fdata-sections -fcf-protection=none \\
+[ "\$1" != --print-multiarch ] || exec echo $machine-linux-musl
+exec ${tools}gcc -fno-pie -no-pie -static -ffunction-sections -fdata-sections $flags \\
     -fno-asynchronous-unwind-tables "\$@" -specs "$prefix/lib/musl-gcc.specs"
 END
 chmod +x "$prefix/bin/musl-cc"

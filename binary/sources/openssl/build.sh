@@ -6,6 +6,7 @@
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
+. "$here/../../machine.sh" "$1"
 sources=$(realpath "$1/../sources")
 cd "$1"
 PATH="$PWD/musl/bin:$PATH"
@@ -22,7 +23,7 @@ loading="autoload-config dso dynamic-engine engine legacy module shared"
 other="apps async comp docs filenames multiblock pic secure-memory ssl-trace tests thread-pool ui-console"
 # The names of machines are OpenSSL's own.
 # shellcheck disable=SC2046
-./Configure "linux-$(uname -m)" $(printf 'no-%s ' $protocols $formats $algorithms $loading $other) \
+./Configure "linux-$machine" $(printf 'no-%s ' $protocols $formats $algorithms $loading $other) \
     --prefix=/usr --libdir=lib --openssldir=/usr/lib/ssl CC=musl-cc CFLAGS="-Os -Wa,--noexecstack"
 # When and with what it was built is written into it.
 export SOURCE_DATE_EPOCH=0

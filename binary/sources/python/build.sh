@@ -4,6 +4,7 @@
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
+. "$here/../../machine.sh" "$1"
 sources=$(realpath "$1/../sources")
 libraries=$(realpath "$1")
 PATH="$libraries/musl/bin:$PATH"
@@ -23,9 +24,16 @@ without="_asyncio _bz2 _codecs_cn _codecs_hk _codecs_iso2022 _codecs_jp _codecs_
 # Memory comes from malloc alone (no pymalloc, no mimalloc), because the saved heap replaces it.
 # musl has no sem_clockwait(): with sem_timedwait(), waits of threads would follow changes of the
 # system's time. Without it they use condition variables, which go by the monotonic clock.
+# For another machine, configure cannot run what it compiles: cross-answers.txt has what it would find.
 # The paths are relative so that what is written into the interpreter names no place.
+cross=()
+if [ "$machine" != "$native" ]; then
+    cross=("--host=$machine-linux-musl" "--build=$native-linux-musl" "--with-build-python=$interpreter")
+    cross+=("ac_cv_wchar_t_signed=$signed_wchar")
+    while read -r answer; do cross+=("$answer"); done < <(sed 's/ *#.*//; /^$/d' "$here/cross-answers.txt")
+fi
 # shellcheck disable=SC2046
-source/configure --quiet --prefix=/usr --disable-shared --disable-test-modules CC=musl-cc \
+source/configure --quiet "${cross[@]}" --prefix=/usr --disable-shared --disable-test-modules CC=musl-cc \
     --without-pymalloc --without-mimalloc --without-doc-strings --without-ensurepip \
     --with-openssl="$libraries/openssl" ac_cv_func_sem_timedwait=no PKG_CONFIG=false \
     ZLIB_CFLAGS="-I$libraries/zlib/include" ZLIB_LIBS="-L$libraries/zlib/lib -lz" \
@@ -38,3 +46,8 @@ make -s -j"$(nproc)" OPT='-DNDEBUG -O2 -Wall' Python/ceval.o \
     Objects/{call,dictobject,object,tupleobject,typeobject,unicodeobject}.o
 # When it was built is written into the interpreter.
 SOURCE_DATE_EPOCH=0 make -s -j"$(nproc)"
+
+# Whatever configure guesses wrong would make another interpreter of it.
+if [ "$machine" != "$native" ]; then
+    "$here/compare.py" "$(dirname "$interpreter")/pyconfig.h" pyconfig.h "$here/may-differ.txt"
+fi

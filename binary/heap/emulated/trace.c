@@ -1,0 +1,62 @@
+/*
+ * A plug-in for QEMU's emulation of one process, which prints to file 9 where that reads from the heap and
+ * writes to it, in the form that Valgrind's lackey has, for layout.py.
+ *
+ * What is needed of QEMU's qemu-plugin.h, which Debian does not package, is declared here.
+ */
+#include "constants.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+struct qemu_plugin_tb;
+struct qemu_plugin_insn;
+typedef uint32_t Access;
+
+size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *block);
+struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *block, size_t index);
+unsigned qemu_plugin_mem_size_shift(Access access);
+bool qemu_plugin_mem_is_store(Access access);
+void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t id, void (*call)(uint64_t, struct qemu_plugin_tb *));
+void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *instruction,
+                                      void (*call)(unsigned, Access, uint64_t, void *), int flags, int which,
+                                      void *context);
+void qemu_plugin_register_atexit_cb(uint64_t id, void (*call)(uint64_t, void *), void *context);
+int qemu_plugin_install(uint64_t id, const void *info, int count, char **arguments);
+
+enum { NO_REGISTERS = 0, READS_AND_WRITES = 3 };
+
+int qemu_plugin_version = QEMU_PLUGIN_VERSION;
+static FILE *output;
+
+static void accessed(unsigned processor, Access access, uint64_t address, void *context)
+{
+    (void)processor, (void)context;
+    if (address >= HEAP && address < HEADERS)
+        fprintf(output, " %c %08" PRIx64 ",%u\n", qemu_plugin_mem_is_store(access) ? 'S' : 'L', address,
+                1u << qemu_plugin_mem_size_shift(access));
+}
+
+static void translated(uint64_t id, struct qemu_plugin_tb *block)
+{
+    (void)id;
+    for (size_t i = 0; i < qemu_plugin_tb_n_insns(block); i++)
+        qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(block, i), accessed, NO_REGISTERS,
+                                         READS_AND_WRITES, NULL);
+}
+
+static void ended(uint64_t id, void *context)
+{
+    (void)id, (void)context;
+    fclose(output);
+}
+
+int qemu_plugin_install(uint64_t id, const void *info, int count, char **arguments)
+{
+    (void)info, (void)count, (void)arguments;
+    output = fdopen(9, "w");
+    qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+    qemu_plugin_register_atexit_cb(id, ended, NULL);
+    return output == NULL;
+}

@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+"""Compare what configure has found out for two machines; fail on a difference that is not allowed.
+
+    compare.py PYCONFIG PYCONFIG ALLOWED
+
+ALLOWED lists names, one a line; what follows a # is the reason.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+
+def definitions(header: str) -> dict[str, str]:
+    """Return what is defined; a name that is not is not in it."""
+    define = re.compile(r"^#\s*define\s+(\w+)[ \t]*(.*)$", re.MULTILINE)
+    return dict(define.findall(Path(header).read_text()))
+
+
+def main(one: str, other: str, allowed: str) -> int:
+    lines = (line.partition("#")[0].strip() for line in Path(allowed).read_text().splitlines())
+    may_differ = {line for line in lines if line}
+    ours, theirs = definitions(one), definitions(other)
+    differing = {name for name in ours | theirs if ours.get(name) != theirs.get(name)}
+    for name in sorted(differing - may_differ):
+        print(f"{name}: {ours.get(name)} in {one}, {theirs.get(name)} in {other}", file=sys.stderr)
+    for name in sorted(may_differ - differing):
+        print(f"{name}: listed in {allowed}, but the same for both", file=sys.stderr)
+    return 1 if differing ^ may_differ else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

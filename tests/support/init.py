@@ -1,0 +1,72 @@
+#!/usr/bin/python -IS
+"""What a virtual machine runs in place of an init program: servers, and programs that check them.
+
+/cases.json is a list of [name, arguments, limits]; a limit is the name of one of `resource` and a
+number of bytes. Each outcome becomes a line: "outcome: " and [name, exit code, output] as JSON.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import resource
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n" + b"x" * 199_997 + b"end"
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
+
+
+def loopback_up() -> None:
+    with socket.socket() as any_socket:
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
+
+
+def serve(port: int, context: ssl.SSLContext | None = None) -> None:
+    listener = socket.create_server(("127.0.0.1", port), backlog=16)
+    while True:
+        peer, _ = listener.accept()
+        with peer, contextlib.suppress(OSError):
+            connection = context.wrap_socket(peer, server_side=True) if context else peer
+            connection.recv(65536)
+            connection.sendall(_ANSWER)
+            connection.close()
+
+
+def say(what: str, values: list[object]) -> None:
+    sys.stdout.write(f"{what}: {json.dumps(values)}\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    loopback_up()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain("/chain.pem")
+    threading.Thread(target=serve, args=(8080,), daemon=True).start()
+    threading.Thread(target=serve, args=(8443, context), daemon=True).start()
+    say("machine", [os.uname().release, os.sysconf("SC_PAGE_SIZE")])
+    for name, arguments, limits in json.loads(Path("/cases.json").read_text()):
+
+        def limit(limits: dict[str, int] = limits) -> None:
+            for which, size in limits.items():
+                resource.setrlimit(getattr(resource, which), (size, size))
+
+        done = subprocess.run(
+            arguments,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=limit,
+        )
+        say("outcome", [name, done.returncode, done.stdout])
+    os.sync()
+
+
+main()
+os._exit(0)  # without init, the kernel ends the machine
