@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,9 @@ from tests.support.forms import (
     COLD,
     GUARDED,
     LEFT_OUT,
+    OTHER,
+    OTHER_COLD,
+    OTHER_SAVED,
     SAVED,
     Form,
     Outcome,
@@ -38,7 +42,8 @@ from tests.support.forms import (
     run,
 )
 
-_INTERPRETER, _DYNAMIC = 3, 2  # kinds of ELF segments
+_LOAD, _DYNAMIC, _INTERPRETER = 1, 2, 3  # kinds of ELF segments
+_LARGEST_PAGE = {62: 4096, 183: 65536}  # by ELF's numbers of machines
 _MIB = 1 << 20
 
 # Read at a start: the time zone, OpenSSL's settings, and files of name look-up.
@@ -84,17 +89,41 @@ def check(form: Form, port: int, prefix: str = "") -> Outcome:
 # ---- the files
 
 
-def test_static(executable: Form) -> None:
-    content = Path(executable.argv[0]).read_bytes()
-    assert content.startswith(b"\x7fELF\x02")
+@pytest.fixture(params=(COLD, SAVED, OTHER_COLD, OTHER_SAVED), ids=str)
+def content(request: pytest.FixtureRequest) -> bytes:
+    """Yield the executable for each machine."""
+    require_form(request.param)
+    return Path(request.param.argv[-1]).read_bytes()
+
+
+def segments(content: bytes) -> Iterator[tuple[int, int, int, int, int, int, int, int]]:
+    """Yield the program headers: kind, flags, offset, two addresses, two sizes, alignment."""
     (table,) = struct.unpack_from("<Q", content, 32)
     size, count = struct.unpack_from("<HH", content, 54)
-    kinds = {struct.unpack_from("<I", content, table + n * size)[0] for n in range(count)}
-    assert not kinds & {_INTERPRETER, _DYNAMIC}
+    for number in range(count):
+        yield struct.unpack_from("<IIQQQQQQ", content, table + number * size)
 
 
-def test_nothing_of_the_build_machine_is_inside(executable: Form) -> None:
-    content = Path(executable.argv[0]).read_bytes()
+def test_static(content: bytes) -> None:
+    assert content.startswith(b"\x7fELF\x02")
+    assert not {kind for kind, *_ in segments(content)} & {_INTERPRETER, _DYNAMIC}
+
+
+def test_no_page_belongs_to_two_segments(content: bytes) -> None:
+    """Whatever the size of the kernel's pages, which maps whole ones."""
+    (machine,) = struct.unpack_from("<H", content, 18)
+    largest = _LARGEST_PAGE[machine]
+    ends = []
+    for kind, _, offset, address, _, _, size, alignment in sorted(segments(content)):
+        if kind == _LOAD:
+            assert alignment % largest == 0
+            assert (address - offset) % largest == 0
+            ends.append((address // largest, (address + size - 1) // largest))
+    ends.sort()
+    assert all(one[1] < other[0] for one, other in pairwise(ends))
+
+
+def test_nothing_of_the_build_machine_is_inside(content: bytes) -> None:
     words = [str(ROOT), str(Path.home()) + "/", sys.prefix, socket.gethostname(), getpass.getuser()]
     words += [f"{name}={value}" for name, value in os.environ.items() if len(value) > 1]
     found = [
@@ -212,7 +241,7 @@ def test_a_signal_before_anything_else_ends_it(executable: Form, number: signal.
         "env --ignore-signal=INT",
         "env -i TZ=Pacific/Kiritimati LANG=tr_TR.ISO-8859-9 LC_ALL=zh_CN.GBK",
         "env -i PYTHONHOME=/ PYTHONPATH=/ PYTHONINSPECT=1 PYTHONMALLOC=debug LD_PRELOAD=/none",
-        "env -i _PYI_PARENT_PROCESS_LEVEL=9 _PYI_ARCHIVE_FILE=/none SAVED_HEAP=/none",
+        "env -i _PYI_PARENT_PROCESS_LEVEL=9 _PYI_ARCHIVE_FILE=/none",
     ],
 )
 def test_surroundings(executable: Form, port: int, prefix: str) -> None:
@@ -282,17 +311,39 @@ def test_killed_at_any_moment_it_leaves_nothing(executable: Form, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
-def test_two_saves_are_equal(tmp_path: Path) -> None:
-    """Also elsewhere, and with another environment."""
+@pytest.mark.parametrize(
+    ("machine", "cold", "saved"),
+    [(BUILD.name, COLD, SAVED), (OTHER, OTHER_COLD, OTHER_SAVED)],
+    ids=lambda value: str(value) if isinstance(value, str) else "",
+)
+def test_two_builds_are_equal(machine: str, cold: Form, saved: Form, tmp_path: Path) -> None:
+    """Also in another place, and with another environment.
+
+    What is compiled is compiled once only, which takes minutes.
+    """
+    for form in (cold, saved):
+        require_form(form)
+    place, made = tmp_path / "a build in another place" / machine, ROOT / "build" / machine
+    place.mkdir(parents=True)
+    compiled = ("musl", "zlib", "openssl", "python", "linked", "../packages", "../tools")
+    for name in (*compiled, *(() if machine == BUILD.name else (f"../{BUILD.name}",))):
+        (place / name).symlink_to((made / name).resolve())
+    for script in ("program/link.sh", "program/pyinstaller.sh", "heap/build/save.sh"):
+        subprocess.run(
+            [str(ROOT / "binary" / script), str(place)],
+            check=True,
+            env={**os.environ, "LANG": "tr_TR.UTF-8", "ANOTHER": "variable"},
+        )
+    for name, form in (("cold", cold), ("saved", saved)):
+        assert (place / "work" / name).read_bytes() == Path(form.argv[-1]).read_bytes(), name
+
+
+def test_the_environment_of_the_saved_run_is_empty() -> None:
     require_form(SAVED)
-    place = tmp_path / "a build in another place" / BUILD.name
-    (place / "work").mkdir(parents=True)
-    for name in ("python", "../packages", "link", "work/warm"):
-        (place / name).symlink_to(BUILD / name)
-    command = [str(ROOT / "binary/heap/build/save.sh"), str(place)]
-    environment = {**os.environ, "LANG": "tr_TR.UTF-8", "ANOTHER": "variable"}
-    subprocess.run(command, check=True, env=environment)
-    assert (place / "work/saved").read_bytes() == Path(SAVED.argv[0]).read_bytes()
+    command = [str(BUILD / "work/warm"), "/dev/null", "/dev/null", "/dev/null", "0"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env={"A": "1"})
+    assert done.returncode != 0
+    assert "anything in its environment" in done.stderr
 
 
 def test_thousands_of_starts() -> None:

@@ -158,7 +158,7 @@ void heap_finalize(void)
 
 static void read_layout(const char *name)
 {
-    int file = name == NULL ? -1 : open(name, O_RDWR);
+    int file = open(name, O_RDWR);
     off_t size = file < 0 ? 0 : lseek(file, 0, SEEK_END);
 
     if (size > 0) {
@@ -169,14 +169,15 @@ static void read_layout(const char *name)
         close(file);
 }
 
+/* Arguments: the files of the layout, the memory and the list of what is left out, and whether layout.py is
+   going to watch. */
 int build_main(int argc, char **argv)
 {
-    const char *watched = getenv("SAVED_HEAP_WATCHED");
-
-    if (getenv("SAVED_HEAP") != NULL)
-        memory_file = getenv("SAVED_HEAP");
-    read_layout(getenv("SAVED_HEAP_LAYOUT"));
-    saved.watched = watched != NULL && *watched == '1';
+    if (argc != 5 || *environ != NULL)
+        Py_FatalError("the build's program has other arguments, or anything in its environment");
+    read_layout(argv[1]);
+    memory_file = argv[2];
+    saved.watched = *argv[4] == '1';
     heap_take_arenas();
     return loader_main(argc, argv);
 }

@@ -14,8 +14,7 @@ cp work/warm "$place/warm"
 
 # save 0|1: run where, under a name and in an environment that say nothing of this machine; 1: for layout.py to watch
 save() {
-    (cd / && exec env -i SAVED_HEAP_LAYOUT=/dev/fd/7 SAVED_HEAP=/dev/fd/8 SAVED_HEAP_LEFT_OUT=/dev/fd/6 \
-        SAVED_HEAP_WATCHED="$1" "${emulator[@]}" /dev/fd/9) \
+    (cd / && exec env -i "${emulator[@]}" /dev/fd/9 /dev/fd/7 /dev/fd/8 /dev/fd/6 "$1") \
         6>left-out.txt 7<>work/layout 8>work/memory 9<"$place/warm" </dev/null >save.log 2>&1 ||
         { tail save.log >&2; return 1; }
 }

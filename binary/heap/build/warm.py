@@ -1,7 +1,6 @@
 """What the build runs to fill the heap that it saves: import all, warm up, put everything away."""
 
 import gc
-import os
 import random
 import signal
 import socket
@@ -22,7 +21,7 @@ _BUILD_ONLY = ("forget", "servers", "unused", "never_called", "__main__")
 def main() -> None:
     forget()
     forget_seed()
-    drop_unused(start, os.environ["SAVED_HEAP_LEFT_OUT"])
+    drop_unused(start, sys.argv[3])
     gc.collect()
     _saved_heap.all_imported()
     with socket.create_server(("127.0.0.1", 0)) as unused:
@@ -33,8 +32,6 @@ def main() -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Where this was built is nobody's business.
-    os.environ.clear()
     threading.main_thread()._native_id = 0  # type: ignore[attr-defined]  # noqa: SLF001 - set anew by a start
     del sys._MEIPASS  # type: ignore[attr-defined]  # noqa: SLF001 - as PyInstaller has it
     _saved_heap.start_with(start)
