@@ -42,9 +42,10 @@ ssize_t heap_getrandom(void *buffer, size_t size, unsigned flags)
     return (ssize_t)size;
 }
 
+/* That a start has another number than what was saved is for layout.py to see. */
 pthread_t heap_pthread_self(void)
 {
-    return is_build() ? (pthread_t)1 : pthread_self();
+    return is_started() ? pthread_self() : (pthread_t)1;
 }
 
 /* Has each answer waited for once, as most are, however fast a server of the build is. */
