@@ -21,33 +21,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"{count:5} {reason.replace('Skipped: ', 'skipped: ', 1)}")
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Let `form` be every form of the program, one after the other.
-
-    The emulated ones are slow: only tests with the mark `emulated` have them.
-    """
-    if "form" in metafunc.fixturenames:
-        forms: tuple[Form, ...] = FORMS
-        if metafunc.definition.get_closest_marker("emulated"):
-            forms += EMULATED
-        metafunc.parametrize("form", forms, ids=str, indirect=True, scope="session")
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Measure time only of programs that nobody emulates, and whose coverage is not measured."""
-    emulated = set()
+    """Emulate only for tests with that mark, and measure no time then.
+
+    Time is measured only of programs whose coverage is not measured.
+    """
+    left_out = set()
     for item in items:
-        if item.get_closest_marker("timing"):
+        is_timed = item.get_closest_marker("timing") is not None
+        is_for_all = item.get_closest_marker("emulated") is not None
+        if is_timed:
             item.add_marker(pytest.mark.usefixtures("full_speed"))
-            if isinstance(item, pytest.Function) and _form_of(item) in EMULATED:
-                emulated.add(item)
-    config.hook.pytest_deselected(items=emulated)
-    items[:] = [item for item in items if item not in emulated]
+        if _is_emulated(item) and (is_timed or not is_for_all):
+            left_out.add(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
-def _form_of(item: pytest.Function) -> Form | None:
+def _is_emulated(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
-    return callspec.params.get("form") if callspec else None
+    return callspec is not None and callspec.params.get("form") in EMULATED
 
 
 @pytest.fixture
@@ -56,9 +49,9 @@ def full_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(params=(*FORMS, *EMULATED), ids=str, scope="session")
 def form(request: pytest.FixtureRequest) -> Form:
-    """One form of the program, see `pytest_generate_tests`."""
+    """Every form of the program, one after the other; the emulated ones see above."""
     form: Form = request.param
     require_form(form)
     return form

@@ -14,7 +14,7 @@ from healthchecker._probers.table import SCHEMES
 from healthchecker._target import Place
 from tests.servers.peers import Behaviour, Peer, answer
 from tests.servers.tls import server_context
-from tests.support.forms import Form, Outcome, run, started_once, undisturbed
+from tests.support.forms import EMULATED, FORMS, Form, Outcome, run, started_once, undisturbed
 from tests.tables.hostile_behaviours import HOSTILE_BEHAVIOURS, OPENINGS, SHORT, HostileBehaviour
 from tests.tables.hostile_grpc import HOSTILE_GRPC
 from tests.tables.hostile_http import HOSTILE as HOSTILE_HTTP
@@ -29,9 +29,9 @@ GRACE = 0.15
 """Seconds by which the whole process may exceed its time limit."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=(*FORMS, *EMULATED), ids=str)
 def form(request: pytest.FixtureRequest) -> Iterator[Form]:
-    """One form; what is hostile comes after the start, which costs the most."""
+    """Every form; what is hostile comes after the start, which costs the most."""
     with started_once(request.param) as form:
         yield form
 
