@@ -36,7 +36,9 @@ class Machine:
 
 _ARM = ("qemu-system-aarch64", "-M", "virt", "-cpu", "max,pauth-impdef=on", "-m", "512")
 MACHINES = [
-    Machine("x86_64", "-cloud-amd64", 4, ("qemu-system-x86_64", "-m", "256"), "ttyS0"),
+    Machine(
+        "x86_64", "-cloud-amd64", 4, ("qemu-system-x86_64", "-cpu", "max", "-m", "256"), "ttyS0"
+    ),
     Machine("aarch64", "-cloud-arm64", 4, _ARM, "ttyAMA0"),
     Machine("aarch64", "-arm64-16k", 16, _ARM, "ttyAMA0"),
 ]

@@ -39,7 +39,8 @@ def serve(port: int, context: ssl.SSLContext | None = None) -> None:
 
 
 def say(what: str, values: list[object]) -> None:
-    sys.stdout.write(f"{what}: {json.dumps(values)}\n")
+    # The console may be in the middle of a line.
+    sys.stdout.write(f"\n{what}: {json.dumps(values)}\n")
     sys.stdout.flush()
 
 
