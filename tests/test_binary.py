@@ -333,6 +333,7 @@ def test_two_builds_are_equal(machine: str, cold: Form, saved: Form, tmp_path: P
             [str(ROOT / "binary" / script), str(place)],
             check=True,
             env={**os.environ, "LANG": "tr_TR.UTF-8", "ANOTHER": "variable"},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
         )
     for name, form in (("cold", cold), ("saved", saved)):
         assert (place / "work" / name).read_bytes() == Path(form.argv[-1]).read_bytes(), name

@@ -39,7 +39,7 @@ def touched(
     """Run a check; return the 8-byte words, by number, that it wrote to and that it only read."""
     written: set[int] = set()
     read: set[int] = set()
-    tool = ["env", "-i", shutil.which(trace[0]) or trace[0], *trace[1:]]
+    tool = ["env", "-i", "--default-signal", shutil.which(trace[0]) or trace[0], *trace[1:]]
     with subprocess.Popen(
         ["bash", "-c", 'exec "$@" 9>&1 >/dev/null', "bash", *tool, *command], stdout=subprocess.PIPE
     ) as process:

@@ -12,9 +12,10 @@ place=$(mktemp -d /tmp/heap.XXXXXXXXXX)
 trap 'rm -r "$place"' EXIT
 cp work/warm "$place/warm"
 
-# save 0|1: run where, under a name and in an environment that say nothing of this machine; 1: for layout.py to watch
+# save 0|1: run where, under a name, in an environment and with signals that say nothing of this machine, or of how
+# this was started; 1: for layout.py to watch
 save() {
-    (cd / && exec env -i "${emulator[@]}" /dev/fd/9 /dev/fd/7 /dev/fd/8 /dev/fd/6 "$1") \
+    (cd / && exec env -i --default-signal "${emulator[@]}" /dev/fd/9 /dev/fd/7 /dev/fd/8 /dev/fd/6 "$1") \
         6>left-out.txt 7<>work/layout 8>work/memory 9<"$place/warm" </dev/null >save.log 2>&1 ||
         { tail save.log >&2; return 1; }
 }
