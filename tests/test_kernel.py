@@ -19,7 +19,7 @@ from tests.support.forms import COLD, OTHER_COLD, OTHER_SAVED, SAVED, Form, requ
 
 _MIB = 1 << 20
 _INIT = Path(__file__).with_name("support") / "init.py"
-_MODULES = "contextlib, fcntl, json, pathlib, resource, socket, ssl, subprocess, threading"
+_MODULES = "contextlib, fcntl, json, pathlib, resource, socket, ssl, subprocess, threading, time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,8 @@ class Case:
     code: int = 0
     output: str = ""
     limits: tuple[tuple[str, int], ...] = ()
+    seconds: float = 60
+    """The longest time that it may take, of an emulated processor."""
 
 
 # Pages are what large blocks, the stack and the program's segments consist of.
@@ -60,6 +62,14 @@ CASES = [
     Case("a service", "--port 8080"),
     Case("a large block", "--port 8080 --expect-body end"),
     Case("nothing", "--port 8081", 1, ": connection_refused: "),
+    Case("silence", "--timeout 2s http://127.0.0.1:8082", 1, ": timeout: ", seconds=20),
+    Case(
+        "silence on threads",
+        "wait --deadline 4s --timeout 2s http://127.0.0.1:8082 tcp://127.0.0.1:8081",
+        1,
+        ": timeout: ",
+        seconds=20,
+    ),
     Case("https", "--cacert /ca.pem https://127.0.0.1:8443/"),
     Case("several at once", "http://127.0.0.1:8080/ --cacert /ca.pem https://127.0.0.1:8443/"),
     Case("a small stack", "--port 8080", limits=(("RLIMIT_STACK", _MIB // 4),)),
@@ -136,7 +146,7 @@ def test_on_another_kernel(machine: Machine, tmp_path: Path) -> None:
     (tmp_path / "cases.json").write_text(
         json.dumps(
             [
-                [key, [f"/{name}", "--timeout=60", *case.args.split()], dict(case.limits)]
+                [key, [f"/{name}", *case.args.split()], dict(case.limits)]
                 for key, (name, case) in cases.items()
             ]
         )
@@ -163,10 +173,11 @@ def test_on_another_kernel(machine: Machine, tmp_path: Path) -> None:
     assert release != os.uname().release
     assert page == machine.page_kib * 1024
     outcomes = {
-        name: (code, output)
-        for name, code, output in map(json.loads, re.findall(r"^outcome: (.*)", said, re.MULTILINE))
+        name: outcome
+        for name, *outcome in map(json.loads, re.findall(r"^outcome: (.*)", said, re.MULTILINE))
     }
     for key, (_, case) in cases.items():
-        code, output = outcomes[key]
+        code, output, seconds = outcomes[key]
         assert code == case.code, (key, output)
+        assert seconds < case.seconds, (key, seconds, output)
         assert case.output in output if case.output else output == "", (key, output)

@@ -610,7 +610,7 @@ def fuzz(cases: int, seed: int, say: Callable[[str], object], only: int | None =
     numbers = range(cases) if only is None else (only,)
     name = f"@healthchecker-fuzz-{os.getpid()}"
     answer = _Answer()
-    with Peer(answer, unix_socket=name):
+    with Peer(answer, unix_socket=name) as peer:
         run = Run(seed, name, answer, reasons)
         for number in numbers:
             faulthandler.dump_traceback_later(HANG, exit=True)
@@ -622,6 +622,7 @@ def fuzz(cases: int, seed: int, say: Callable[[str], object], only: int | None =
                 say(f"  to run it again: --seed {seed} --only {number}")
                 if failures == _MAX_FAILURES:
                     break
+            peer.connected_at.clear()  # what it remembers is not the program's memory
             if number == int(cases * _WARM_UP):
                 warm_kib = _resident_kib()
     faulthandler.cancel_dump_traceback_later()

@@ -2,7 +2,8 @@
 """What a virtual machine runs in place of an init program: servers, and programs that check them.
 
 /cases.json is a list of [name, arguments, limits]; a limit is the name of one of `resource` and a
-number of bytes. Each outcome becomes a line: "outcome: " and [name, exit code, output] as JSON.
+number of bytes. Each outcome becomes a line: "outcome: " and [name, exit code, output, seconds] as
+JSON. All the time, the wall clock jumps by an hour, forth and back.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n" + b"x" * 199_997 + b"end"
@@ -38,6 +40,19 @@ def serve(port: int, context: ssl.SSLContext | None = None) -> None:
             connection.close()
 
 
+def serve_nobody(port: int) -> None:
+    """Take connections, and say nothing."""
+    with socket.create_server(("127.0.0.1", port), backlog=16):
+        threading.Event().wait()
+
+
+def set_clock() -> None:
+    while True:
+        for step in (3600, -3600):
+            time.clock_settime(time.CLOCK_REALTIME, time.clock_gettime(time.CLOCK_REALTIME) + step)
+            threading.Event().wait(0.1)
+
+
 def say(what: str, values: list[object]) -> None:
     # The console may be in the middle of a line.
     sys.stdout.write(f"\n{what}: {json.dumps(values)}\n")
@@ -45,11 +60,14 @@ def say(what: str, values: list[object]) -> None:
 
 
 def main() -> None:
+    os.environ["HEALTHCHECKER_TIMEOUT"] = "60"  # emulated processors are slow
     loopback_up()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain("/chain.pem")
     threading.Thread(target=serve, args=(8080,), daemon=True).start()
     threading.Thread(target=serve, args=(8443, context), daemon=True).start()
+    threading.Thread(target=serve_nobody, args=(8082,), daemon=True).start()
+    threading.Thread(target=set_clock, daemon=True).start()
     say("machine", [os.uname().release, os.sysconf("SC_PAGE_SIZE")])
     for name, arguments, limits in json.loads(Path("/cases.json").read_text()):
 
@@ -57,6 +75,7 @@ def main() -> None:
             for which, size in limits.items():
                 resource.setrlimit(getattr(resource, which), (size, size))
 
+        start = time.monotonic()
         done = subprocess.run(
             arguments,
             check=False,
@@ -65,7 +84,7 @@ def main() -> None:
             text=True,
             preexec_fn=limit,
         )
-        say("outcome", [name, done.returncode, done.stdout])
+        say("outcome", [name, done.returncode, done.stdout, time.monotonic() - start])
     os.sync()
 
 
