@@ -21,7 +21,7 @@ from healthchecker._judge import (
 )
 from healthchecker._regex import Pattern
 from healthchecker._result import BadArgumentError
-from healthchecker._target import Scheme, read_host
+from healthchecker._target import Scheme, read_host, refuse_several
 
 MAX_SECONDS = 24 * 3600.0
 MAX_LIFETIME_SECONDS = 3650 * 24 * 3600.0
@@ -475,4 +475,5 @@ def _unix_socket(name: str | None) -> str | None:
             name,
             f"longer than {_MAX_UNIX_PATH} bytes; a relative path may be shorter",
         )
+    refuse_several("unix_socket", name)
     return name

@@ -19,7 +19,7 @@ _PLACE = re.compile(r"(\[[^]\s]*\]|[^:/?#\s]*)(:\d*(?![^/?#\s]))?([/?#]\S*)?")
 _HOST_AND_PORT = re.compile(
     r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9.-]+(?=:\d)|\[[0-9A-Fa-f:.]+\])(:\d+)?(/[\w./-]*)?"
 )
-_SEVERAL = re.compile(r"\s[A-Za-z]+://")
+_SEVERAL = re.compile(r"\s(--?[A-Za-z]|[A-Za-z]+://|[\w-]+:\s)")  # an option, a URL, a header
 _HIDDEN = "..."
 _NO_HOST = "not a host name such as db.example.org, or an IP address"
 _MAX_PORT = 65535
@@ -96,10 +96,7 @@ def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | Non
     shown = shown_target(text)
     if not text.isprintable():
         raise BadArgumentError("TARGET", shown, "has a character that no URL has; write it as %XX")
-    if _SEVERAL.search(text):
-        raise BadArgumentError(
-            "TARGET", shown, "is more than one; make each an argument of its own"
-        )
+    refuse_several("TARGET", text, shown)
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError) as error:
@@ -220,7 +217,21 @@ def local_url(host: str, port: int, path: str) -> str:
         raise BadArgumentError("path", path, "must begin with a slash, such as /health")
     if not path.isprintable():
         raise BadArgumentError("path", path, "has a character that no path has; write it as %XX")
+    refuse_several("path", path)
     return f"http://{f'[{bare}]' if ':' in bare else bare}:{port}{path}"
+
+
+def refuse_several(argument: str, text: str, shown: str | None = None) -> None:
+    """Refuse what has more in it than it should, as where a shell's quotes are around both.
+
+    What follows may be a secret; unless `shown` is what may be shown, that is the first word.
+    """
+    if _SEVERAL.search(text):
+        raise BadArgumentError(
+            argument,
+            f"{text.split(maxsplit=1)[0]}{_HIDDEN}" if shown is None else shown,
+            "is more than one; make each an argument of its own",
+        )
 
 
 def shown_target(text: str) -> str:

@@ -892,6 +892,24 @@ CASES = [
         1,
         stderr=usage("TARGET: ((?!s3cret).)*: is more than one; make each an argument of its own"),
     ),
+    *(
+        Case(
+            f"{what} and more in one argument",
+            [*args],
+            1,
+            stderr=usage("((?!s3cret).)*: is more than one; make each an argument of its own"),
+        )
+        for what, args in {
+            "a URL": ["http://127.0.0.1/ --basic-auth me:s3cret"],
+            "a URL and a header": ["http://127.0.0.1/ Authorization: s3cret"],
+            "a file": ["file:///nonexistent --basic-auth=me:s3cret"],
+            "a socket as a target": ["unix:/nonexistent -H A:s3cret"],
+            "a path": ["--path", "/health --basic-auth s3cret"],
+            "a socket": ["--unix-socket", "/nonexistent --basic-auth s3cret"],
+            "a socket and a URL": ["--unix-socket=/nonexistent\thttp://me:s3cret@127.0.0.1/"],
+            "a socket and a header": ["--unix-socket", "/nonexistent\tAuthorization: s3cret"],
+        }.items()
+    ),
     Case(
         "a second target for a command that takes one",
         "list grpc://127.0.0.1:1 grpc://me:s3cret@127.0.0.1:2",
