@@ -21,7 +21,7 @@ from healthchecker._judge import (
 )
 from healthchecker._regex import Pattern
 from healthchecker._result import BadArgumentError
-from healthchecker._target import Scheme, read_host, refuse_several
+from healthchecker._target import MAX_UNIX_PATH, Scheme, read_host, refuse_several
 
 MAX_SECONDS = 24 * 3600.0
 MAX_LIFETIME_SECONDS = 3650 * 24 * 3600.0
@@ -60,7 +60,6 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]*")
 _FRAMING = ("content-length", "transfer-encoding")
 _LINUX = sys.platform == "linux"
-_MAX_UNIX_PATH = 107 if _LINUX else 103  # sun_path in unix(7) and unix(4), less the final NUL
 _OK = StatusSet(((200, 200),), "200")
 _HIDDEN = "\N{HORIZONTAL ELLIPSIS}"  # stands for what may be a secret
 
@@ -469,11 +468,11 @@ def _unix_socket(name: str | None) -> str | None:
         raise BadArgumentError(
             "unix_socket", name, "abstract sockets exist on Linux only; give a path"
         )
-    if len(encode(name)) > _MAX_UNIX_PATH:
+    if len(encode(name)) > MAX_UNIX_PATH:
         raise BadArgumentError(
             "unix_socket",
             name,
-            f"longer than {_MAX_UNIX_PATH} bytes; a relative path may be shorter",
+            f"longer than {MAX_UNIX_PATH} bytes; a relative path may be shorter",
         )
     refuse_several("unix_socket", name)
     return name

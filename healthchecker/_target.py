@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -23,7 +24,8 @@ _SEVERAL = re.compile(r"\s(--?[A-Za-z]|[A-Za-z]+://|[\w-]+:\s)")  # an option, a
 _HIDDEN = "..."
 _NO_HOST = "not a host name such as db.example.org, or an IP address"
 _MAX_PORT = 65535
-_MAX_UNIX_PATH = 107  # sun_path in unix(7), less the final NUL
+# Bytes of sun_path in unix(7) and unix(4), less the final NUL.
+MAX_UNIX_PATH = 107 if sys.platform == "linux" else 103
 _ANY_PORT = 80  # of a target over a Unix socket or at a path, where none is used
 
 
@@ -171,8 +173,8 @@ def _local_target(url: httpx.URL, shown: str, scheme: Scheme) -> Target:
     is_abstract = is_socket and path.startswith("@") and path != "@"
     if url.netloc not in (b"", b"localhost") or not (is_abstract or path.startswith("/")):
         raise BadArgumentError("TARGET", shown, f"not of the form {scheme.form}")
-    if is_socket and len(path.encode()) > _MAX_UNIX_PATH:
-        problem = f"longer than {_MAX_UNIX_PATH} bytes; make a symbolic link to it"
+    if is_socket and len(path.encode()) > MAX_UNIX_PATH:
+        problem = f"longer than {MAX_UNIX_PATH} bytes; make a symbolic link to it"
         raise BadArgumentError("TARGET", shown, problem)
     return Target(
         scheme=url.scheme,

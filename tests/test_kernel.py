@@ -18,7 +18,7 @@ from tests.support import ROOT, require
 from tests.support.forms import COLD, OTHER_COLD, OTHER_SAVED, SAVED, Form, require_form
 
 _MIB = 1 << 20
-_INIT = Path(__file__).with_name("support") / "init.py"
+_INIT = ROOT / "tests/programs/init.py"
 _MODULES = "contextlib, fcntl, json, pathlib, resource, socket, ssl, subprocess, threading, time"
 
 

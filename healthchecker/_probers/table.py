@@ -43,10 +43,9 @@ def make_probers(targets: Sequence[Target], options: CheckOptions) -> list[Probe
 
     Options that none of them can use are a `BadArgumentError`.
     """
-    usable = _usable_by_scheme(targets, options)
     return [
-        _PROBER_BY_SCHEME[target.scheme](target, options_for(target.scheme, usable, options))
-        for target in targets
+        _PROBER_BY_SCHEME[target.scheme](target, own)
+        for target, own in zip(targets, distribute_options(targets, options), strict=True)
     ]
 
 
@@ -57,16 +56,10 @@ def make_prober(target: Target, options: CheckOptions) -> Prober:
 
 def distribute_options(targets: Sequence[Target], options: CheckOptions) -> list[CheckOptions]:
     """Return for each target those of the options that it can use, as `make_probers`."""
-    usable = _usable_by_scheme(targets, options)
-    return [options_for(target.scheme, usable, options) for target in targets]
-
-
-def _usable_by_scheme(
-    targets: Sequence[Target], options: CheckOptions
-) -> dict[str, frozenset[str]]:
-    return {
+    usable = {
         target.scheme: usable_options(
             SCHEMES[target.scheme], follow_redirects=options.follow_redirects
         )
         for target in targets
     }
+    return [options_for(target.scheme, usable, options) for target in targets]

@@ -24,7 +24,7 @@ from healthchecker._net.deadline import Cancel, Cancelled
 from healthchecker._options import CheckOptions
 from healthchecker._probers.grpc.client import SCHEMES as FOLLOWED
 from healthchecker._probers.prober import Prober
-from healthchecker._probers.table import distribute_options, make_prober
+from healthchecker._probers.table import distribute_options, make_prober, make_probers
 from healthchecker._result import CheckResult
 from healthchecker._target import Target
 from healthchecker._watch.batches import BATCH_SIZE, Batches, Job, slot_of
@@ -58,10 +58,8 @@ def watch_all(
     own = distribute_options(targets, options)
     if len(targets) == 1 and wake_every is None:
         return ((0, one) for one in _watch(targets[0], own[0], settings, cancel))
-    each = [
-        (target, its, make_prober(target, its)) for target, its in zip(targets, own, strict=True)
-    ]
-    return _watch_all(each, settings, cancel, wake_every)
+    each = zip(targets, own, make_probers(targets, options), strict=True)
+    return _watch_all(list(each), settings, cancel, wake_every)
 
 
 def _watch(

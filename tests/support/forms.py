@@ -222,7 +222,7 @@ def run(
     require_form(form)
     timeout *= form.slowness
     environment = {**without_variables(), **(env or {})}
-    if form.zygote is not None and not prefix:
+    if form.zygote is not None and not prefix and stdin == subprocess.DEVNULL:
         facts, *output = form.zygote.run(args, environment, timeout)
     else:
         facts, *output = _launch([*prefix, *form.argv, *args], environment, timeout, stdin)

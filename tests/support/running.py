@@ -39,6 +39,14 @@ class Program:
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line.decode()
 
+    def stop_reading(self) -> tuple[int, bytes]:
+        """Close its output; return the exit code, which must come soon, and what it says."""
+        assert self.process.stdout
+        self.process.stdout.close()
+        code = self.process.wait(5)
+        assert self.process.stderr
+        return code, self.process.stderr.read()
+
     def stop(self, number: int = signal.SIGTERM, stderr: str = "") -> int:
         """Send a signal; return the exit code, which must come at once."""
         self.process.send_signal(number)
