@@ -464,12 +464,15 @@ def test_wait_wants_all_healthy_at_the_same_time(form: Form, server: HealthServe
     """One that was healthy once does not count when the other comes up."""
     with HealthServer(0, host="127.0.0.1") as other:
         server.ready()
-        args = ("wait", "--interval=50ms", "--deadline=30s", url(server), url(other))
-        with start(form, *args) as program:
-            with pytest.raises(subprocess.TimeoutExpired):
-                program.process.wait(0.5)
+        args = ("wait", "-v", "--interval=50ms", "--deadline=30s", url(server), url(other))
+        with start(form, *args, stderr=subprocess.STDOUT) as program:
+            assert f" healthy: {url(server)}: " in program.line()
+            assert f" unhealthy: {url(other)}: " in program.line()
             server.not_ready()
+            # One round may ask the one before this and the other after the next: await this.
+            assert f" unhealthy: {url(server)}: " in program.line()
             other.ready()
+            assert f" healthy: {url(other)}: " in program.line()
             with pytest.raises(subprocess.TimeoutExpired):
                 program.process.wait(0.5)
             server.ready()
