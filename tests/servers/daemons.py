@@ -19,12 +19,17 @@ from tests.support import poll, require
 
 # Below the ports that the kernel gives to whoever asks for any, so that nobody gets one meanwhile.
 _PORTS = range(20_000, 32_000)
+# Each worker of pytest-xdist has its own, and gives none of them twice.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_OWN = _PORTS[_WORKER::_WORKERS]
+_untaken = iter(random.sample(_OWN, len(_OWN)))
 
 
 def free_port() -> int:
     """Return a port of loopback that nobody has, also while its server is down."""
     while True:
-        port = random.choice(_PORTS)
+        port = next(_untaken)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 
@@ -80,7 +85,7 @@ class Daemon:
             return True
         return False
 
-    def await_port(self, port: int, timeout: float = 20) -> None:
+    def await_port(self, port: int, timeout: float = 60) -> None:
         poll(lambda: self.listens(port), timeout=timeout, what=f"{self._command[0]} listens")
 
     def pause(self) -> None:
@@ -98,7 +103,7 @@ class Daemon:
         self._process.terminate()
         self._process.send_signal(signal.SIGCONT)
         try:
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -144,6 +144,22 @@ def after(seconds: float, reply: Reply) -> Reply:
     return late
 
 
+def _bind_both(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """Take one port for TCP and UDP; for port 0, one that is free for both."""
+    while True:
+        listener = socket.create_server((host, port))
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            udp.bind(listener.getsockname())
+        except OSError:
+            udp.close()
+            listener.close()
+            if port:
+                raise
+        else:
+            return listener, udp
+
+
 class DnsServer:
     """Answers from a table of names; any other name does not exist."""
 
@@ -152,10 +168,8 @@ class DnsServer:
     ) -> None:
         self.asked: list[str] = []
         self._zone = zone
-        self._listener = socket.create_server((host, port))
+        self._listener, self._udp = _bind_both(host, port)
         self.port: int = self._listener.getsockname()[1]
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._udp.bind((host, self.port))
         if not tcp:
             self._listener.close()
         self._inputs = [self._udp, self._listener] if tcp else [self._udp]

@@ -17,6 +17,7 @@ from tests.servers.peers import Connection, Peer
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer is sent whole: a check waits for a body for 100 ms only
 
     def do_GET(self) -> None:
         route = self.path.partition("?")[0]

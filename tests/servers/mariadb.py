@@ -48,7 +48,7 @@ class MariaDb:
 
     def start(self) -> None:
         self._daemon.start()
-        poll(self._accepts, timeout=30, what="MariaDB accepts connections")
+        poll(self._accepts, timeout=60, what="MariaDB accepts connections")
 
     def stop(self) -> None:
         self._daemon.stop()

@@ -111,7 +111,7 @@ class Cluster:
                 stderr=log,
             )
         ready = self._accepts if accepts else self._listens
-        poll(ready, timeout=20, what="PostgreSQL accepts connections")
+        poll(ready, timeout=60, what="PostgreSQL accepts connections")
 
     def _listens(self) -> bool:
         self._assert_running()
@@ -133,7 +133,7 @@ class Cluster:
         """Stop as an administrator would, without waiting for clients."""
         assert self._process is not None
         self._process.send_signal(signal.SIGINT)
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=60)
 
     def kill(self) -> None:
         """SIGKILL every process of the cluster."""
@@ -141,7 +141,7 @@ class Cluster:
         processes = self._freeze()
         for process in reversed(processes):  # the server last: it keeps the others' numbers taken
             os.kill(process, signal.SIGKILL)
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=60)
         poll(lambda: {_state(p) for p in processes} <= {"", "Z"}, timeout=10, what="all killed")
 
     def pause(self) -> None:
