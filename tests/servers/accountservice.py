@@ -18,8 +18,9 @@ from tests.support import ROOT, poll
 UP = (200, '{"status":"UP"}')
 DOWN = (503, '{"status":"Database unaccessible"}')
 
-# The service promises an answer within 1 s; the rest is for a busy machine.
-BOUND = 2.0
+# The service promises an answer within 1 s, which a test with the mark `timing` measures; the rest
+# is for a busy machine.
+BOUND = 4.0
 
 
 class Service:
@@ -29,7 +30,7 @@ class Service:
         self.process = process
         self._log = log
         last = "grpc" if grpc else "http"
-        poll(lambda: self._listening(last), timeout=20, what="addresses logged")
+        poll(lambda: self._listening(last), timeout=60, what="addresses logged")
         self.url = self._listening("http")
         self.grpc = self._listening("grpc")
 
@@ -51,7 +52,8 @@ class Service:
             assert response.headers["content-type"] == "application/json"
         return response.status_code, response.text
 
-    def await_health(self, expected: tuple[int, str], *, timeout: float = 2) -> None:
+    def await_health(self, expected: tuple[int, str], *, timeout: float = 5) -> None:
+        """Ask again: who asks while another question is under way shares its older answer."""
         poll(lambda: self.get("/health") == expected, timeout=timeout, what=f"/health {expected}")
 
     def stop(self) -> int:
