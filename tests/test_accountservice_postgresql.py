@@ -6,26 +6,19 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from itertools import count
 from pathlib import Path
 from urllib.parse import quote
 
 import grpc
-import psycopg
 import pytest
 
 from accountservice.__main__ import STOP_LIMIT
 from accountservice.database import CONNECTIONS
 from accountservice.proto import account_pb2, account_pb2_grpc
 from tests.servers.accountservice import BOUND, DOWN, UP, Service, running_service
-from tests.servers.postgres import (
-    MAX_CONNECTIONS,
-    PASSWORD,
-    Cluster,
-    find_binaries,
-    running_cluster,
-)
+from tests.servers.postgres import PASSWORD, Cluster, find_binaries, running_cluster
 from tests.servers.proxy import Proxy
 from tests.support import poll, require
 
@@ -126,22 +119,13 @@ def locked(cluster: Cluster, database: str) -> Iterator[None]:
 @contextmanager
 def exhausted(cluster: Cluster, database: str) -> Iterator[None]:
     """Take every connection, those of the service included."""
-    with ExitStack() as taken:
-        admin = taken.enter_context(closing(cluster.connect()))
-        number = 1
-
-        def take_all() -> bool:
-            nonlocal number
-            admin.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
-                [database],
-            )
-            with suppress(psycopg.OperationalError):  # the service may be quicker
-                taken.enter_context(closing(cluster.connect()))
-                number += 1
-            return number == MAX_CONNECTIONS
-
-        poll(take_all, timeout=10, what="every connection taken")
+    end_those = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+    with (
+        closing(cluster.connect()) as admin,
+        cluster.all_connections_taken(
+            but=1, before_each=lambda: admin.execute(end_those, [database])
+        ),
+    ):
         yield
 
 

@@ -40,10 +40,11 @@ def address(server: MariaDb) -> str:
     return address
 
 
-def probe(server: MariaDb, host: str = "127.0.0.1") -> CheckResult:
+def probe(server: MariaDb, host: str = "127.0.0.1", timeout: int = 10) -> CheckResult:
     """Check, and compare the verdict with that of mysqladmin ping."""
-    result = check(f"mysql://{host}:{server.port}", timeout=1)
-    assert result.healthy == server.ping(f"--host={host}", f"--port={server.port}"), result
+    result = check(f"mysql://{host}:{server.port}", timeout=timeout)
+    pong = server.ping(f"--host={host}", f"--port={server.port}", timeout=timeout)
+    assert result.healthy == pong, result
     return result
 
 
@@ -93,7 +94,7 @@ def test_too_many_connections(server: MariaDb) -> None:
 def test_frozen(server: MariaDb) -> None:
     server.pause()
     try:
-        assert probe(server).reason is Reason.TIMEOUT
+        assert probe(server, timeout=1).reason is Reason.TIMEOUT
     finally:
         server.resume()
     assert probe(server).healthy

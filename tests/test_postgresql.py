@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,10 @@ from healthchecker._probers.postgresql_codec import (
     decode_startup_answer,
     encode_startup,
 )
-from tests.servers.postgres import MAX_CONNECTIONS, Cluster, find_binaries, running_cluster
+from tests.servers.postgres import Cluster, find_binaries, running_cluster
 from tests.support import require
 
 TRUST = "host all all 127.0.0.1/32 trust\nlocal all all trust\n"
-_TIMEOUT = 1
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +32,18 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
 
 
-def probe(cluster: Cluster, *, socket_directory: Path | None = None) -> CheckResult:
+def probe(
+    cluster: Cluster, *, socket_directory: Path | None = None, timeout: int = 10
+) -> CheckResult:
     """Check, and compare the verdict with that of pg_isready."""
     result = check(
         f"postgresql://127.0.0.1:{cluster.port}",
-        timeout=_TIMEOUT,
+        timeout=timeout,
         unix_socket=None if socket_directory is None else str(_socket(cluster, socket_directory)),
     )
     host = str(socket_directory or "127.0.0.1")
     pg_isready = str(cluster.binaries / "pg_isready")
-    command = [pg_isready, "-h", host, f"-p{cluster.port}", f"-t{_TIMEOUT}"]
+    command = [pg_isready, "-h", host, f"-p{cluster.port}", f"-t{timeout}"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert result.healthy == (done.returncode == 0), (result, done)
     return result
@@ -107,9 +107,7 @@ def test_tls_is_required(cluster: Cluster) -> None:
 
 def test_too_many_connections(cluster: Cluster) -> None:
     restart(cluster)
-    with ExitStack() as stack:
-        for _ in range(MAX_CONNECTIONS):
-            stack.enter_context(cluster.connect())
+    with cluster.all_connections_taken():
         result = probe(cluster)
     assert (result.healthy, result.status) == (True, "53300")
 
@@ -133,7 +131,7 @@ def test_frozen(cluster: Cluster) -> None:
     restart(cluster)
     cluster.pause()
     try:
-        assert probe(cluster).reason is Reason.TIMEOUT
+        assert probe(cluster, timeout=1).reason is Reason.TIMEOUT
     finally:
         cluster.resume()
     assert probe(cluster).healthy

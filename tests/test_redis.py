@@ -131,15 +131,13 @@ def test_script_that_never_ends(server: Redis) -> None:
 
 
 def test_no_more_clients(server: Redis) -> None:
-    server.execute("CONFIG", "SET", "maxclients", "1")
-    try:
-        with server.connect():
-            result = check(f"redis://127.0.0.1:{server.port}")
-        assert (result.reason, result.status) == (Reason.UNEXPECTED_REPLY, "ERR")
-        assert "max number of clients reached" in result.detail
-    finally:
-        poll(lambda: check(f"redis://127.0.0.1:{server.port}"), timeout=5, what="one may connect")
-        server.execute("CONFIG", "SET", "maxclients", "100")
+    with server.connect() as only:
+        server.execute("CONFIG", "SET", "maxclients", "1")
+        result = check(f"redis://127.0.0.1:{server.port}")
+        only.sendall(b"CONFIG SET maxclients 100\r\n")  # nobody else could
+        assert only.recv(64) == b"+OK\r\n"
+    assert (result.reason, result.status) == (Reason.UNEXPECTED_REPLY, "ERR")
+    assert "max number of clients reached" in result.detail
 
 
 def test_frozen_and_stopped(server: Redis) -> None:

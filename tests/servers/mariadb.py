@@ -14,6 +14,8 @@ from tests.support import poll
 MAX_CONNECTIONS = 10  # the least that it takes
 MAX_CONNECT_ERRORS = 5
 
+_ERROR = b"\xff"  # the first byte of a packet that tells of one
+
 
 class MariaDb:
     """One MariaDB server, on all addresses and on a Unix socket."""
@@ -22,7 +24,7 @@ class MariaDb:
         self.port = free_port()
         self.socket = directory / "socket"
         data = directory / "data"
-        self._admin = [program("mariadb-admin"), "--no-defaults", "--connect-timeout=1"]
+        self._admin = [program("mariadb-admin"), "--no-defaults"]
         self._client = [program("mariadb"), "--no-defaults", f"--socket={self.socket}", "-uroot"]
         install = [program("mariadb-install-db"), "--no-defaults", f"--datadir={data}"]
         install += ["--auth-root-authentication-method=normal", "--skip-test-db"]
@@ -59,29 +61,44 @@ class MariaDb:
     def resume(self) -> None:
         self._daemon.resume()
 
-    def execute(self, statement: str) -> None:
-        """Run a statement as administrator."""
-        subprocess.run([*self._client, "-e", statement], check=True, capture_output=True)
+    def execute(self, statement: str) -> str:
+        """Run a statement as administrator; return what it is answered with."""
+        command = [*self._client, "-e", statement]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
-    def ping(self, *where: str) -> bool:
+    def ping(self, *where: str, timeout: int = 10) -> bool:
         """Return the verdict of `mysqladmin ping`."""
-        done = subprocess.run([*self._admin, *where, "ping"], check=False, capture_output=True)
-        return done.returncode == 0
+        command = [*self._admin, f"--connect-timeout={timeout}", *where, "ping"]
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
     @contextmanager
     def all_connections_taken(self) -> Iterator[None]:
         """Hold every connection there is, that which is kept for administrators, too."""
         with ExitStack() as stack:
-            for _ in range(MAX_CONNECTIONS + 1):
-                stack.enter_context(self._connect("127.0.0.1")).recv(1)
+            held = 0
+
+            def take_all() -> bool:  # others that have ended may still count
+                nonlocal held
+                connection = stack.enter_context(self._connect("127.0.0.1"))
+                held += connection.recv(65536)[4:5] != _ERROR
+                return held == MAX_CONNECTIONS + 1
+
+            poll(take_all, timeout=10, what="every connection taken")
             yield
+        poll(self._is_left_alone, timeout=10, what="the connections have ended")
+
+    def _is_left_alone(self) -> bool:
+        with suppress(subprocess.CalledProcessError):
+            status = self.execute("SHOW STATUS LIKE 'Threads_connected'")
+            return status.split()[-1] == "1"  # which is this one
+        return False
 
     def block(self, address: str) -> None:
         """Connect and go without a word, as others check a port, until that is refused."""
 
         def is_refused() -> bool:
             with self._connect(address) as connection:
-                return connection.recv(65536)[4:5] == b"\xff"
+                return connection.recv(65536)[4:5] == _ERROR
 
         poll(is_refused, timeout=10, what="the server blocks the host")
 

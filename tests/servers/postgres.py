@@ -8,8 +8,8 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,28 @@ class Cluster:
             connect_timeout=5,
             **options,
         )
+
+    @contextmanager
+    def all_connections_taken(
+        self, *, but: int = 0, before_each: Callable[[], object] = bool
+    ) -> Iterator[None]:
+        """Hold every connection there is, but some that are held already.
+
+        `before_each` is called before one is asked for, and may end others.
+        """
+        with ExitStack() as stack:
+            held = but
+
+            def take_all() -> bool:
+                nonlocal held
+                before_each()
+                with suppress(psycopg.OperationalError):  # others may be quicker, or not yet gone
+                    stack.enter_context(closing(self.connect()))
+                    held += 1
+                return held == MAX_CONNECTIONS
+
+            poll(take_all, timeout=20, what="every connection taken")
+            yield
 
     def create_database(self, name: str) -> str:
         """Make an empty database owned by `accounts`, and return its URL."""
