@@ -15,6 +15,7 @@ from healthchecker._net import connect
 from healthchecker._net.deadline import Deadline
 from healthchecker._result import ProbeFailure, Reason
 from tests.servers import dns as dns_server
+from tests.servers.daemons import free_port
 from tests.servers.dns import DnsServer, Reply
 from tests.servers.peers import Peer, answer, silent_addresses
 from tests.support import open_files, require
@@ -112,17 +113,18 @@ def test_host_option(form: Form, host: str) -> None:
 
 
 def test_localhost_is_ipv6_first(form: Form) -> None:
+    port = free_port()
     with (
-        Peer(answer(HEALTHY), host="::1") as first,
-        Peer(answer(HEALTHY), port=first.port) as second,
+        Peer(answer(HEALTHY), host="::1", port=port) as first,
+        Peer(answer(HEALTHY), port=port) as second,
     ):
-        assert run(form, [f"http://localhost:{first.port}/"]).code == 0
+        assert run(form, [f"http://localhost:{port}/"]).code == 0
     assert (len(first.connected_at), len(second.connected_at)) == (1, 0)
 
 
 @pytest.mark.timing
 def test_localhost_where_ipv6_is_silent(form: Form) -> None:
-    with silent_addresses(["::1"]) as port, Peer(answer(HEALTHY), port=port):
+    with silent_addresses(["::1"], free_port()) as port, Peer(answer(HEALTHY), port=port):
         outcome = run(form, ["--output=json", f"http://localhost:{port}/"])
     assert outcome.check["reason"] == "ok"
     assert 250 <= outcome.check["elapsed_ms"] < 400  # one Connection Attempt Delay of RFC 8305
@@ -265,5 +267,5 @@ def test_every_attempt_is_closed() -> None:
         before = open_files()
         with pytest.raises(ProbeFailure) as caught:
             connect.open_tcp(MANY, port, Deadline(0.1))
-        assert open_files() == before
+        assert open_files() <= before
     assert caught.value.reason is Reason.TIMEOUT

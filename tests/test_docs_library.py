@@ -20,6 +20,7 @@ import pytest
 from healthchecker import HealthServer, ServerCheck, awatch, check, watch
 from healthchecker._options import CheckOptions
 from healthchecker._watch.rule import WatchOptions
+from tests.servers.daemons import free_port
 from tests.servers.http import http_service
 from tests.support import ROOT, poll
 
@@ -66,9 +67,8 @@ def test_the_program_is_ready_as_long_as_its_database_and_its_cache_are(tmp_path
     database = tmp_path / "accounts.db"
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("CREATE TABLE account (id)")
-    with socket.create_server(("127.0.0.1", 0)) as cache, socket.create_server(("", 0)) as taken:
-        port = taken.getsockname()[1]
-        taken.close()
+    port = free_port()
+    with socket.create_server(("127.0.0.1", 0)) as cache:
         code = code.replace("8080", str(port)).replace("6379", str(cache.getsockname()[1]))
         with subprocess.Popen(
             [sys.executable, "-W", "error", "-c", code],
@@ -89,11 +89,11 @@ def test_the_program_is_ready_as_long_as_its_database_and_its_cache_are(tmp_path
                 assert readiness() == ready
                 database.rename(tmp_path / "away")
                 expected = (503, re.sub("^    ", "", shown, flags=re.MULTILINE))
-                poll(lambda: readiness() == expected, timeout=5, what="the database is missed")
+                poll(lambda: readiness() == expected, timeout=10, what="the database is missed")
                 (tmp_path / "away").rename(database)
-                poll(lambda: readiness() == ready, timeout=5, what="the database is back")
+                poll(lambda: readiness() == ready, timeout=10, what="the database is back")
                 cache.close()
-                poll(lambda: readiness()[0] == 503, timeout=5, what="the cache is missed")
+                poll(lambda: readiness()[0] == 503, timeout=10, what="the cache is missed")
                 assert check(f"{base}/livez")
             finally:
                 program.terminate()
