@@ -30,10 +30,10 @@ def node(authority: trustme.CA) -> Iterator[RabbitMq]:
         reasons = {check(url).reason}
 
         def is_up() -> bool:
-            reasons.add(check(url).reason)
+            reasons.add(check(url, timeout=20).reason)  # it loads code for its first client
             return Reason.OK in reasons
 
-        poll(is_up, timeout=120, what="RabbitMQ has started")
+        poll(is_up, timeout=300, what="RabbitMQ has started")
         assert reasons == {Reason.CONNECTION_REFUSED, Reason.OK}
         yield node
 
@@ -55,7 +55,7 @@ def test_tls(node: RabbitMq, authority: trustme.CA, tmp_path: Path) -> None:
 
 def test_alarm_keeps_publishers_out_and_nobody_else(node: RabbitMq) -> None:
     node.control("set_vm_memory_high_watermark", "absolute", "1")
-    poll(lambda: "Memory alarm" in node.control("status"), timeout=30, what="the alarm is there")
+    poll(lambda: "Memory alarm" in node.control("status"), timeout=120, what="the alarm is there")
     assert check(f"amqp://127.0.0.1:{node.port}")
 
 

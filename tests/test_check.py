@@ -126,7 +126,7 @@ def test_cancel_ends_a_probe_at_once(silent: int) -> None:
         thread = threading.Thread(target=probe, args=(cancel,))
         thread.start()
         cancel.set()
-        assert ended.wait(1)
+        assert ended.wait(10)
         thread.join()
 
 
@@ -158,7 +158,7 @@ def test_a_cancel_is_set_with_its_parent_and_not_the_other_way() -> None:
 @pytest.mark.parametrize("count", [1, 5])
 @pytest.mark.parametrize("any_is_enough", [False, True])
 def test_cancel_ends_the_checks_of_all(silent: int, count: int, any_is_enough: bool) -> None:
-    before = open_files(), threading.active_count()
+    files, threads = open_files(), threading.active_count()
     probers = [prober(f"http://127.0.0.1:{silent}/") for _ in range(count)]
     start = time.monotonic()
     with Cancel() as cancel:
@@ -168,7 +168,9 @@ def test_cancel_ends_the_checks_of_all(silent: int, count: int, any_is_enough: b
             probe_all(probers, 30, any_is_enough=any_is_enough, cancel=cancel)
         timer.join()
     assert time.monotonic() - start < 5
-    assert (open_files(), threading.active_count()) == before
+    # Of the service of other tests, something may have been left before, and ended meanwhile.
+    assert open_files() <= files
+    assert threading.active_count() <= threads
 
 
 def test_nothing_is_left_open(url: str, silent: int) -> None:
@@ -180,12 +182,13 @@ def test_nothing_is_left_open(url: str, silent: int) -> None:
         "http://no-such-host.invalid/",
         f"http://127.0.0.1:{silent}/",
     ]
-    before = open_files(), threading.active_count()
+    files, threads = open_files(), threading.active_count()
     for target in targets:
         check(target, timeout=0.2, follow_redirects=target.startswith("http"))
     probe_all([prober(target) for target in targets], 0.2)
     # The service's own ends of the connections are in this process, and close in their time.
-    poll(lambda: (open_files(), threading.active_count()) == before, timeout=5, what="all closed")
+    poll(lambda: open_files() <= files, timeout=5, what="all closed")
+    poll(lambda: threading.active_count() <= threads, timeout=5, what="all ended")
 
 
 @pytest.mark.timing
@@ -206,6 +209,7 @@ class NoThread(threading.Thread):
         raise RuntimeError("can't start new thread")
 
 
+@pytest.mark.timing
 def test_without_threads_one_that_hangs_leaves_time_for_the_others(
     url: str, silent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -649,7 +649,7 @@ def test_a_quiet_watch_asks_for_signs_of_life(
     monkeypatch.setattr(module, "KEEPALIVE_INTERVAL", 0.02)
     behaviour = AliveWatch(first, settings_wanted=10)
     with Peer(behaviour) as peer:
-        results = watch(peer.port, timeout=1)
+        results = watch(peer.port)
         assert [next(results).status, next(results).status] == ["SERVING", "NOT_SERVING"]
         results.close()  # type: ignore[attr-defined]
     assert behaviour.pings_seen == 0

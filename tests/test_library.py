@@ -188,8 +188,8 @@ def test_check_all_returns_a_result_for_each_in_order(url: str, silent: str) -> 
         *(silent, "tcp://127.0.0.1:1"),
     ]
     expected = [Reason.UNEXPECTED_STATUS, Reason.OK, Reason.TIMEOUT, Reason.CONNECTION_REFUSED]
-    assert [result.reason for result in check_all(targets, timeout=0.3)] == expected
-    results = asyncio.run(acheck_all(iter(targets), timeout=0.3))
+    assert [result.reason for result in check_all(targets, timeout=1.5)] == expected
+    results = asyncio.run(acheck_all(iter(targets), timeout=1.5))
     assert [result.reason for result in results] == expected
 
 
@@ -225,16 +225,15 @@ def test_raise_for_unhealthy(url: str) -> None:
 
 
 def test_acheck_does_not_block_the_loop(url: str, silent: str) -> None:
-    async def program() -> int:
-        hanging = asyncio.create_task(acheck(silent, timeout=0.5))
-        done = 0
-        while not hanging.done():
+    async def program() -> None:
+        hanging = asyncio.create_task(acheck(silent, timeout=60))
+        for _ in range(3):
             assert await acheck(f"{url}/health")
-            done += 1
-        assert (await hanging).reason is Reason.TIMEOUT
-        return done
+        assert not hanging.done()
+        hanging.cancel()
+        await asyncio.wait([hanging])
 
-    assert asyncio.run(program()) > 2
+    asyncio.run(program())
 
 
 def test_a_cancelled_acheck_leaves_nothing(silent: str) -> None:
@@ -249,7 +248,7 @@ def test_a_cancelled_acheck_leaves_nothing(silent: str) -> None:
         assert len((await asyncio.wait(tasks))[0]) == 21
         assert time.monotonic() - start < 5
         assert all(task.cancelled() for task in tasks)
-        assert open_files() == before
+        assert open_files() <= before  # those of the service before it may have been closed
 
     asyncio.run(program())
 
@@ -373,7 +372,7 @@ def test_beats_of_many_threads_leave_no_file_open(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert not failures
-    poll(lambda: open_files() == before, timeout=5, what="all files are closed")
+    poll(lambda: open_files() <= before, timeout=5, what="all files are closed")
 
 
 def test_a_beat_that_cannot_be_written_is_an_os_error(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def look_up(sources: Sources) -> Resolve:
         zone: Mapping[str, Reply],
         *,
         config: str = "nameserver 127.0.0.1",
-        timeout: float = 1.0,
+        timeout: float = 4.0,  # the other family's answer has a quarter of it
         tcp: bool = True,
     ) -> list[str]:
         with DnsServer(zone, tcp=tcp) as server:
@@ -196,7 +196,7 @@ def test_answers(reply: Reply, expected: list[str] | None, look_up: Resolve) -> 
 )
 def test_failures(reply: Reply, words: str, look_up: Resolve) -> None:
     with pytest.raises(ProbeFailure, match=words) as caught:
-        look_up("db.example", {"db.example": reply}, timeout=1.5)
+        look_up("db.example", {"db.example": reply})
     assert caught.value.reason is Reason.DNS_FAILURE
 
 
@@ -222,7 +222,7 @@ def test_gives_up_before_the_deadline_where_resolv_conf_says_so(look_up: Resolve
 
 def test_lost_packets_are_sent_again(look_up: Resolve) -> None:
     zone = {"db.example": at_the_second_time(addresses("192.0.2.1", "::1"))}
-    assert look_up("db.example", zone, timeout=3) == ["::1", "192.0.2.1"]
+    assert look_up("db.example", zone, timeout=6) == ["::1", "192.0.2.1"]
 
 
 def test_truncated_without_tcp(look_up: Resolve) -> None:
@@ -254,7 +254,7 @@ def test_a_good_name_server_beside_a_bad_one(reply: Reply, sources: Sources) -> 
         DnsServer({"db.example": reply}) as bad,
         DnsServer(good, host="127.0.0.2", port=bad.port),
     ):
-        found = resolve("db.example", Deadline(2.0), sources(resolv_conf=config, port=bad.port))
+        found = resolve("db.example", Deadline(4.0), sources(resolv_conf=config, port=bad.port))
     assert "192.0.2.1" in found
 
 
@@ -263,7 +263,7 @@ def test_no_name_server(sources: Sources) -> None:
         bound.bind(("127.0.0.8", 0))
         made = sources(resolv_conf="nameserver 127.0.0.9", port=bound.getsockname()[1])
         with pytest.raises(ProbeFailure, match="unreachable: Connection refused") as caught:
-            resolve("db.example", Deadline(1.0), made)
+            resolve("db.example", Deadline(10.0), made)
     assert caught.value.reason is Reason.DNS_FAILURE
 
 
@@ -282,7 +282,7 @@ def test_search(
     config = f"nameserver 127.0.0.1\nsearch a.example b.example\n{options}"
     with DnsServer({expected[-1]: addresses("192.0.2.1")}) as server:
         made = sources(resolv_conf=config, port=server.port)
-        assert resolve(name, Deadline(1.0), made) == ["192.0.2.1"]
+        assert resolve(name, Deadline(10.0), made) == ["192.0.2.1"]
     assert list(dict.fromkeys(server.asked)) == expected
 
 
@@ -297,10 +297,10 @@ def test_a_search_domain_that_no_name_can_end_in(
     zone = {"db.good.example": addresses("192.0.2.1"), "db.example": addresses("192.0.2.2")}
     with DnsServer(zone) as server:
         made = sources(resolv_conf=config, port=server.port)
-        assert resolve("db", Deadline(1.0), made) == ["192.0.2.1"]
-        assert resolve("db.example", Deadline(1.0), made) == ["192.0.2.2"]
+        assert resolve("db", Deadline(10.0), made) == ["192.0.2.1"]
+        assert resolve("db.example", Deadline(10.0), made) == ["192.0.2.2"]
         with pytest.raises(ProbeFailure, match="nobody: no such name"):
-            resolve("nobody", Deadline(1.0), made)
+            resolve("nobody", Deadline(10.0), made)
 
 
 @pytest.mark.parametrize(
@@ -317,4 +317,4 @@ def test_leaves_no_socket_open(reply: Reply, look_up: Resolve) -> None:
     before = open_files()
     with contextlib.suppress(ProbeFailure):
         look_up("db.example", {"db.example": reply}, timeout=0.1)
-    assert open_files() == before
+    assert open_files() <= before

@@ -182,7 +182,7 @@ def test_stop_is_in_time_with_a_client_that_holds_its_connection(sent: bytes) ->
         start = time.monotonic()
         server.__exit__()
         assert time.monotonic() - start < 5
-        assert threading.active_count() == threads - 1
+        assert threading.active_count() < threads  # those of others may end meanwhile
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", server.port or _port_of(held)), timeout=5)
 

@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from healthchecker import BadArgumentError, HealthServer, ServerCheck, check
+from healthchecker._server import checks as checks_module
 from tests.servers.http import http_service
 from tests.servers.peers import SilentPeer
 from tests.support import poll
@@ -103,7 +104,7 @@ def leave() -> None:
             id="a function that returns a result",
         ),
         pytest.param(gives_up, "[-]it failed: raised CancelledError", id="cancels itself"),
-        pytest.param(ServerCheck(lambda: None, timeout=1), "[+]it ok", id="with a limit"),
+        pytest.param(ServerCheck(lambda: None, timeout=10), "[+]it ok", id="with a limit"),
     ],
 )
 def test_what_can_be_asked(checked: Any, line: str) -> None:
@@ -264,12 +265,15 @@ def test_a_check_that_hangs_has_failed_and_is_not_called_again_meanwhile(
             poll(lambda: ask(port)[0] == 200, timeout=5, what="it passes again")
 
 
-def test_a_target_that_hangs_says_so_itself_and_is_left_alone_at_the_end() -> None:
+def test_a_target_that_hangs_says_so_itself_and_is_left_alone_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checks_module, "_OWN_WORDS", 10)  # so that no busy machine is faster
     with SilentPeer() as silent:
         target = silent.url()
-        with ready_server({"it": ServerCheck(target, timeout=0.2)}) as port:
+        with ready_server({"it": ServerCheck(target, timeout=1)}) as port:
             assert verbose(port)[1][1] == (
-                "[-]it failed: timeout: response: not done within 200 ms"
+                "[-]it failed: timeout: response: not done within 1000 ms"
             )
         server = HealthServer(0, host="127.0.0.1", checks={"it": ServerCheck(target, timeout=60)})
         with server:
@@ -291,6 +295,8 @@ class Counting:
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.runs = 0
+        self.ended: list[float] = []
+        """When each run ended, on the clock of `time.monotonic()`."""
         self.at_once = 0
         self.most_at_once = 0
         self._seconds = seconds
@@ -301,6 +307,7 @@ class Counting:
         self.most_at_once = max(self.most_at_once, self.at_once)
         await asyncio.sleep(self._seconds)
         self.at_once -= 1
+        self.ended.append(time.monotonic())
 
     def on_a_thread(self) -> None:
         self.runs += 1
@@ -338,8 +345,8 @@ def test_a_storm_of_probes_runs_each_check_once_per_period(url: str) -> None:
         answers = storm(port, 2.0, connections=8)
         took = time.monotonic() - start
     assert set(answers) == {200}
-    assert answers.total() / took > 300, "not a storm"
     for one in (quick, slow):
+        assert answers.total() > 20 * one.runs, "not a storm"
         assert 2 <= one.runs <= took / 0.5 + 1
         assert one.most_at_once == 1
 
@@ -359,10 +366,9 @@ def test_whoever_asks_meanwhile_shares_the_run() -> None:
 def test_an_outcome_is_kept_for_its_time_and_no_longer() -> None:
     counting = Counting()
     with ready_server({"it": counting}, cache=0.3) as port:
-        for _ in range(3):
-            ask(port)
-        assert counting.runs == 1
-        poll(lambda: ask(port)[0] == 200 and counting.runs > 1, timeout=5, what="it is run again")
+        poll(lambda: ask(port)[0] == 200 and counting.runs == 3, timeout=10, what="three runs")
+    first, second, third = counting.ended
+    assert min(second - first, third - second) >= 0.3
 
 
 def test_a_server_that_runs_again_on_another_loop_asks_again() -> None:

@@ -272,7 +272,8 @@ def test_who_is_not_trusted(form: Form, case: Untrusted, files: dict[str, str]) 
     with Peer(answer(HEALTHY), context=case.make_context()) as peer:
         args = [arg.format(**files) for arg in case.args]
         target = f"https://{case.host}:{peer.port}/health"
-        outcome = run(form, ["--cacert", files["ca"], "--output=json", *args, target])
+        command = ["--timeout=10s", "--cacert", files["ca"], "--output=json", *args, target]
+        outcome = run(form, command)
     assert outcome.code == 1
     assert outcome.check["reason"] == "tls_failure"
     assert case.words in outcome.check["detail"]
@@ -316,7 +317,8 @@ def test_who_is_trusted(
     files: dict[str, str],
 ) -> None:
     with Peer(answer(HEALTHY), context=make_context()) as peer:
-        outcome = run(form, [*args.format(**files).split(), f"https://{host}:{peer.port}/"])
+        command = ["--timeout=10s", *args.format(**files).split(), f"https://{host}:{peer.port}/"]
+        outcome = run(form, command)
     assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "", "")
 
 

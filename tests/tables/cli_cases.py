@@ -90,19 +90,19 @@ CASES = [
     Case("URL with credentials", "-v http://me:secret@127.0.0.1:{port}/health", 0, healthy()),
     Case(
         "unknown name",
-        "http://no-such-host.invalid/",
+        "http://no-such-host.invalid/ --timeout 15s",
         1,
         stderr=unhealthy("dns_failure", "look-up: .*no-such-host.invalid.*"),
     ),
     Case(
         "name in another script",
-        "http://bücher.invalid/",
+        "http://bücher.invalid/ --timeout 15s",
         1,
         stderr=unhealthy("dns_failure", "look-up: .*", r"http://xn--bcher-kva\.invalid/"),
     ),
     Case(
         "name that no script can spell",
-        "http://xn--a.invalid/",
+        "http://xn--a.invalid/ --timeout 15s",
         1,
         stderr=unhealthy("dns_failure", "look-up: .*", r"http://xn--a\.invalid/"),
     ),
@@ -383,9 +383,9 @@ CASES = [
     ),
     Case(
         "too late",
-        "--port {port} --path /delay --timeout 50ms",
+        "tcp://127.0.0.1:{port} --send no-request --timeout 1s",
         1,
-        stderr=unhealthy("timeout", "response: not done within 50 ms"),
+        stderr=unhealthy("timeout", "response: not done within 1000 ms"),
     ),
     # Several.
     Case("two", "http://127.0.0.1:{port}/health tcp://127.0.0.1:{port}", 0),
