@@ -83,7 +83,8 @@ def check(form: Form, port: int, prefix: str = "") -> Outcome:
     program, *words = prefix.split() or ["env"]
     path = shutil.which(program)
     require(path, f"no {program}")
-    return run(form, ["--port", str(port)], prefix=(str(path), *words), timeout=60)
+    args = ["--timeout=30s", "--port", str(port)]
+    return run(form, args, prefix=(str(path), *words), timeout=60)
 
 
 # ---- the files
@@ -303,7 +304,7 @@ def test_killed_at_any_moment_it_leaves_nothing(executable: Form, tmp_path: Path
         for number in range(200):
             environment = {"TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
             with subprocess.Popen(
-                [*executable.argv, target], cwd=tmp_path, env=environment
+                [*executable.argv, "--timeout=60s", target], cwd=tmp_path, env=environment
             ) as process:
                 with pytest.raises(subprocess.TimeoutExpired):
                     process.wait(number / 20_000)  # the moment moves on, by 50 µs each time

@@ -23,6 +23,7 @@ from healthchecker._options import CheckOptions
 from healthchecker._probers.table import parse_target
 from healthchecker._watch.follow import follow
 from healthchecker._watch.rule import WatchOptions
+from tests.servers.daemons import free_port
 from tests.servers.grpc import grpc_server
 from tests.servers.http import http_service
 from tests.servers.peers import SilentPeer, refusing_port
@@ -34,7 +35,8 @@ from tests.support.running import Tty, start
 pytestmark = pytest.mark.usefixtures("full_speed")
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
-QUICK = ("--initial-delay=0", "--interval=100ms", "--timeout=100ms")
+# Two probes must fail before a state changes: a server may come to its turn late by twice this.
+QUICK = ("--initial-delay=0", "--interval=500ms", "--timeout=500ms")
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 LATE_SIGNAL = dataclasses.replace(PYTHON, argv=(sys.executable, "-m", "tests.programs.late_signal"))
@@ -92,15 +94,20 @@ def test_watch_json(form: Form, server: HealthServer) -> None:
 def test_watch_verbose_shows_every_probe(form: Form, server: HealthServer) -> None:
     server.ready()
     with start(form, "watch", *QUICK, "-v", "--failure-threshold=3", url(server)) as program:
-        assert re.match(rf"{TIME} healthy: ", program.line())
-        assert re.match(rf"{TIME} probe healthy: ", program.line())
+
+        def words_until(last: str) -> list[str]:
+            words = [""]
+            while words[-1] != last:
+                words.append(re.sub(rf"{TIME} |: .*", "", program.line()))
+            return words[1:]
+
+        # A busy machine may make any single probe fail.
+        words = words_until("probe healthy")
+        assert [word for word in words if word != "probe unhealthy"] == ["healthy", "probe healthy"]
         server.not_ready()
-        lines = [program.line()]
-        while " probe healthy: " in lines[-1]:
-            lines.append(program.line())
-        lines += [program.line(), program.line()]
-        words = [re.sub(rf"{TIME} |: .*", "", line) for line in lines[-3:]]
-        assert words == ["probe unhealthy", "probe unhealthy", "unhealthy"]
+        words = words_until("unhealthy")
+        assert words[-3:] == ["probe unhealthy", "probe unhealthy", "unhealthy"]
+        assert set(words[:-3]) <= {"probe healthy", "probe unhealthy"}
 
 
 def test_watch_verbose_json_knows_no_state_below_the_threshold(
@@ -233,7 +240,7 @@ def test_watch_with_a_short_interval_has_a_short_timeout(form: Form) -> None:
     with SilentPeer() as silent:
         args = ("--initial-delay=0", "--interval=200ms", "--failure-threshold=1")
         with start(form, "watch", *args, silent.url()) as program:
-            assert "response: not done within 200 ms" in program.line()
+            assert "not done within 200 ms" in program.line()
             assert program.stop() == 1
 
 
@@ -251,12 +258,12 @@ def test_of_a_timeout_and_a_shorter_interval_a_default_gives_way(
     with SilentPeer() as silent:
         args = ("watch", "--initial-delay=0", "--failure-threshold=1", *args, silent.url())
         with start(PYTHON, *args, env=env) as program:
-            assert f"response: not done within {milliseconds} ms" in program.line()
+            assert f"not done within {milliseconds} ms" in program.line()
             assert program.stop() == 1
 
 
 def test_watch_names_a_mistyped_variable_once(form: Form, server: HealthServer) -> None:
-    args = ("watch", *QUICK, "--failure-threshold=1", url(server))
+    args = ("watch", *QUICK, url(server))
     with start(form, *args, env={"HEALTHCHECKER_PROT": "1"}) as program:
         assert " unhealthy: " in program.line()
         server.ready()
@@ -312,7 +319,8 @@ def test_watch_makes_a_grpc_call_again_when_it_breaks(form: Form) -> None:
     servicer = health.HealthServicer()
     servicer.set("", SERVING)
     with ExitStack() as first:
-        port = first.enter_context(grpc_server(servicer))
+        port = free_port()
+        first.enter_context(grpc_server(servicer, f"127.0.0.1:{port}"))
         args = ("--initial-delay=0", "--failure-threshold=1", f"grpc://127.0.0.1:{port}")
         with start(form, "watch", *args) as program:
             assert " healthy: " in program.line()
@@ -376,16 +384,13 @@ def test_follow_takes_the_servers_word_at_once_and_starts_its_back_off_again() -
     settings = WatchOptions(initial_delay=0, failure_threshold=5)
     servicer = health.HealthServicer()
     servicer.set("", NOT_SERVING)
-    port = 0
+    port = free_port()
 
     def sleep(seconds: float) -> None:
         slept.append(seconds)
         if len(slept) == 4:
             raise _Enough
 
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port = bound.getsockname()[1]
     observations = follow(
         parse_target(f"grpc://127.0.0.1:{port}"), CheckOptions(), settings, sleep=sleep
     )
@@ -450,7 +455,7 @@ def test_wait_gives_up_at_its_deadline_with_the_last_reasons(
 
 
 def test_wait_json(form: Form, server: HealthServer) -> None:
-    args = ["wait", "--output=json", "--deadline=300ms", "--interval=100ms", url(server)]
+    args = ["wait", "--output=json", "--deadline=2s", "--interval=100ms", url(server)]
     outcome = run(form, args)
     assert outcome.code == 1
     assert outcome.check["reason"] == "unexpected_status"
@@ -581,9 +586,11 @@ def test_wait_draws_nothing_on_a_terminal_that_cannot_redraw(
     form: Form, server: HealthServer, name: str
 ) -> None:
     with Tty(400) as tty:
-        args = ("wait", "-v", "--interval=50ms", "--deadline=300ms", url(server))
+        args = ("wait", "-v", "--interval=50ms", "--deadline=1h", url(server))
         with start(form, *args, stderr=tty.terminal, env={"TERM": name}) as program:
-            assert program.process.wait(10) == 1
+            tty.shows(rf"{TIME} unhealthy: .*")
+            program.process.send_signal(signal.SIGTERM)
+            assert program.process.wait(5) == 1
         tty.shows(rf"{TIME} unhealthy: .*\nunhealthy: .*")
 
 
@@ -699,7 +706,7 @@ def test_wait_says_why_it_cannot_run_its_command(
 
 
 def test_wait_does_not_run_its_command_at_the_deadline(form: Form, server: HealthServer) -> None:
-    args = ("wait", "--deadline=200ms", "--interval=50ms", url(server))
+    args = ("wait", "--deadline=2s", "--interval=50ms", url(server))
     outcome = run(form, [*args, "--", "echo", "secret"])
     assert (outcome.code, outcome.stdout) == (1, "")
     assert re.fullmatch(r"unhealthy: \S+: unexpected_status: .*\n", outcome.stderr)

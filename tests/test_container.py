@@ -8,6 +8,7 @@ import random
 import re
 import ssl
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,19 @@ def checker(
         yield identity
 
 
+@contextmanager
+def web_server(*options: str) -> Iterator[str]:
+    """Start a web server in a container, and wait until it serves."""
+    with container(*options, *WEB_SERVER) as web:
+        ask = ["exec", web, "wget", "-q", "-O", "/dev/null", "http://127.0.0.1/health"]
+        poll(lambda: outcome(*ask).returncode == 0, timeout=20, what="it serves")
+        yield web
+
+
 @pytest.fixture(scope="module")
 def isolated(engine: None) -> Iterator[str]:
     """Start a web server that has nothing but loopback; the value is its network."""
-    with container("--network", "none", "--add-host", "web.hosts:127.0.0.1", *WEB_SERVER) as web:
+    with web_server("--network", "none", "--add-host", "web.hosts:127.0.0.1") as web:
         yield f"container:{web}"
 
 
@@ -121,7 +131,7 @@ def test_with_next_to_no_cpu_it_says_why_it_fails(binary: Path, quota: str) -> N
     mount = ["--volume", f"{binary}:/healthchecker:ro"]
     with SilentPeer() as silent:
         command = ["/healthchecker", "--timeout=300ms", silent.url()]
-        done = outcome("run", "--rm", *options, *mount, "busybox", *command)
+        done = outcome("run", "--rm", *options, *mount, "busybox", *command, timeout=200)
     assert done.returncode == 1
     assert re.fullmatch(r"unhealthy: http://\S+: timeout: .*\n", done.stderr)
 
@@ -175,7 +185,7 @@ def names(engine: None) -> Iterator[tuple[list[str], list[str]]]:
     try:
         inspected = ["network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}"]
         gateway = docker(*inspected, network)
-        with container("--network", network, "--network-alias", "web", *WEB_SERVER) as web:
+        with web_server("--network", network, "--network-alias", "web") as web:
             (details,) = json.loads(docker("inspect", web))
             (attached,) = details["NetworkSettings"]["Networks"].values()
             zone = {"web.dns.test": addresses(attached["IPAddress"])}
@@ -236,13 +246,13 @@ def test_killed_at_any_moment_it_leaves_nothing_behind(form: Form) -> None:
         f"/healthchecker & usleep {moment}; kill -9 $!; wait $!; echo $?\n" for moment in moments
     )
     mount = ["--volume", f"{form.argv[0]}:/healthchecker:ro"]
-    with container("--network", "none", *mount, *WEB_SERVER) as web:
+    with web_server("--network", "none", *mount) as web:
         before = traces(web)
         codes = docker("exec", web, "sh", "-c", script, timeout=120).split()
         assert len(codes) == 200
         assert set(codes) <= {"0", "137"}
         assert codes.count("137") >= 20
-        poll(lambda: traces(web) == before, timeout=5, what="the container is as it was")
+        poll(lambda: traces(web) <= before, timeout=10, what="the container is as it was")
 
 
 def traces(web: str) -> set[str]:
@@ -258,14 +268,14 @@ def test_many_checks_leave_nothing_behind(form: Form, count: int) -> None:
     require_form(form)
     loop = f"i=0; while [ $i -lt {count} ]; do /healthchecker || exit 1; i=$((i + 1)); done"
     mount = ["--volume", f"{form.argv[0]}:/healthchecker:ro"]
-    with container("--network", "none", *mount, *WEB_SERVER) as web:
+    with web_server("--network", "none", *mount) as web:
         # As Docker does it, one exec per check; also fills whatever is only filled once.
         for _ in range(10):
             docker("exec", web, "/healthchecker")
         before, memory_before = traces(web), memory(web)
         docker("exec", web, "sh", "-c", loop, timeout=400)
-        # The server's last child may still be on its way out.
-        poll(lambda: traces(web) == before, timeout=5, what="the container is as it was")
+        # The server's last child may still be on its way out, before as after.
+        poll(lambda: traces(web) <= before, timeout=10, what="the container is as it was")
         assert memory(web) - memory_before < 256 * 1024
 
 

@@ -277,7 +277,7 @@ def test_the_probes_tell_a_service_from_one_without_a_database(probe: str, tmp_p
         if probe == "readinessProbe":
             poll(lambda: not probed(), timeout=20, what="it fails without a database")
         else:
-            service.await_health(DOWN)
+            service.await_health(DOWN, timeout=20)
             assert probed()
 
 

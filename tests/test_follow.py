@@ -59,6 +59,7 @@ def test_pauses_double_until_the_server_speaks() -> None:
     assert rule.pause() <= 2.4
 
 
+@pytest.mark.timing
 def test_many_end_at_once() -> None:
     count = 50
     settings = WatchOptions(initial_delay=0, timeout=10)

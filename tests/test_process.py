@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -44,7 +45,7 @@ def test_a_signal_ends_it_at_once(form: Form, silent: SilentPeer, number: int) -
     target = silent.url()
     with subprocess.Popen([*form.argv, "--timeout", "60s", target]) as process, silent.accept():
         process.send_signal(number)
-        assert process.wait(1) == 1
+        assert process.wait(5) == 1
 
 
 def test_an_ignored_sigpipe_and_a_closed_output_change_nothing(form: Form, port: int) -> None:
@@ -122,22 +123,23 @@ def starved(pid: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("args", [(), ("--output=json",), ("wait", "--deadline=60ms")])
-def test_a_starved_process_says_why_it_fails(
-    form: Form, silent: SilentPeer, args: tuple[str, ...]
-) -> None:
-    target = silent.url()
+def test_a_starved_process_says_why_it_fails(form: Form, args: tuple[str, ...]) -> None:
     for _ in range(5):
         with (
+            socket.create_server(("127.0.0.1", 0)) as silent,
             subprocess.Popen(
-                [*form.argv, *args, "--timeout=60ms", target],
+                [*form.argv, *args, "--timeout=60ms", f"--port={silent.getsockname()[1]}"],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
             ) as process,
-            silent.accept(),
-            starved(process.pid),
         ):
-            said, _ = process.communicate(timeout=15)
+            assert process.stdout
+            # On a busy machine its time may be over before it has connected.
+            either = [silent.fileno(), process.stdout.fileno()]
+            assert select.select(either, [], [], 20)[0]
+            with starved(process.pid):
+                said, _ = process.communicate(timeout=60)
         assert process.returncode == 1
         assert "timeout" in said
         assert said.count("\n") == 1
@@ -163,7 +165,7 @@ def test_signals_that_are_blocked_at_the_start_still_end_it(
     argv = [*prefix, *form.argv, "--timeout=60s", target]
     with subprocess.Popen(argv) as process, silent.accept():
         process.terminate()
-        assert process.wait(2) == 1
+        assert process.wait(5) == 1
 
 
 _FEW_FILES = """
@@ -175,7 +177,7 @@ run()
 """
 
 
-@pytest.mark.parametrize("args", [["--port={port}"], ["wait", "--deadline=200ms", "--port={port}"]])
+@pytest.mark.parametrize("args", [["--port={port}"], ["wait", "--deadline=1s", "--port={port}"]])
 def test_where_no_descriptor_is_left_it_says_so(form: Form, port: int, args: list[str]) -> None:
     args = [arg.format(port=port) for arg in args]
     # PyInstaller's bootloader and Python's own start need some before we can say anything.
@@ -268,7 +270,7 @@ def test_inside_another_program_it_leaves_nothing(args: list[str]) -> None:
         finally:
             left = signal.set_wakeup_fd(-1)
         assert left == others.fileno()
-        assert open_files() == before
+        assert open_files() <= before
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
@@ -278,31 +280,40 @@ def test_inside_another_program_a_signal_for_that_ends_it(
     silent: SilentPeer, args: list[str]
 ) -> None:
     before = signal.signal(signal.SIGUSR1, lambda *_: None)
-    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
-    timer.start()
+    is_over = threading.Event()
+
+    def send_signals() -> None:
+        """Again and again, as the first may come before it is waited for."""
+        while not is_over.wait(0.2):
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    sender = threading.Thread(target=send_signals)
+    sender.start()
     try:
         assert main([*args, silent.url()]) == 1
     finally:
-        timer.join()
+        is_over.set()
+        sender.join()
         signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.parametrize("args", COMMANDS)
 def test_on_another_thread_it_leaves_signals_alone(args: list[str]) -> None:
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
-    before = open_files(), [signal.getsignal(number) for number in numbers]
+    files, handlers = open_files(), [signal.getsignal(number) for number in numbers]
     codes: list[int] = []
     thread = threading.Thread(target=lambda: codes.append(main(args)))
     thread.start()
     thread.join(10)
     assert codes == [1]
-    assert (open_files(), [signal.getsignal(number) for number in numbers]) == before
+    assert open_files() <= files
+    assert [signal.getsignal(number) for number in numbers] == handlers
 
 
 def test_fifty_targets_that_take_a_tenth_of_a_second_each(form: Form, port: int) -> None:
-    outcome = run(
-        form, ["--output", "json", *[f"http://127.0.0.1:{port}/delay?{n}" for n in range(50)]]
-    )
+    targets = [f"http://127.0.0.1:{port}/delay?{n}" for n in range(50)]
+    # One after the other, they would take 5 s.
+    outcome = run(form, ["--output", "json", "--timeout=4s", *targets])
     assert outcome.code == 0
     said = json.loads(outcome.stdout)
     assert len(said["checks"]) + said.get("omitted", 0) == 50

@@ -82,13 +82,17 @@ def test_what_was_seen() -> None:
     assert seen.row(20) == Row("t", True, 0.0, "connected", (1.0,) * 5)
 
 
-def test_it_is_redrawn_in_place() -> None:
+@pytest.mark.parametrize("size", [1, 1000])
+def test_it_is_redrawn_in_place(size: int) -> None:
+    """In whatever pieces a terminal gets what is written."""
     screen = Screen(80)
     screen.feed("$ healthchecker\n")
     before: list[str] = []
     for count, failing in ((2, 1), (5, 0), (1, 1), (0, 0)):
         after = table("title", some(count, failing), 80, 24)
-        screen.feed(drawn(before, after, 80, color=True))
+        text = drawn(before, after, 80, color=True)
+        for start in range(0, len(text), size):
+            screen.feed(text[start : start + size])
         assert screen.lines == ["$ healthchecker", *after]
         before = after
     assert screen.colors == {"31", "32", ""}

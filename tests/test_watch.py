@@ -35,7 +35,6 @@ class Times(TypedDict, total=False):
     timeout: float
 
 
-QUICK = Times(initial_delay=0.0, interval=0.05, timeout=0.05)
 NEVER = Times(initial_delay=3600.0, interval=3600.0, timeout=3600.0)
 AT_ONCE_FOR_LONG = Times(initial_delay=0.0, interval=3600.0, timeout=3600.0)
 AT_ONCE = 5.0
@@ -212,7 +211,7 @@ def test_in_real_time_it_follows_a_service_down_and_up() -> None:
     with HealthServer(0, host="127.0.0.1") as server:
         url = f"http://127.0.0.1:{server.port}/healthz"
         server.ready()
-        with watch(url, initial_delay=0, interval=0.2, timeout=0.2) as reports:
+        with watch(url, initial_delay=0, interval=0.5, timeout=0.5) as reports:
             assert next(reports)
             server.not_ready()
             assert not next(reports)
@@ -341,25 +340,25 @@ def test_the_cancel_of_a_watch_ends_it_as_close_does(times: Times, by: str) -> N
         prober = make_prober(parse_target(silent.url()), make_options())
         before = open_files()
         reports = Watch(prober, WatchOptions(**times), cancel=cancel)
-        assert open_files() == before
+        assert open_files() <= before
 
         def end() -> None:
             poll(lambda: open_files() - before, timeout=AT_ONCE, what="it waits")
             (cancel.set if by == "cancel" else reports.close)()
 
         assert ends_at_once(reports, end) == []
-        assert open_files() == before
+        assert open_files() <= before
 
 
 def test_closing_many_times_from_many_threads() -> None:
     with scripted(200) as target:
         for _ in range(50):
-            reports = watch(target.url, **QUICK)
+            reports = watch(target.url, **AT_ONCE_FOR_LONG)
             closers = [threading.Thread(target=reports.close) for _ in range(4)]
-            next(reports)
+            assert next(reports)
             for closer in closers:
                 closer.start()
-            assert len(list(reports)) <= 1
+            assert list(reports) == []
             for closer in closers:
                 closer.join()
 
@@ -367,13 +366,17 @@ def test_closing_many_times_from_many_threads() -> None:
 def test_a_thousand_idle_watches_hold_no_files_and_no_threads() -> None:
     files, threads = open_files(), threading.active_count()
     watches = [watch("http://127.0.0.1:1/", **NEVER) for _ in range(1000)]
-    assert (open_files(), threading.active_count()) == (files, threads)
+    assert open_files() <= files
+    assert threading.active_count() <= threads
     assert len(watches) == 1000
 
 
 def test_out_of_file_descriptors_is_a_failure_and_passes() -> None:
+    clock = Clock()
     with scripted(200) as target:
-        reports = watch(target.url, **QUICK, failure_threshold=1)
+        reports = watch(
+            target.url, timeout=5.0, failure_threshold=1, clock=clock, sleep=clock.sleep
+        )
         assert next(reports)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
@@ -420,12 +423,12 @@ def run(coroutine: Any) -> Any:
 def test_async_follows_the_same_rule() -> None:
     async def program(url: str) -> list[bool]:
         # A probe that a busy machine makes too late would take a status away.
-        async with awatch(url, initial_delay=0, interval=0.3) as reports:
-            return await collect(reports, 4)
+        async with awatch(url, initial_delay=0, interval=1.0) as reports:
+            return await collect(reports, 3)
 
-    with scripted(500, 500, 500, 200, 500, 200, 500, 500) as target:
-        assert run(program(target.url)) == [False, True, True, False]
-        assert len(target.asked) == 8
+    with scripted(500, 500, 500, 200, 500, 500) as target:
+        assert run(program(target.url)) == [False, True, False]
+        assert len(target.asked) == 6
         assert target.most_at_the_same_time == 1
 
 
@@ -600,7 +603,7 @@ def test_async_without_a_thread_to_be_had_waits_for_one(monkeypatch: pytest.Monk
             return super().submit(*args, **kwargs)
 
     async def program(url: str) -> list[bool]:
-        async with awatch(url, **QUICK) as reports:
+        async with awatch(url, initial_delay=0, interval=0.5, timeout=0.5) as reports:
             return await collect(reports, 2)
 
     with Pool(1) as pool, scripted(200) as target:

@@ -18,6 +18,7 @@ from tests.servers.peers import Connection, Peer
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # an answer is sent whole: a check waits for a body for 100 ms only
+    timeout = 20.0  # for a client that neither asks nor goes
 
     def do_GET(self) -> None:
         route = self.path.partition("?")[0]
@@ -63,12 +64,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+    daemon_threads = False  # so that its end waits for them
     request_queue_size = 128
 
 
 class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    daemon_threads = True
+    pass
 
 
 @contextmanager
@@ -111,11 +112,11 @@ class Scripted:
         try:
             connection.read_request()
             self._before_answer(index)
-            status = self._statuses[min(index, len(self._statuses) - 1)]
-            connection.send(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
         finally:
-            with self._lock:
+            with self._lock:  # before the answer, as its reader may ask again at once
                 self._at_the_same_time -= 1
+        status = self._statuses[min(index, len(self._statuses) - 1)]
+        connection.send(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
 
 
 @contextmanager

@@ -49,9 +49,9 @@ def succeed(command: Sequence[str], *, timeout: float, **options: Any) -> str:
     return done.stdout.strip()
 
 
-def outcome(*arguments: str) -> subprocess.CompletedProcess[str]:
+def outcome(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """Run a docker command that may fail."""
-    return _run(["docker", *arguments], 60)
+    return _run(["docker", *arguments], timeout)
 
 
 def _run(

@@ -50,7 +50,7 @@ class Program:
     def stop(self, number: int = signal.SIGTERM, stderr: str = "") -> int:
         """Send a signal; return the exit code, which must come at once."""
         self.process.send_signal(number)
-        code = self.process.wait(2)
+        code = self.process.wait(5)
         assert self.process.stderr
         said = self.process.stderr.read().decode()
         assert re.fullmatch(stderr, said), said

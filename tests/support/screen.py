@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _PART = re.compile(r"\x1b\[(\d*)([A-Za-z])|([\r\n])|([^\x1b\r\n]+)")
+_BEGUN = re.compile(r"(\x1b(\[\d*)?)?\Z")
 
 
 class Screen:
@@ -13,11 +14,18 @@ class Screen:
     def __init__(self, columns: int) -> None:
         self.columns = columns
         self.colors: set[str] = set()
+        self._begun = ""
         self._lines = [""]
         self._row = 0
         self._column = 0
 
     def feed(self, text: str) -> None:
+        """Take what comes next, which may end in the middle of a command."""
+        text = self._begun + text
+        begun = _BEGUN.search(text)
+        assert begun
+        self._begun = begun[0]
+        text = text[: begun.start()]
         end = 0
         for part in _PART.finditer(text):
             assert part.start() == end, text[end:]
