@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -263,6 +264,22 @@ def test_a_check_that_hangs_has_failed_and_is_not_called_again_meanwhile(
         let_go()
         if kind is not hang_in_a_coroutine:
             poll(lambda: ask(port)[0] == 200, timeout=5, what="it passes again")
+
+
+def test_a_call_is_over_when_its_function_has_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long its thread takes to end."""
+    over = threading.Event()
+
+    class Lingering(threading.Thread):
+        def run(self) -> None:
+            super().run()
+            over.wait(10)
+
+    monkeypatch.setattr(checks_module, "threading", SimpleNamespace(Thread=Lingering))
+    with ready_server({"it": lambda: None}, cache=0) as port:
+        for _ in range(3):
+            assert verbose(port)[1][1] == "[+]it ok"
+    over.set()
 
 
 def test_a_target_that_hangs_says_so_itself_and_is_left_alone_at_the_end(

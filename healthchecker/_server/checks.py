@@ -167,12 +167,15 @@ class _Call:
     def __init__(self, function: Callable[[], object]) -> None:
         self._function = function
         self._thread: threading.Thread | None = None
+        self._has_returned = False
+        """Whether the function has, on the thread, which itself ends a little later."""
         self.task = asyncio.ensure_future(self._judge())
 
     def is_running(self) -> bool:
         """Tell whether something of it goes on, cancelled or not: a thread cannot be ended."""
         thread = self._thread
-        return not self.task.done() or (thread is not None and thread.is_alive())
+        goes_on = thread is not None and thread.is_alive() and not self._has_returned
+        return not self.task.done() or goes_on
 
     async def _judge(self) -> Outcome:
         try:
@@ -212,6 +215,7 @@ class _Call:
                 value = self._function()
             except BaseException as error:  # noqa: BLE001 - raised again on the loop
                 failure = error
+            self._has_returned = True  # before anybody hears of it, who may call again
             with suppress(RuntimeError):  # the loop has ended, and nobody waits
                 loop.call_soon_threadsafe(tell, value, failure)
 
