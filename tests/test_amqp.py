@@ -16,6 +16,9 @@ from tests.servers.peers import Peer, blurt, hold
 from tests.servers.rabbitmq import RabbitMq, starting_rabbitmq
 from tests.support import poll
 
+SECONDS = 20.0
+"""How long the node may take for an answer: it loads code for the first client of each kind."""
+
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
@@ -30,7 +33,7 @@ def node(authority: trustme.CA) -> Iterator[RabbitMq]:
         reasons = {check(url).reason}
 
         def is_up() -> bool:
-            reasons.add(check(url, timeout=20).reason)  # it loads code for its first client
+            reasons.add(check(url, timeout=SECONDS).reason)
             return Reason.OK in reasons
 
         poll(is_up, timeout=300, what="RabbitMQ has started")
@@ -39,7 +42,7 @@ def node(authority: trustme.CA) -> Iterator[RabbitMq]:
 
 
 def test_up(node: RabbitMq) -> None:
-    result = check(f"amqp://guest:s3cret@127.0.0.1:{node.port}/host")
+    result = check(f"amqp://guest:s3cret@127.0.0.1:{node.port}/host", timeout=SECONDS)
     assert (result.healthy, result.detail) == (True, "AMQP 0-9 is started")
     assert result.target == f"amqp://127.0.0.1:{node.port}/host"
 
@@ -47,8 +50,8 @@ def test_up(node: RabbitMq) -> None:
 def test_tls(node: RabbitMq, authority: trustme.CA, tmp_path: Path) -> None:
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     url = f"amqps://localhost:{node.tls_port}"
-    assert check(url, cacert=tmp_path / "ca.pem")
-    assert check(url).reason is Reason.TLS_FAILURE
+    assert check(url, cacert=tmp_path / "ca.pem", timeout=SECONDS)
+    assert check(url, timeout=SECONDS).reason is Reason.TLS_FAILURE
     assert not check(f"amqp://localhost:{node.tls_port}")
     assert not check(f"amqps://localhost:{node.port}")
 
@@ -56,7 +59,7 @@ def test_tls(node: RabbitMq, authority: trustme.CA, tmp_path: Path) -> None:
 def test_alarm_keeps_publishers_out_and_nobody_else(node: RabbitMq) -> None:
     node.control("set_vm_memory_high_watermark", "absolute", "1")
     poll(lambda: "Memory alarm" in node.control("status"), timeout=120, what="the alarm is there")
-    assert check(f"amqp://127.0.0.1:{node.port}")
+    assert check(f"amqp://127.0.0.1:{node.port}", timeout=SECONDS)
 
 
 def test_wrong_version(node: RabbitMq) -> None:
