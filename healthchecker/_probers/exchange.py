@@ -29,6 +29,8 @@ ALPN_HTTP1, ALPN_HTTP2 = "http/1.1", "h2"
 
 # The most that is read for a head: interim responses and the status line count, too.
 _MAX_HEAD_BYTES = 2 * MAX_HEADER_BYTES
+# httpcore's 64 KiB would be mapped and unmapped for each read.
+_READ_BYTES = 16 * 1024
 # The first frame of a connection is one of SETTINGS (RFC 9113, sections 3.4 and 4.1).
 _FRAME_HEADER_BYTES = 9
 _FRAME_TYPE = 3
@@ -108,7 +110,7 @@ class _NetworkStream(httpcore.NetworkStream):
         if self._head_bytes <= 0:
             raise _invalid("the response does not come to the end of its headers")
         try:
-            data = self._stream.read(int(min(max_bytes, self._head_bytes)))
+            data = self._stream.read(int(min(max_bytes, _READ_BYTES, self._head_bytes)))
         except UnannouncedEnd:
             return b""  # h11 and h2 know whether the response is whole
         self._head_bytes -= len(data)
