@@ -73,9 +73,10 @@ grep -q '"_saved_heap"' config-warm.c
 # scripts here take from it what is theirs: 0.97 of the time, 102 instead of 129 page faults.
 ordered() { sed -n "s/^$1 \(.*\)/$2/p" "$here/order.txt"; }
 ordered variable '*(.data.\1 .bss.\1)' >variable.lds
-ordered plain '*(.text.\1 .text.unlikely.\1)' >plain.lds
+ordered plain '*(.text.\1 .text.unlikely.\1 .text.startup.\1 .text.hot.\1)' >plain.lds
 ordered other '*(.text.\1 .text.unlikely.\1)' >other.lds
-ordered constant '*(.rodata.\1)' >constant.lds
+ordered plain '*(.rodata.\1.str1.1 .rodata.\1.str1.8)' >constant.lds
+ordered constant '*(.rodata.\1)' >>constant.lds
 # The bootloader and these parts of CPython run in the build only.
 ld -r -T "$here/bootloader.lds" -o bootloader-only.o bootloader-warm.o
 sed '/^#/d; s/.*/*libpython3.13.a:&.o(.text .text.* .rodata .rodata.*)/' "$here/build-only.txt" >build_only.lds
@@ -84,7 +85,7 @@ ld -r --gc-sections -T "$here/saved.lds" -Map=python.map -o python.o config-warm
     $(sed 's/API(\(.*\))/-u \1/' api.h) $(nm -u heap.o | sed -n 's/.* U \(_\?Py.*\)/-u \1/p') \
     "$python/libpython3.13.a" "$python"/Modules/_hacl/*.a
 objcopy $(printf -- '--redefine-sym %s=heap_%s ' malloc malloc calloc calloc realloc realloc free free \
-    clock_gettime clock_gettime getrandom getrandom pthread_self pthread_self recv recv) python.o
+    clock_gettime clock_gettime getrandom getrandom recv recv) python.o
 "${cc[@]}" -c "$here/spare.c"
 # What only the build needs gets a segment of its own, which is then left out.
 "${link[@]}" -Wl,--wrap=pthread_create,--section-start=build_only=0x8000000,-T,"$here/order.lds",-Map=warm.map -o warm.symbols -Lheap heap.o \

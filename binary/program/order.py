@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import trustme
-from servers import answer_grpc, answer_http, server
+from servers import answer_grpc, answer_http, server, usual_checks
 
 _LARGE = 8192  # a larger one comes last, as it would keep the others apart
 
@@ -90,7 +90,7 @@ def main(build: str, order: str) -> None:
     ):
         check = [str(executable), "--timeout", "600"]
         tls = ["--cacert", certificate, f"https://localhost:{https}"]
-        plain = used(known, [[*check, "--port", str(http)]])
+        plain = used(known, ([*check, *usual] for usual in usual_checks(http)))
         others = used(known, [[*check, f"grpc://127.0.0.1:{grpc}"], [*check, *tls]])
 
     start, stop = (address_of(program, f"__{name}_saved_data") for name in ("start", "stop"))
@@ -104,7 +104,16 @@ def main(build: str, order: str) -> None:
     }
     for name in ("constant", "variable"):
         kinds[name].sort(key=lambda one: one.size > _LARGE)
-    lines = [f"{kind} {one.name}\n" for kind, ones in kinds.items() for one in ones]
+    # The linker knows a section by one of the names of what is in it.
+    names: dict[int, list[str]] = {}
+    for symbol in known:
+        names.setdefault(symbol.address, []).append(symbol.name)
+    lines = [
+        f"{kind} {name}\n"
+        for kind, ones in kinds.items()
+        for one in ones
+        for name in names[one.address]
+    ]
     Path(order).write_text("".join(dict.fromkeys(lines)))
 
 

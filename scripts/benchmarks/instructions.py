@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scripts.benchmarks.turns import Program
 
-MAX_INSTRUCTIONS = 2_300_000
+MAX_INSTRUCTIONS = 2_000_000
 """How many one healthy HTTP check may take from the saved heap."""
 
 

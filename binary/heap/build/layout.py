@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from constants import AWAY, COLD, HEADERS, OTHER, PAGE, READ, TEMPORARY, WRITTEN
-from servers import answer_grpc_at_once, answer_http, hang_up, server
+from servers import answer_grpc_at_once, answer_http, hang_up, server, usual_checks
 from write_executable import records
 
 _NEARNESS = (WRITTEN, READ, OTHER, COLD, TEMPORARY)
@@ -62,7 +62,9 @@ def main(memory: str, executable: str, layout: str, *trace: str) -> None:
         server(hang_up) as no_tls,
     ):
         check = [executable, "--timeout", "60"]
-        written, read = touched(trace, [*check, "--port", str(http)])
+        looks = [touched(trace, [*check, *usual]) for usual in usual_checks(http)]
+        written = set[int]().union(*(one for one, _ in looks))
+        read = set[int]().union(*(one for _, one in looks)) - written
         other = set.union(
             *touched(trace, [*check, f"grpc://127.0.0.1:{grpc}"]),
             # No TLS there, but by then most of what a check needs for it has been used.

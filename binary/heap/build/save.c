@@ -50,19 +50,22 @@ static PyObject *start_with(PyObject *module, PyObject *start)
     Py_RETURN_NONE;
 }
 
-/* What a started process calls, as if it were the child of a fork: a list, or None. */
-static PyObject *after_fork(PyObject *module, PyObject *unused)
+/* Who wants to be called when a process forks; the program never does. */
+static PyObject *forget_fork_handlers(PyObject *module, PyObject *unused)
 {
-    PyObject *calls = PyInterpreterState_Get()->after_forkers_child;
+    PyInterpreterState *interpreter = PyInterpreterState_Get();
 
     (void)module, (void)unused;
-    return Py_NewRef(calls == NULL ? Py_None : calls);
+    Py_CLEAR(interpreter->before_forkers);
+    Py_CLEAR(interpreter->after_forkers_parent);
+    Py_CLEAR(interpreter->after_forkers_child);
+    Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
-    {"after_fork", after_fork, METH_NOARGS, "Return the list of what is called in the child of a fork."},
     {"all_imported", all_imported, METH_NOARGS, "Tell that what follows may differ from build to build."},
     {"all_warm", all_warm, METH_NOARGS, "Tell that large blocks, from now on, are not to be saved."},
+    {"forget_fork_handlers", forget_fork_handlers, METH_NOARGS, "Call nobody before or after a fork."},
     {"immortalize", immortalize, METH_O, "Make the objects in a list, and what they refer to, immortal."},
     {"start_with", start_with, METH_O, "Set what a process started from the saved heap calls."},
     {0},
@@ -106,15 +109,13 @@ static void write_zone(int file, int zone)
     }
 }
 
-/* What a start sets anew, and what the last frames have left behind them. */
+/* What the last frames have left behind them, and what a start sets anew. */
 static void forget_thread(void)
 {
     char *unused = (char *)saved.thread->datastack_top;
 
     memset(unused, 0, (size_t)((char *)saved.thread->datastack_limit - unused));
     saved.thread->native_thread_id = 0;
-    saved.thread->thread_id = 0;
-    _PyRuntime.main_thread = 0;
 }
 
 /* The bootloader calls this at the end, in place of Py_Finalize(). No Python code is running then,
@@ -127,7 +128,6 @@ void heap_finalize(void)
         Py_FatalError("nothing to save, or nowhere to save it to");
     /* New objects then come from fresh memory, which is written to anyway, not from pages of the heap. */
     _PyObject_ClearFreeLists(&PyInterpreterState_Get()->object_state.freelists, 0);
-    PyOS_BeforeFork();
     saved.thread = PyEval_SaveThread();
     forget_thread();
     pthread_key_create(&saved.keys, NULL);

@@ -18,6 +18,12 @@ _HTTP_ANSWER = (
 _GRPC_SERVING = b"\x00\x00\x00\x00\x02\x08\x01"
 
 
+def usual_checks(port: int) -> list[list[str]]:
+    """Return what those give who check a port on their own machine by HTTP."""
+    plain = ["--port", str(port)]
+    return [plain, [*plain, "--path", "/health"], [f"http://127.0.0.1:{port}/health"]]
+
+
 def answer_http(peer: socket.socket) -> None:
     request = b""
     while b"\r\n\r\n" not in request and (received := peer.recv(65536)):

@@ -1,7 +1,6 @@
 """What the build runs to fill the heap that it saves: import all, warm up, put everything away."""
 
 import gc
-import random
 import signal
 import socket
 import sys
@@ -20,7 +19,7 @@ _BUILD_ONLY = ("forget", "servers", "unused", "never_called", "__main__")
 
 def main() -> None:
     forget()
-    forget_seed()
+    _saved_heap.forget_fork_handlers()
     drop_unused(start, sys.argv[3])
     gc.collect()
     _saved_heap.all_imported()
@@ -32,19 +31,11 @@ def main() -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.main_thread()._native_id = 0  # type: ignore[attr-defined]  # noqa: SLF001 - set anew by a start
+    if threading._active != {threading.get_ident(): threading.main_thread()}:  # type: ignore[attr-defined]  # noqa: SLF001
+        raise RuntimeError("another thread than the main one would be saved")
     del sys._MEIPASS  # type: ignore[attr-defined]  # noqa: SLF001 - as PyInstaller has it
     _saved_heap.start_with(start)
     put_away(_saved_heap, gc)
-
-
-def forget_seed() -> None:
-    """Let a start not seed `random` anew, with 2.5 KB from the kernel: nobody uses that state.
-
-    The program draws from `SystemRandom` only, which asks the kernel each time.
-    """
-    calls = _saved_heap.after_fork()
-    calls[:] = [call for call in calls if getattr(call, "__self__", None) is not random._inst]  # noqa: SLF001
 
 
 def put_away(heap: ModuleType, collector: ModuleType) -> None:

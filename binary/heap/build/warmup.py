@@ -26,6 +26,7 @@ import shlex
 
 import click._textwrap
 import click.shell_completion
+from servers import usual_checks
 
 from healthchecker._cli.main import main
 
@@ -34,16 +35,16 @@ _ROUNDS = 20  # after some runs the interpreter has specialized the code for wha
 
 def warm_up(http: int, grpc: int, closed: int) -> None:
     """Check the servers on these ports of 127.0.0.1; nobody listens on `closed`."""
-    usual = ["--port", str(http), "--path", "/health"]
-    runs = [usual, [f"grpc://127.0.0.1:{grpc}"]] * _ROUNDS
+    usual = usual_checks(http)
+    runs = [*usual, [f"grpc://127.0.0.1:{grpc}"]] * _ROUNDS
     runs += [
-        [*usual, "--verbose", "--expect-json", "status=UP"],
-        [*usual, "--output", "json"],
+        [*usual[0], "--verbose", "--expect-json", "status=UP"],
+        [*usual[0], "--output", "json"],
         ["--port", str(closed)],
         [f"tcp://127.0.0.1:{http}"],
         ["--help"],
     ]
-    runs += [usual] * 3  # what is cached last is found first
+    runs += usual  # what is cached last is found first
     for arguments in runs:
         main(arguments)
         gc.collect()  # what is left of one run must not lie between what the next ones leave

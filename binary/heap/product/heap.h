@@ -20,7 +20,7 @@
 #include "constants.h" /* made from constants.py */
 
 /* The heap knows how this CPython keeps code, functions, threads and interned strings. Before another
-   one is let in, compare those structures, and what PyOS_AfterFork_Child() does. */
+   one is let in, compare those structures, and what PyOS_AfterFork_Child() renews with what start.c does. */
 #if PY_VERSION_HEX >> 16 != 0x030d
 #error "the saved heap was written for CPython 3.13"
 #endif

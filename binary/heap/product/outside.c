@@ -1,7 +1,7 @@
 /*
- * What CPython learns from outside: time, chance, the numbers of threads, and data from sockets, which OpenSSL
- * reads for itself. link.sh redirects their calls to here. In a started process they go straight on. In the build, and where layout.py
- * watches a check, the answers are the same each time, so that two builds are equal to the byte.
+ * What CPython learns from outside: time, chance, and data from sockets, which OpenSSL reads for
+ * itself. link.sh redirects their calls to here. In a started process they go straight on. In the build, and
+ * where layout.py watches a check, the answers are the same each time, so that two builds are equal to the byte.
  */
 #include "heap.h"
 
@@ -13,7 +13,6 @@
 
 int heap_clock_gettime(clockid_t clock, struct timespec *now);
 ssize_t heap_getrandom(void *buffer, size_t size, unsigned flags);
-pthread_t heap_pthread_self(void);
 ssize_t heap_recv(int file, void *buffer, size_t size, int flags);
 ssize_t heap_read(int file, void *buffer, size_t size);
 
@@ -40,12 +39,6 @@ ssize_t heap_getrandom(void *buffer, size_t size, unsigned flags)
         return getrandom(buffer, size, flags);
     memset(buffer, 42, size);
     return (ssize_t)size;
-}
-
-/* That a start has another number than what was saved is for layout.py to see. */
-pthread_t heap_pthread_self(void)
-{
-    return is_started() ? pthread_self() : (pthread_t)1;
 }
 
 /* Has each answer waited for once, as most are, however fast a server of the build is. */

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 extern char **environ;
+extern char __bss_start[]; /* order.lds has first_memory behind all else that begins as zeros */
 
 static PyObject *arguments(int argc, char **argv)
 {
@@ -69,10 +70,13 @@ static void populate_written(void)
     if (saved.end[WRITTEN] != 0) /* not laid out yet: layout.py watches */
         populate((void *)zone_start[WRITTEN], (void *)saved.end[WRITTEN]);
     populate(&_PyRuntime._main_interpreter, &_PyRuntime + 1);
-    populate(first_memory, first_memory + FIRST_USED);
+    populate(__bss_start, first_memory + FIRST_USED);
 }
 
-/* As in the child of a fork, only that the parent ended long ago. */
+/* What is set up here is what another process does not inherit from the one that was saved. Python's own way for
+   the child of a fork would make new locks, look for the main thread, and seed `random` anew. Nobody held a lock or
+   waited for one when the heap was saved, the main thread has the same number, and nobody draws from `random`
+   (SystemRandom asks the kernel each time): without all that, 0.93 of the instructions, 14 page faults less. */
 static int start(int argc, char **argv)
 {
     pthread_key_t key = 0;
@@ -90,9 +94,12 @@ static int start(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN);
     for (int file = 0; file < 3; file++)
         streams[file] = fcntl(file, F_GETFD) < 0 ? CLOSED : isatty(file) ? TERMINAL : OPEN;
+    /* musl keeps the main thread's data among the program's variables, which have the same place each time. */
+    if (PyThread_get_thread_ident() != saved.thread->thread_id)
+        Py_FatalError("the main thread has another number than the saved one");
     PyThread_tss_set(&_PyRuntime.autoTSSkey, saved.thread);
     PyEval_RestoreThread(saved.thread);
-    PyOS_AfterFork_Child();
+    saved.thread->native_thread_id = PyThread_get_thread_native_id();
 
     argument_list = arguments(argc, argv);
     variables = environment();
@@ -106,6 +113,7 @@ static int start(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    build.process = getpid();
+    if (!is_started() || saved.watched)
+        build.process = getpid();
     return is_started() ? start(argc, argv) : build_main(argc, argv);
 }

@@ -6,6 +6,7 @@ start.c calls `start` in the place of a main program. Nothing is imported then.
 import os
 import signal
 import sys
+import threading
 from typing import NoReturn
 
 from constants import CLOSED, TERMINAL
@@ -35,6 +36,7 @@ def start(
             setattr(sys, f"__{name}__", None)
         elif state == TERMINAL:
             getattr(sys, name).reconfigure(line_buffering=True)
+    threading.main_thread()._set_native_id()  # type: ignore[attr-defined]  # noqa: SLF001 - as in a new thread
     process.ignored_at_start = ignored
     no_interrupt = ignored >> signal.SIGINT & 1
     signal.signal(signal.SIGINT, signal.SIG_IGN if no_interrupt else signal.default_int_handler)
