@@ -533,7 +533,7 @@ def test_async_cancelled_and_closed_at_any_moment() -> None:
     ) as target:
         files = open_files()
         run(program(target.url))
-        poll(lambda: not open_files() - files, timeout=AT_ONCE, what="all connections are closed")
+        poll(lambda: not open_files() - files, timeout=20, what="all connections are closed")
 
 
 def test_async_two_readers_are_refused() -> None:
