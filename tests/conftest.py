@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.forms import EMULATED, FORMS, Form, require_form
+from tests.support.forms import EMULATED, FORMS, Form, forking, require_form
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -49,12 +49,21 @@ def full_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
+@pytest.fixture(scope="session")
+def forked() -> Iterator[Callable[[Form], Form]]:
+    """Yield what makes a form run in forks."""
+    with forking() as forked:
+        yield forked
+
+
 @pytest.fixture(params=(*FORMS, *EMULATED), ids=str, scope="session")
-def form(request: pytest.FixtureRequest) -> Form:
-    """Every form of the program, one after the other; the emulated ones see above."""
-    form: Form = request.param
-    require_form(form)
-    return form
+def form(request: pytest.FixtureRequest, forked: Callable[[Form], Form]) -> Form:
+    """Every form of the program, one after the other; the emulated ones see above.
+
+    `run` forks an interpreted one; where its start matters, run `form.started`.
+    """
+    require_form(request.param)
+    return forked(request.param)
 
 
 @pytest.fixture

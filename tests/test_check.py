@@ -240,16 +240,21 @@ def test_without_threads_the_last_one_has_all_that_is_left(
     assert probe_all([prober(target) for target in targets], 30, any_is_enough=True)
 
 
-# In a process of its own, in which whatever a check imports has been imported before.
+# In processes of their own, in which whatever a check imports has been imported before.
 _CHECK_WITH_FEW_FILES = """
-import resource, sys
+import os, resource, sys
 from healthchecker import check_all
 
-target, count, files = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+target, count, limits = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 check_all([target])
-resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-for result in check_all([target] * count):
-    print(f"{result.reason}: {result.detail}")
+for files in map(int, limits):
+    if os.fork():
+        os.wait()
+        continue
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    for result in check_all([target] * count):
+        print(f"{files} {result.reason}: {result.detail}")
+    break
 """
 
 
@@ -260,18 +265,19 @@ def test_where_no_descriptor_is_left_it_says_so(scheme: str, count: int, tmp_pat
     (tmp_path / "ca").write_bytes(authority.cert_pem.bytes())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    outcomes = {}
+    outcomes: dict[int, list[str]] = {files: [] for files in range(3, 13)}
     with Peer(answer(HEALTHY), context=context if scheme == "https" else None) as peer:
-        for files in range(3, 13):
-            arguments = [f"{scheme}://127.0.0.1:{peer.port}", str(count), str(files)]
-            done = subprocess.run(
-                [sys.executable, "-c", _CHECK_WITH_FEW_FILES, *arguments],
-                env={"SSL_CERT_FILE": str(tmp_path / "ca")},
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            outcomes[files] = done.stdout.splitlines()
+        arguments = [f"{scheme}://127.0.0.1:{peer.port}", str(count), *map(str, outcomes)]
+        done = subprocess.run(
+            [sys.executable, "-c", _CHECK_WITH_FEW_FILES, *arguments],
+            env={"SSL_CERT_FILE": str(tmp_path / "ca")},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    for line in done.stdout.splitlines():
+        limit, outcome = line.split(" ", 1)
+        outcomes[int(limit)].append(outcome)
     assert all(line.startswith("ok: ") for line in outcomes[12])
     assert len(outcomes[3]) == count
     for files in range(3, 12):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 import trustme
@@ -14,7 +14,7 @@ from healthchecker._probers.table import SCHEMES
 from healthchecker._target import Place
 from tests.servers.peers import Behaviour, Peer, answer
 from tests.servers.tls import server_context
-from tests.support.forms import EMULATED, FORMS, Form, Outcome, run, started_once, undisturbed
+from tests.support.forms import Form, Outcome, run, undisturbed
 from tests.tables.hostile_behaviours import HOSTILE_BEHAVIOURS, OPENINGS, SHORT, HostileBehaviour
 from tests.tables.hostile_grpc import HOSTILE_GRPC
 from tests.tables.hostile_http import HOSTILE as HOSTILE_HTTP
@@ -27,13 +27,6 @@ HOSTILE = [*HOSTILE_HTTP, *HOSTILE_GRPC]
 
 GRACE = 0.15
 """Seconds by which the whole process may exceed its time limit."""
-
-
-@pytest.fixture(scope="module", params=(*FORMS, *EMULATED), ids=str)
-def form(request: pytest.FixtureRequest) -> Iterator[Form]:
-    """Every form; what is hostile comes after the start, which costs the most."""
-    with started_once(request.param) as form:
-        yield form
 
 
 @pytest.fixture(scope="module")

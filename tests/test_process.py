@@ -183,7 +183,9 @@ def test_where_no_descriptor_is_left_it_says_so(form: Form, port: int, args: lis
     # PyInstaller's bootloader and Python's own start need some before we can say anything.
     for files in range({"cold": 4, "guarded": 7}.get(form.name, 3), 9):
         if form == PYTHON:  # its start needs some
-            limited = dataclasses.replace(form, argv=(sys.executable, "-c", _FEW_FILES, str(files)))
+            limited = dataclasses.replace(
+                PYTHON, argv=(sys.executable, "-c", _FEW_FILES, str(files))
+            )
             outcome = run(limited, args)
         else:
             limit = ("/usr/bin/prlimit", f"--nofile={files}:{files}")
@@ -322,7 +324,7 @@ def test_fifty_targets_that_take_a_tenth_of_a_second_each(form: Form, port: int)
 
 def test_many_targets_need_little_memory(form: Form, port: int) -> None:
     targets = [f"http://127.0.0.1:{port}/delay?{n}" for n in range(180)]
-    outcome = run(form, ["--timeout=20s", *targets], timeout=40)
+    outcome = run(form.started, ["--timeout=20s", *targets], timeout=40)
     assert (outcome.code, outcome.stderr) == (0, "")
     assert outcome.max_rss_kib <= form.max_rss_kib
 

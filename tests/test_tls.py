@@ -478,7 +478,8 @@ def test_the_system_has_a_directory_and_a_bundle(
 def test_many_targets_need_little_memory(form: Form, files: dict[str, str]) -> None:
     with Peer(answer(HEALTHY), context=localhost()) as peer:
         targets = [f"https://localhost:{peer.port}/{n}" for n in range(40)]
-        outcome = run(form, ["--timeout=20s", "--cacert", files["ca"], *targets], timeout=40)
+        args = ["--timeout=20s", "--cacert", files["ca"], *targets]
+        outcome = run(form.started, args, timeout=40)
     assert (outcome.code, outcome.stderr) == (0, "")
     assert outcome.max_rss_kib <= form.max_rss_kib
 
@@ -652,7 +653,7 @@ def test_no_configuration_of_openssl_is_used(
         args = ["--cacert", files["ca"], f"https://localhost:{peer.port}/"]
         for file in (fips_only, fifo):
             env = {"OPENSSL_CONF": str(file), "OPENSSL_MODULES": str(tmp_path)}
-            outcome = run(form, args, env=env)
+            outcome = run(form.started, args, env=env)
             assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "", "")
 
 

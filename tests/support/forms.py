@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import select
 import selectors
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,41 +28,100 @@ _PROGRAMS = ROOT / "tests/programs"
 
 
 class Zygote:
-    """An interpreter that has imported the program and runs it in forks, as `zygote` tells."""
+    """An interpreter that has imported a program and runs it in forks, as `zygote` tells."""
 
     def __init__(self, argv: Sequence[str]) -> None:
         """Start it with `argv` and the number of a descriptor."""
         self._channel, theirs = socket.socketpair()
-        self._reports = self._channel.makefile("rb")
         environment = without_variables()
-        environment.pop("COVERAGE_PROCESS_CONFIG", None)  # forks would not be measured
+        environment.pop("COVERAGE_PROCESS_CONFIG", None)  # each run has its own
         with theirs:
             descriptor = theirs.fileno()
-            argv = [*argv, str(descriptor)]
             self._process = subprocess.Popen(
-                argv, pass_fds=(descriptor,), env=environment, cwd=ROOT
+                [*argv, str(descriptor)],
+                pass_fds=(descriptor,),
+                env=environment,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
             )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._reports.close()
         self._channel.close()
         self._process.wait()
+
+    def start(
+        self,
+        args: Sequence[str | bytes],
+        *,
+        env: Mapping[str, str],
+        stdout: int,
+        stderr: int,
+        timeout: float = math.inf,
+    ) -> Fork:
+        """Start a run in the directory that we are in; it is killed after `timeout` seconds."""
+        asked = {
+            "args": [os.fsdecode(arg) for arg in args],
+            "env": dict(env),
+            "cwd": str(Path.cwd()),
+            "timeout": timeout,
+        }
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self._channel, [b" "], [stdout, stderr, theirs.fileno()])
+        ours.sendall(json.dumps(asked).encode() + b"\n")
+        return Fork(ours)
 
     def run(
         self, args: Sequence[str | bytes], env: Mapping[str, str], timeout: float
     ) -> tuple[dict[str, Any], bytes, bytes]:
         """Run the program; return what `launch` reports, standard output and standard error."""
-        asked = {"args": [os.fsdecode(arg) for arg in args], "env": dict(env), "timeout": timeout}
         (out, out_write), (err, err_write) = os.pipe(), os.pipe()
-        socket.send_fds(self._channel, [b" "], [out_write, err_write])
-        self._channel.sendall(json.dumps(asked).encode() + b"\n")
+        fork = self.start(args, env=env, stdout=out_write, stderr=err_write, timeout=timeout)
         os.close(out_write)
         os.close(err_write)
         stdout, stderr = _read_all(out, err)
-        return json.loads(self._reports.readline()), stdout, stderr
+        return fork.report(), stdout, stderr
+
+
+class Fork:
+    """A run of a program, with what the tests need of `subprocess.Popen`."""
+
+    def __init__(self, answers: socket.socket) -> None:
+        self._answers = answers
+        self._lines = answers.makefile("rb", buffering=0)  # so that `wait` sees what has come
+        self.pid = int(self._lines.readline())
+        self.returncode: int | None = None
+
+    def report(self) -> dict[str, Any]:
+        """Wait for its end; return what `launch` reports."""
+        report: dict[str, Any] = json.loads(self._lines.readline())
+        self._lines.close()
+        self._answers.close()
+        self.returncode = report["code"]
+        return report
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            if not select.select([self._answers], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
+            self.report()
+        assert self.returncode is not None
+        return self.returncode
+
+    def poll(self) -> int | None:
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
 
 def _read_all(*descriptors: int) -> list[bytes]:
@@ -89,11 +152,16 @@ class Form:
     """Whether the start of the process is so short that it counts against the time limit."""
     slowness: int = 1
     """How many times as long as usual it may take."""
-    zygote: Zygote | None = None
+    zygote: Zygote | None = field(default=None, compare=False)
     """What runs the program in forks; without one, `argv` is started."""
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def started(self) -> Form:
+        """The same, but started anew for each run: for tests that are about the start."""
+        return replace(self, zygote=None)
 
 
 BUILD, DIST = (ROOT / folder / os.uname().machine for folder in ("build", "dist"))
@@ -131,23 +199,26 @@ EMULATED = (OTHER_SAVED,)
 # Python leaves its own socket to the collector where the connection was reset before TLS started.
 _STRICT = ("-W", "error", "-W", "ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 _ZYGOTES = {
-    PYTHON: (sys.executable, *_STRICT, "-m", "tests.programs.zygote"),
+    PYTHON: (sys.executable, *_STRICT, "-m", "tests.programs.zygote", "healthchecker"),
     GUARDED: (*_GUARDED, "--serve", str(LEFT_OUT)),
 }
 
 
 @contextmanager
-def started_once(form: Form) -> Iterator[Form]:
-    """Return `form`, which from now on needs no interpreter's start for each run, if it has one.
+def forking() -> Iterator[Callable[[Form], Form]]:
+    """Yield what makes a form run in forks where it can, and starts what they need just once.
 
-    For tests that are about what comes after the start; most of their time would go there.
+    Most tests are about what comes after an interpreter's start, which takes most of the time.
     """
-    if form not in _ZYGOTES:
-        yield form
-        return
-    require_form(form)
-    with Zygote(_ZYGOTES[form]) as zygote:
-        yield replace(form, zygote=zygote)
+    with ExitStack() as stack:
+
+        @cache
+        def forked(form: Form) -> Form:
+            if form not in _ZYGOTES:
+                return form
+            return replace(form, zygote=stack.enter_context(Zygote(_ZYGOTES[form])))
+
+        yield forked
 
 
 @dataclass(frozen=True, slots=True)

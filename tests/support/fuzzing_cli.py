@@ -33,7 +33,7 @@ from tests.support.forms import (
     PYTHON,
     SAVED,
     Zygote,
-    started_once,
+    forking,
     why_not_built,
     without_variables,
 )
@@ -349,9 +349,10 @@ def _run_forked(zygote: Zygote) -> Runner:
 @contextmanager
 def runners() -> Iterator[dict[str, Runner]]:
     """Return what runs a command line in each form that is built."""
-    with started_once(PYTHON) as python:
-        assert python.zygote
-        made = {PYTHON.name: _run_forked(python.zygote)}
+    with forking() as forked:
+        zygote = forked(PYTHON).zygote
+        assert zygote
+        made = {PYTHON.name: _run_forked(zygote)}
         made |= {
             form.name: _run_executable(form.argv[0])
             for form in (COLD, SAVED)
