@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import httpx
 
-from tests.support import ROOT, poll
+from tests.support import poll
+from tests.support.forms import Fork, Zygote
 
 UP = (200, '{"status":"UP"}')
 DOWN = (503, '{"status":"Database unaccessible"}')
@@ -26,7 +28,7 @@ BOUND = 4.0
 class Service:
     """A running accountservice; `log` is the file that its stdout and stderr go to."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path, *, grpc: bool) -> None:
+    def __init__(self, process: Fork, log: Path, *, grpc: bool) -> None:
         self.process = process
         self._log = log
         last = "grpc" if grpc else "http"
@@ -62,6 +64,15 @@ class Service:
         return self.process.wait(timeout=10)
 
 
+@cache
+def _zygote() -> Zygote:
+    """Return what forks the services of this process; starting one takes half a second of CPU."""
+    argv = (sys.executable, "-W", "error", "-m", "tests.programs.zygote", "accountservice")
+    zygote = Zygote(argv)
+    atexit.register(zygote.close)
+    return zygote
+
+
 @contextmanager
 def running_service(log: Path, *, grpc: bool = False, **environment: str) -> Iterator[Service]:
     """Start accountservice on free ports; keywords are ACCOUNTSERVICE_ variables.
@@ -69,17 +80,16 @@ def running_service(log: Path, *, grpc: bool = False, **environment: str) -> Ite
     When the block ends the process is stopped, and must have ended well and without a traceback.
     """
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "accountservice"],
-            cwd=ROOT,
+        process = _zygote().start(
+            [],
             env={
                 **os.environ,
                 "ACCOUNTSERVICE_PORT": "0",
                 "ACCOUNTSERVICE_GRPC_PORT": "0" if grpc else "off",
                 **{f"ACCOUNTSERVICE_{name}": value for name, value in environment.items()},
             },
-            stdout=output,
-            stderr=output,
+            stdout=output.fileno(),
+            stderr=output.fileno(),
         )
     try:
         service = Service(process, log, grpc=grpc)

@@ -49,6 +49,10 @@ class Zygote:
         return self
 
     def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it; runs that are under way go on."""
         self._channel.close()
         self._process.wait()
 
