@@ -22,7 +22,7 @@ def instructions(program: Program) -> int:
         argv = [str(Path(program.argv[0]).absolute()), *program.argv[1:], "--timeout", "60"]
         subprocess.run(
             ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", *argv],
-            env={**os.environ, **program.environment},
+            env={"PATH": os.environ["PATH"], **program.environment},  # each variable costs 3,400
             capture_output=True,
             check=True,
         )
