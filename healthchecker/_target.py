@@ -125,16 +125,18 @@ def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | Non
     if not scheme.has_path and (url.path not in ("", "/") or url.query):
         raise BadArgumentError("TARGET", shown, f"not of the form {scheme.form}")
     basic_auth = (url.username, url.password) if url.userinfo else None
-    if basic_auth or "#" in text or str(url) != text:
+    label = str(url)
+    if basic_auth or "#" in text or label != text:
         # Parses it anew, which a URL that is as it should be is spared: 0.94 of the instructions.
         url = url.copy_with(userinfo=b"", fragment=None)
+        label = str(url)
     return Target(
         scheme=url.scheme,
         tls=scheme.tls,
         endpoint=endpoint,
         url=url,
         basic_auth=basic_auth,
-        label=str(url) if unix_socket is None else f"{url} over {unix_socket}",
+        label=label if unix_socket is None else f"{label} over {unix_socket}",
     )
 
 
