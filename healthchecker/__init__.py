@@ -12,11 +12,17 @@ from typing import TYPE_CHECKING, Any
 from healthchecker._version import VERSION
 
 if TYPE_CHECKING:
-    from healthchecker._acheck import acheck, acheck_all
-    from healthchecker._check import check, check_all
-    from healthchecker._result import BadArgumentError, CheckResult, Phase, Reason, UnhealthyError
+    from healthchecker._run.acheck import acheck, acheck_all
+    from healthchecker._run.check import check, check_all
     from healthchecker._server.heartbeat import Heartbeat
     from healthchecker._server.server import HealthServer, ServerCheck, ServerStartError
+    from healthchecker._values.result import (
+        BadArgumentError,
+        CheckResult,
+        Phase,
+        Reason,
+        UnhealthyError,
+    )
     from healthchecker._watch.awatch import AsyncWatch, awatch
     from healthchecker._watch.rule import Observation
     from healthchecker._watch.watch import Watch, watch
@@ -49,22 +55,22 @@ __version__ = VERSION
 # this is the package, has something to do before OpenSSL is loaded (see `_cli.openssl`).
 _PLACES = {
     "AsyncWatch": "_watch.awatch",
-    "BadArgumentError": "_result",
-    "CheckResult": "_result",
+    "BadArgumentError": "_values.result",
+    "CheckResult": "_values.result",
     "HealthServer": "_server.server",
     "Heartbeat": "_server.heartbeat",
     "Observation": "_watch.rule",
-    "Phase": "_result",
-    "Reason": "_result",
+    "Phase": "_values.result",
+    "Reason": "_values.result",
     "ServerCheck": "_server.server",
     "ServerStartError": "_server.server",
-    "UnhealthyError": "_result",
+    "UnhealthyError": "_values.result",
     "Watch": "_watch.watch",
-    "acheck": "_acheck",
-    "acheck_all": "_acheck",
+    "acheck": "_run.acheck",
+    "acheck_all": "_run.acheck",
     "awatch": "_watch.awatch",
-    "check": "_check",
-    "check_all": "_check",
+    "check": "_run.check",
+    "check_all": "_run.check",
     "watch": "_watch.watch",
 }
 

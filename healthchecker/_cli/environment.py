@@ -6,9 +6,9 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
-from healthchecker._options import SPECIAL_OPTIONS, not_applicable, usable_options
-from healthchecker._probers.table import SCHEMES
-from healthchecker._target import Scheme
+from healthchecker._protocols.registry import SCHEMES
+from healthchecker._values.options import SPECIAL_OPTIONS, not_applicable, usable_options
+from healthchecker._values.target import Scheme
 
 _PREFIX = "HEALTHCHECKER_"
 _PREFIX_BYTES = _PREFIX.encode()

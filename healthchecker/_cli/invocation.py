@@ -25,10 +25,10 @@ from healthchecker._cli.options import (
 )
 from healthchecker._cli.parsing import given
 from healthchecker._cli.process import STDERR, STDOUT
-from healthchecker._options import CheckOptions, make_options
-from healthchecker._probers.table import parse_target
-from healthchecker._result import CheckResult, Reason
-from healthchecker._target import Target, local_url
+from healthchecker._protocols.registry import parse_target
+from healthchecker._values.options import CheckOptions, make_options
+from healthchecker._values.result import CheckResult, Reason
+from healthchecker._values.target import Target, local_url
 
 _CHECK_OPTION_NAMES = frozenset(option.name for option in CHECK_OPTIONS)
 
@@ -55,7 +55,7 @@ class Output:
             write(STDOUT, render.text_lines(results, healthy=True))
         if self.verbose or not healthy:
             unknown = render.unknown_variables_line(self.unknown_variables(healthy))
-            lines = render.text_lines(results, healthy=False, excerpts=self.verbose)
+            lines = render.text_lines(results, healthy=False, verbose=self.verbose)
             write(STDERR, lines + unknown)
 
     def print_problem(self, write: Write, problem: str) -> None:
@@ -80,7 +80,7 @@ class Invocation:
 
     def print_overrun(self, write: Write) -> None:
         """Print that the command as a whole was not done in time."""
-        detail = f"the check as a whole was not done within {self.timeout * 1000:.0f} ms"
+        detail = f"timed out after {self.timeout * 1000:.0f} ms"
         results = [
             CheckResult(target.label, False, Reason.TIMEOUT, detail, None, self.timeout)
             for target in self.targets

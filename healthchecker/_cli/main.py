@@ -24,8 +24,8 @@ from healthchecker._cli.problems import usage_problem
 from healthchecker._cli.process import HEALTHY, STDERR, STDOUT, UNHEALTHY, write
 from healthchecker._net.deadline import Cancelled
 from healthchecker._net.stream import demand_resources
-from healthchecker._probers.table import SCHEMES
-from healthchecker._result import BadArgumentError, CheckResult, ProbeFailure, Reason
+from healthchecker._protocols.registry import SCHEMES
+from healthchecker._values.result import BadArgumentError, CheckResult, ProbeFailure, Reason
 from healthchecker._version import VERSION
 
 _NAME = "healthchecker"

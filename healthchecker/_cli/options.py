@@ -28,7 +28,7 @@ from healthchecker._cli.types import (
     Port,
     SignalToProcess,
 )
-from healthchecker._options import MAX_LIFETIME_SECONDS
+from healthchecker._values.options import MAX_LIFETIME_SECONDS
 
 TARGETS: Argument[tuple[str, ...]] = Argument(
     ["targets"], metavar="[TARGET]...", nargs=-1, type=Lines(), envvar=variable_of("--target")

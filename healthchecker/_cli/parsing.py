@@ -17,7 +17,7 @@ from click.core import ParameterSource
 from healthchecker._cli.environment import can_use, expand, refuse_unusable, variable_of, variables
 from healthchecker._cli.problems import ExtraArgumentError
 from healthchecker._cli.types import Flag
-from healthchecker._target import shown_target
+from healthchecker._values.target import shown_target
 
 V = TypeVar("V")
 

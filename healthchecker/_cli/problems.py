@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from healthchecker._cli.render import escape
-from healthchecker._result import BadArgumentError
+from healthchecker._values.result import BadArgumentError
 
 _HIDDEN = "..."
 _MAX_SHOWN = 300  # characters of a value

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from healthchecker._result import CheckResult
+from healthchecker._values.result import CheckResult
 
 MAX_OUTPUT_BYTES = 4095
 """Docker keeps 4,096 bytes of a check's output; all of ours stays below."""
@@ -19,10 +19,13 @@ _MAX_PARTS_SHORT = (400, 120, 40)
 
 
 def failure_line(result: CheckResult, max_part: int = _MAX_PART) -> str:
-    """Return the line that says why a target is not healthy."""
+    """Return the line that says why a target is not healthy; equal failures have equal lines.
+
+    So it has no time in it: Kubernetes counts up an existing Event only if the message is the same.
+    """
     return (
         f"unhealthy: {escape(result.target, max_part)}: {result.reason}: "
-        f"{escape(result.detail, max_part)} ({_milliseconds(result)} ms)"
+        f"{escape(result.detail, max_part)}"
     )
 
 
@@ -34,17 +37,18 @@ def success_line(result: CheckResult, max_part: int = _MAX_PART) -> str:
     )
 
 
-def text_lines(results: Sequence[CheckResult], *, healthy: bool, excerpts: bool = False) -> str:
+def text_lines(results: Sequence[CheckResult], *, healthy: bool, verbose: bool = False) -> str:
     """Return the lines of all results that are `healthy` or not, cut to what may be printed.
 
-    With `excerpts`, that of an unexpected answer tells how its body begins.
+    With `verbose`, a failure has its time, and the start of an unexpected body.
     """
     line = success_line if healthy else failure_line
     lines = []
     for result in results:
         if result.healthy is healthy:
-            tail = f", body: {escape(result.excerpt)}" if excerpts and result.excerpt else ""
-            lines.append(line(result) + tail)
+            time = f" ({_milliseconds(result)} ms)" if verbose and not healthy else ""
+            tail = f", body: {escape(result.excerpt)}" if verbose and result.excerpt else ""
+            lines.append(line(result) + time + tail)
     return _lines(lines)
 
 

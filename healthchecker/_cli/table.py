@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from healthchecker._cli.render import escape
-from healthchecker._result import CheckResult
+from healthchecker._values.result import CheckResult
 
 _LATENCIES = ((120, 5), (80, 3), (60, 1), (0, 0))  # how many are shown from so many columns on
 _LATENCY_WIDTH = 5

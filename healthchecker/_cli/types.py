@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from healthchecker._cli.problems import shown
-from healthchecker._options import MAX_SECONDS, parse_duration, parse_escapes
+from healthchecker._values.options import MAX_SECONDS, parse_duration, parse_escapes
 
 _MAX_PORT = 65535
 _MAX_COUNT = 1_000_000

@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 
 from healthchecker._net.deadline import Deadline
-from healthchecker._net.stream import REASON_BY_ERRNO, Stream, demand_resources, os_words
-from healthchecker._result import ProbeFailure, Reason
+from healthchecker._net.stream import REASON_BY_ERRNO, Stream, demand_resources, os_message
+from healthchecker._values.result import ProbeFailure, Reason
 
 _ATTEMPT_DELAY = 0.25  # RFC 8305, section 5: Connection Attempt Delay
 _MIN_ATTEMPT_DELAY = 0.01  # the same
@@ -108,5 +108,5 @@ def _connect_failure(code: int | None, address: str, port: int | None) -> ProbeF
     place = address if port is None else f"[{address}]:{port}" if ":" in address else None
     return ProbeFailure(
         REASON_BY_ERRNO.get(code or 0, Reason.CONNECTION_FAILED),
-        f"{place or f'{address}:{port}'}: {os_words(code)}",
+        f"{place or f'{address}:{port}'}: {os_message(code)}",
     )

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable
 from typing import Self
 
-from healthchecker._result import ProbeFailure, Reason
+from healthchecker._values.result import ProbeFailure, Reason
 
 
 class Cancelled(Exception):  # noqa: N818 - asked for by the caller
@@ -75,7 +75,7 @@ class Deadline:
         """Return the seconds left, never zero: a passed deadline is a `ProbeFailure`."""
         left = self._end - time.monotonic()
         if left <= 0:
-            raise ProbeFailure(Reason.TIMEOUT, f"not done within {self._timeout * 1000:.0f} ms")
+            raise ProbeFailure(Reason.TIMEOUT, f"timed out after {self._timeout * 1000:.0f} ms")
         return left
 
     def wait_any(self, waits: Iterable[tuple[int, int]], limit: float | None = None) -> set[int]:

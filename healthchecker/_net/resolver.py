@@ -19,8 +19,8 @@ from typing import Self
 from healthchecker._net import dns
 from healthchecker._net.connect import open_tcp
 from healthchecker._net.deadline import Deadline
-from healthchecker._net.stream import demand_resources, os_words
-from healthchecker._result import ProbeFailure, Reason
+from healthchecker._net.stream import demand_resources, os_message
+from healthchecker._values.result import ProbeFailure, Reason
 
 _MAX_NAMESERVERS = 3  # resolv.conf(5)
 _MAX_FILE_BYTES = 1 << 20
@@ -198,7 +198,7 @@ class _Lookup:
             sock.setblocking(False)
         except OSError as error:
             demand_resources(error)
-            self.failure = f"{server}: {os_words(error)}"
+            self.failure = f"{server}: {os_message(error)}"
             return
         self._sockets[sock.fileno()] = sock
         self._refused[sock.fileno()] = set()
@@ -210,7 +210,7 @@ class _Lookup:
 
     def _drop(self, fd: int, error: OSError) -> None:
         sock = self._sockets.pop(fd)
-        self.failure = f"name server unreachable: {os_words(error)}"
+        self.failure = f"name server unreachable: {os_message(error)}"
         sock.close()
 
     def _send_all(self) -> None:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Self, TypeVar
 
 from healthchecker._net.deadline import Deadline
-from healthchecker._result import ProbeFailure, Reason
+from healthchecker._values.result import ProbeFailure, Reason
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ _OUT_OF = {
 }
 
 
-def os_words(error: OSError | int | None) -> str:
+def os_message(error: OSError | int | None) -> str:
     """Return what people are told of an error of the system, or of its number."""
     code = (error.errno if isinstance(error, OSError) else error) or 0
     return _OUT_OF.get(code) or os.strerror(code)
@@ -41,7 +41,7 @@ def os_words(error: OSError | int | None) -> str:
 def demand_resources(error: OSError) -> None:
     """Raise a `ProbeFailure` where we lack what nothing can be tried without."""
     if error.errno in _OUT_OF:
-        raise ProbeFailure(Reason.CONNECTION_FAILED, os_words(error)) from error
+        raise ProbeFailure(Reason.CONNECTION_FAILED, os_message(error)) from error
 
 
 class UnannouncedEnd(ProbeFailure):
@@ -185,15 +185,15 @@ def _failure(error: OSError) -> ProbeFailure:
         message = "the peer closed the connection during TLS"
         return UnannouncedEnd(Reason.TLS_FAILURE, message)
     if isinstance(error, ssl.SSLError):
-        return ProbeFailure(Reason.TLS_FAILURE, _tls_words(error.reason or ""))
+        return ProbeFailure(Reason.TLS_FAILURE, _tls_message(error.reason or ""))
     reason = REASON_BY_ERRNO.get(error.errno or 0, Reason.CONNECTION_FAILED)
-    return ProbeFailure(reason, os_words(error))
+    return ProbeFailure(reason, os_message(error))
 
 
 _UNKNOWN_ISSUER = (2, 18, 19, 20, 21)
 """What X509_verify_cert() says where another store might know more: X509_V_ERR_*."""
 
-_TLS_WORDS = {
+_TLS_MESSAGES = {
     "WRONG_VERSION_NUMBER": "the peer does not speak TLS here",
     "HTTP_REQUEST": "the peer speaks plain HTTP here",
     "PACKET_LENGTH_TOO_LONG": "the peer does not speak TLS here",
@@ -209,9 +209,9 @@ _TLS_WORDS = {
 _ALERT = re.compile(r"(?:SSLV3|TLSV1|TLSV13)_(?:ALERT_)?(\w+)")
 
 
-def _tls_words(reason: str) -> str:
+def _tls_message(reason: str) -> str:
     """Say what OpenSSL calls by one of its names, which are English, but for programmers."""
-    known = _TLS_WORDS.get(reason)
+    known = _TLS_MESSAGES.get(reason)
     if known is not None:
         return known
     alert = _ALERT.fullmatch(reason)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import certifi
 
-from healthchecker._net.stream import demand_resources, os_words
-from healthchecker._options import TlsOptions
-from healthchecker._result import BadArgumentError, ProbeFailure, Reason
-from healthchecker._target import certified_name
+from healthchecker._net.stream import demand_resources, os_message
+from healthchecker._values.options import TlsOptions
+from healthchecker._values.result import BadArgumentError, ProbeFailure, Reason
+from healthchecker._values.target import certified_name
 
 # Where distributions keep the authorities that they trust: the lists of Go's crypto/x509.
 _SYSTEM_DIRECTORIES = ("/etc/ssl/certs", "/etc/pki/tls/certs")
@@ -171,7 +171,7 @@ def _named_by_environment() -> tuple[str, list[str]]:
 def _unusable(variable: str, place: str, error: OSError) -> ProbeFailure:
     demand_resources(error)
     pem = isinstance(error, ssl.SSLError)
-    words = "no certificates in PEM form" if pem else os_words(error)
+    words = "no certificates in PEM form" if pem else os_message(error)
     return ProbeFailure(Reason.TLS_FAILURE, f"{variable}: {place}: {words}")
 
 
@@ -190,7 +190,7 @@ def _readable(argument: str, name: str) -> None:
             pass
     except OSError as error:
         demand_resources(error)
-        raise BadArgumentError(argument, name, os_words(error)) from error
+        raise BadArgumentError(argument, name, os_message(error)) from error
     except ValueError as error:
         raise BadArgumentError(
             argument, name, "not the name of a file, which has no NUL"

@@ -16,10 +16,10 @@ from typing import Unpack
 
 import httpx
 
-from healthchecker._acheck import aprobe
-from healthchecker._check import TargetText, make_all
-from healthchecker._options import OptionValues, check_seconds
-from healthchecker._result import BadArgumentError, CheckResult
+from healthchecker._run.acheck import aprobe
+from healthchecker._run.check import TargetText, make_all
+from healthchecker._values.options import OptionValues, check_seconds
+from healthchecker._values.result import BadArgumentError, CheckResult
 
 Ask = TargetText | Callable[[], object]
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
@@ -157,7 +157,7 @@ class _Check:
             call.task.cancel()
         elapsed = time.monotonic() - start
         if not call.task.done() or call.task.cancelled():
-            return Outcome(False, f"timeout: not done within {self._limit * 1000:.0f} ms", elapsed)
+            return Outcome(False, f"timeout: timed out after {self._limit * 1000:.0f} ms", elapsed)
         return replace(call.task.result(), elapsed=elapsed)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from healthchecker._options import FilePath
-from healthchecker._result import BadArgumentError
+from healthchecker._values.options import FilePath
+from healthchecker._values.result import BadArgumentError
 
 
 class Heartbeat:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Self, Unpack
 from weakref import WeakKeyDictionary
 
-from healthchecker._check import TargetText, make_all
 from healthchecker._net.deadline import Cancelled
-from healthchecker._options import OptionValues
-from healthchecker._pool import pool
-from healthchecker._probers.prober import Prober
-from healthchecker._result import CheckResult
-from healthchecker._stop import Stop, probe
+from healthchecker._protocols.base import Prober
+from healthchecker._run.check import TargetText, make_all
+from healthchecker._run.pool import pool
+from healthchecker._run.stop import Stop, probe
+from healthchecker._values.options import OptionValues
+from healthchecker._values.result import CheckResult
 from healthchecker._watch.batches import Batch, Batches, Job
 from healthchecker._watch.rule import (
     Observation,

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from healthchecker._net.deadline import Cancel
-from healthchecker._options import CheckOptions
-from healthchecker._probers.grpc.codec import SERVING_STATUSES
-from healthchecker._probers.grpc.watch import watch_service
-from healthchecker._probers.prober import Prober
-from healthchecker._probers.table import make_prober
-from healthchecker._result import CheckResult, Reason
-from healthchecker._target import Target
+from healthchecker._protocols.base import Prober
+from healthchecker._protocols.grpc.codec import SERVING_STATUSES
+from healthchecker._protocols.grpc.watch import watch_service
+from healthchecker._protocols.registry import make_prober
+from healthchecker._values.options import CheckOptions
+from healthchecker._values.result import CheckResult, Reason
+from healthchecker._values.target import Target
 from healthchecker._watch.rule import Observation, Threshold, WatchOptions
 from healthchecker._watch.watch import Watch
 

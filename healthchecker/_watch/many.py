@@ -21,12 +21,12 @@ from queue import Empty, SimpleQueue
 from typing import Self
 
 from healthchecker._net.deadline import Cancel, Cancelled
-from healthchecker._options import CheckOptions
-from healthchecker._probers.grpc.client import SCHEMES as FOLLOWED
-from healthchecker._probers.prober import Prober
-from healthchecker._probers.table import distribute_options, make_prober, make_probers
-from healthchecker._result import CheckResult
-from healthchecker._target import Target
+from healthchecker._protocols.base import Prober
+from healthchecker._protocols.grpc.client import SCHEMES as FOLLOWED
+from healthchecker._protocols.registry import distribute_options, make_prober, make_probers
+from healthchecker._values.options import CheckOptions
+from healthchecker._values.result import CheckResult
+from healthchecker._values.target import Target
 from healthchecker._watch.batches import BATCH_SIZE, Batches, Job, slot_of
 from healthchecker._watch.follow import follow
 from healthchecker._watch.rule import Observation, Threshold, Ticks, WatchOptions

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from healthchecker._options import check_seconds
-from healthchecker._result import BadArgumentError, CheckResult
+from healthchecker._values.options import check_seconds
+from healthchecker._values.result import BadArgumentError, CheckResult
 
 
 class Threshold:

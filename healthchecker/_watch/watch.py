@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from typing import Self, Unpack
 
-from healthchecker._check import TargetText, make_all
 from healthchecker._net.deadline import Cancel, Cancelled
-from healthchecker._options import OptionValues
-from healthchecker._probers.prober import Prober
-from healthchecker._stop import Stop, probe
+from healthchecker._protocols.base import Prober
+from healthchecker._run.check import TargetText, make_all
+from healthchecker._run.stop import Stop, probe
+from healthchecker._values.options import OptionValues
 from healthchecker._watch.rule import (
     Observation,
     Threshold,

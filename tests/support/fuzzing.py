@@ -34,16 +34,12 @@ from h2.events import RequestReceived
 
 from healthchecker import CheckResult, Reason, check
 from healthchecker._cli.render import MAX_OUTPUT_BYTES, json_line, text_lines
-from healthchecker._judge import JsonError, expect_json, read_json
 from healthchecker._net.dns import DnsMessageError, is_name
 from healthchecker._net.dns import parse as parse_dns
 from healthchecker._net.resolver import parse_resolv_conf
-from healthchecker._options import make_options, parse_escapes
-from healthchecker._probers.amqp_codec import decode_start
-from healthchecker._probers.codec import CodecError
-from healthchecker._probers.content import ContentError, decode
-from healthchecker._probers.grpc.call import CHECK, LIST, WATCH, Call
-from healthchecker._probers.grpc.codec import (
+from healthchecker._protocols.amqp_codec import decode_start
+from healthchecker._protocols.codec import CodecError
+from healthchecker._protocols.grpc.codec import (
     FrameReader,
     MessageReader,
     decode_check_response,
@@ -51,15 +47,19 @@ from healthchecker._probers.grpc.codec import (
     encode_check_request,
     encode_message,
 )
-from healthchecker._probers.grpc.list import list_services
-from healthchecker._probers.grpc.metadata import make_headers
-from healthchecker._probers.mysql_codec import decode_greeting, decode_login_reply
-from healthchecker._probers.pid import parse_pid
-from healthchecker._probers.postgresql_codec import decode_startup_answer
-from healthchecker._probers.redis_codec import decode_replies
-from healthchecker._probers.table import parse_target
-from healthchecker._regex import Pattern
-from healthchecker._result import BadArgumentError, ProbeFailure
+from healthchecker._protocols.grpc.list import list_services
+from healthchecker._protocols.grpc.metadata import make_headers
+from healthchecker._protocols.grpc.rpc import CHECK, LIST, WATCH, Call
+from healthchecker._protocols.http.decoding import ContentError, decode
+from healthchecker._protocols.mysql_codec import decode_greeting, decode_login_reply
+from healthchecker._protocols.pid import parse_pid
+from healthchecker._protocols.postgresql_codec import decode_startup_answer
+from healthchecker._protocols.redis_codec import decode_replies
+from healthchecker._protocols.registry import parse_target
+from healthchecker._values.expect.judge import JsonError, expect_json, read_json
+from healthchecker._values.expect.regex import Pattern
+from healthchecker._values.options import make_options, parse_escapes
+from healthchecker._values.result import BadArgumentError, ProbeFailure
 from tests.servers import dns as dns_server
 from tests.servers.peers import Connection, Peer
 from tests.support import open_files

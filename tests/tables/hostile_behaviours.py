@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from healthchecker import Reason
-from healthchecker._probers.table import SCHEMES
+from healthchecker._protocols.registry import SCHEMES
 from tests.servers import grpc
 from tests.servers.peers import (
     Behaviour,

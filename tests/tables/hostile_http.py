@@ -139,7 +139,9 @@ def _silence() -> list[Hostile]:
             "response: ",
             FOLLOW,
         ),
-        Hostile("silence in TLS", hold, Reason.TIMEOUT, "TLS: ", scheme="https"),
+        Hostile(
+            "silence in TLS", hold, Reason.TIMEOUT, "timed out after 1000 ms (tls)", scheme="https"
+        ),
         Hostile("silence after TLS", hold, Reason.TIMEOUT, "response: ", tls=True),
         Hostile(
             "silence in the body over TLS",
@@ -178,7 +180,7 @@ def _dripping() -> list[Hostile]:
             "dripping TLS",
             blurt(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03", drip(b"x")),
             Reason.TIMEOUT,
-            "TLS: ",
+            "tls: ",
             scheme="https",
         ),
         Hostile(
@@ -211,7 +213,7 @@ def _resets() -> list[Hostile]:
             "reset in TLS",
             read_a_byte(reset),
             Reason.CONNECTION_RESET,
-            "TLS: ",
+            "tls: ",
             scheme="https",
         ),
         Hostile(
@@ -318,7 +320,7 @@ def _endless() -> list[Hostile]:
             "endless bytes in TLS",
             blurt(b"", flood(b"x" * 4096)),
             Reason.TLS_FAILURE,
-            "TLS: ",
+            "tls: ",
             scheme="https",
         ),
         Hostile(
@@ -691,7 +693,7 @@ def _other_protocols() -> list[Hostile]:
         ),
         *(
             Hostile(
-                f"{name} instead of TLS", blurt(said), Reason.TLS_FAILURE, "TLS: ", scheme="https"
+                f"{name} instead of TLS", blurt(said), Reason.TLS_FAILURE, "tls: ", scheme="https"
             )
             for name, said in banners.items()
             if name in ("SSH", "SMTP", "HTTP/2 settings", "a TLS alert", "random bytes")

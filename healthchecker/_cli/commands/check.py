@@ -23,8 +23,8 @@ from healthchecker._cli.process import (
     Lifetime,
     use_small_thread_stacks,
 )
-from healthchecker._probers.table import make_probers
-from healthchecker._watch.attempts import probe_repeatedly
+from healthchecker._protocols.registry import make_probers
+from healthchecker._run.attempts import probe_repeatedly
 
 
 def _run(context: click.Context) -> int:

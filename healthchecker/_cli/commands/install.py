@@ -16,7 +16,7 @@ import click
 from healthchecker._cli.options import DESTINATION
 from healthchecker._cli.parsing import Command
 from healthchecker._cli.process import HEALTHY
-from healthchecker._result import BadArgumentError
+from healthchecker._values.result import BadArgumentError
 
 _NAME = "healthchecker"
 _FOR_ALL = 0o755

@@ -9,7 +9,7 @@ from healthchecker._cli.invocation import read_invocation
 from healthchecker._cli.options import GRPC_OPTIONS, REQUIRED_TARGET
 from healthchecker._cli.parsing import Command
 from healthchecker._cli.process import HEALTHY, STDOUT, UNHEALTHY, Lifetime
-from healthchecker._probers.grpc.list import list_services
+from healthchecker._protocols.grpc.list import list_services
 
 
 def _run(context: click.Context) -> int:

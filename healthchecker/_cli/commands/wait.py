@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import click
 
-from healthchecker._check import probe_all
 from healthchecker._cli import render
 from healthchecker._cli.invocation import Invocation, Write, read_invocation
 from healthchecker._cli.options import DEADLINE, REQUEST_OPTIONS, TARGETS, WAIT_INTERVAL
@@ -24,9 +23,10 @@ from healthchecker._cli.process import (
 )
 from healthchecker._cli.table import Seen
 from healthchecker._cli.terminal import REDRAW_INTERVAL, Terminal, can_redraw
-from healthchecker._probers.prober import Prober
-from healthchecker._probers.table import make_probers
-from healthchecker._result import CheckResult, Reason
+from healthchecker._protocols.base import Prober
+from healthchecker._protocols.registry import make_probers
+from healthchecker._run.check import probe_all
+from healthchecker._values.result import CheckResult, Reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from healthchecker._cli.process import (
 )
 from healthchecker._cli.table import Seen
 from healthchecker._cli.terminal import REDRAW_INTERVAL, Terminal, can_redraw
-from healthchecker._result import CheckResult, Reason
+from healthchecker._values.result import CheckResult, Reason
 from healthchecker._watch.many import watch_all
 from healthchecker._watch.rule import Observation, WatchOptions, make_watch_options
 

@@ -1,0 +1,1 @@
+"""Running probers: once, several concurrently, repeatedly, and for asyncio."""

@@ -1,0 +1,67 @@
+"""`check()` and `check_all()` for asyncio: probes on threads, cancelled with their task."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Unpack
+
+from healthchecker._protocols.base import Prober, Progress, failed
+from healthchecker._run.check import TargetText, make_all
+from healthchecker._run.pool import pool
+from healthchecker._run.stop import Stop, probe
+from healthchecker._values.options import OptionValues, check_seconds
+from healthchecker._values.result import CheckResult, ProbeFailure, Reason
+
+
+async def acheck(
+    target: TargetText,
+    *,
+    timeout: float = 2.0,  # noqa: ASYNC109 - the probe's own limit, as in `check()`
+    **options: Unpack[OptionValues],
+) -> CheckResult:
+    """Ask once whether `target` is healthy, as `check()` does, without blocking the event loop.
+
+    A task that is cancelled ends its probe at once. Where 512 probes of the process hang already,
+    another one waits for its turn, and its `timeout` seconds count from there.
+    """
+    (prober,) = make_all([target], options)
+    return await aprobe(prober, check_seconds("timeout", timeout))
+
+
+async def acheck_all(
+    targets: Iterable[TargetText],
+    *,
+    timeout: float = 2.0,  # noqa: ASYNC109 - as above
+    **options: Unpack[OptionValues],
+) -> list[CheckResult]:
+    """Ask all targets at the same time, as `check_all()` does, without blocking the event loop."""
+    probers = make_all(targets, options)
+    seconds = check_seconds("timeout", timeout)
+    probes = [aprobe(prober, seconds) for prober in probers]
+    # With return_exceptions it waits for all of them also when it is cancelled.
+    results = await asyncio.gather(*probes, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result  # a bug
+    return [result for result in results if isinstance(result, CheckResult)]
+
+
+async def aprobe(prober: Prober, seconds: float) -> CheckResult:
+    """Probe on a thread of the pool; nothing of it is left when this ends or is cancelled."""
+    start = time.monotonic()
+    stop = Stop()
+    try:
+        running = asyncio.get_running_loop().run_in_executor(pool(), probe, prober, seconds, stop)
+    except RuntimeError:  # no thread is to be had, as in a container's limit of processes
+        stop.set()  # the pool may still come to it
+        failure = ProbeFailure(Reason.CONNECTION_FAILED, "no thread can be started")
+        return failed(prober.label, failure, Progress(start), start)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([running])
+        running.exception()  # which is that it was cancelled
+        raise

@@ -1,0 +1,1 @@
+"""Expectations of a response, and responses compared with them. Pure functions, no I/O."""

@@ -1,0 +1,414 @@
+"""The executables: what their files hold, what they touch, and where they run."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import trustme
+
+from healthchecker._cli.main import main
+from scripts.benchmarks.instructions import MAX_INSTRUCTIONS, instructions
+from scripts.benchmarks.turns import Program
+from tests.servers.http import http_service
+from tests.support import ROOT, require
+from tests.support.forms import (
+    BUILD,
+    COLD,
+    GUARDED,
+    LEFT_OUT,
+    OTHER,
+    OTHER_COLD,
+    OTHER_SAVED,
+    SAVED,
+    Form,
+    Outcome,
+    require_form,
+    run,
+)
+
+_LOAD, _DYNAMIC, _INTERPRETER = 1, 2, 3  # kinds of ELF segments
+_LARGEST_PAGE = {62: 4096, 183: 65536}  # by ELF's numbers of machines
+_MIB = 1 << 20
+
+# Read at a start: the time zone, OpenSSL's settings, and files of name look-up.
+_MAY_BE_READ = re.compile(
+    r"/etc/(localtime|hosts|resolv\.conf|nsswitch\.conf)|/proc/self/.*|/usr/lib/ssl/openssl\.cnf"
+)
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with http_service() as number:
+        yield number
+
+
+@pytest.fixture(params=(COLD, SAVED), ids=lambda form: form.name)
+def executable(request: pytest.FixtureRequest) -> Form:
+    form: Form = request.param
+    require_form(form)
+    return form
+
+
+def strace(form: Form, tmp_path: Path, *args: str, code: int = 0) -> list[str]:
+    """Return the system calls of one check, which is healthy unless another `code` is expected."""
+    require(shutil.which("strace"), "no strace")
+    log = tmp_path / "strace.log"
+    command = ["strace", "-f", "-xx", "-o", str(log), *form.argv, *args]
+    assert subprocess.run(command, check=False, timeout=20).returncode == code
+    return log.read_text().splitlines()
+
+
+def unescaped(text: str) -> str:
+    return re.sub(r"\\x(..)", lambda match: chr(int(match[1], 16)), text)
+
+
+def check(form: Form, port: int, prefix: str = "") -> Outcome:
+    """Check a healthy server, started by the command `prefix`."""
+    program, *words = prefix.split() or ["env"]
+    path = shutil.which(program)
+    require(path, f"no {program}")
+    args = ["--timeout=30s", "--port", str(port)]
+    return run(form, args, prefix=(str(path), *words), timeout=60)
+
+
+# ---- the files
+
+
+@pytest.fixture(params=(COLD, SAVED, OTHER_COLD, OTHER_SAVED), ids=str)
+def content(request: pytest.FixtureRequest) -> bytes:
+    """Yield the executable for each machine."""
+    require_form(request.param)
+    return Path(request.param.argv[-1]).read_bytes()
+
+
+def segments(content: bytes) -> Iterator[tuple[int, int, int, int, int, int, int, int]]:
+    """Yield the program headers: kind, flags, offset, two addresses, two sizes, alignment."""
+    (table,) = struct.unpack_from("<Q", content, 32)
+    size, count = struct.unpack_from("<HH", content, 54)
+    for number in range(count):
+        yield struct.unpack_from("<IIQQQQQQ", content, table + number * size)
+
+
+def test_static(content: bytes) -> None:
+    assert content.startswith(b"\x7fELF\x02")
+    assert not {kind for kind, *_ in segments(content)} & {_INTERPRETER, _DYNAMIC}
+
+
+def test_no_page_belongs_to_two_segments(content: bytes) -> None:
+    """Whatever the size of the kernel's pages, which maps whole ones."""
+    (machine,) = struct.unpack_from("<H", content, 18)
+    largest = _LARGEST_PAGE[machine]
+    ends = []
+    for kind, _, offset, address, _, _, size, alignment in sorted(segments(content)):
+        if kind == _LOAD:
+            assert alignment % largest == 0
+            assert (address - offset) % largest == 0
+            ends.append((address // largest, (address + size - 1) // largest))
+    ends.sort()
+    assert all(one[1] < other[0] for one, other in pairwise(ends))
+
+
+def test_nothing_of_the_build_machine_is_inside(content: bytes) -> None:
+    words = [str(ROOT), str(Path.home()) + "/", sys.prefix, socket.gethostname(), getpass.getuser()]
+    words += [f"{name}={value}" for name, value in os.environ.items() if len(value) > 1]
+    found = [
+        word
+        for word in words
+        for encoding in ("utf-8", "utf-32-le")
+        # "root" or "vm" says nothing: it is in every program.
+        if len(word) > 5 and word.encode(encoding, "surrogateescape") in content
+    ]
+    assert not found
+
+
+# ---- what a start does
+
+
+def test_one_process_and_no_file_written(executable: Form, port: int, tmp_path: Path) -> None:
+    calls = strace(executable, tmp_path, "--port", str(port))
+    names = [match[1] for call in calls if (match := re.match(r"\d+ +(\w+)\(", call))]
+    assert names.count("execve") == 1
+    assert not {"fork", "vfork", "clone", "clone3"} & set(names)
+    assert not {"creat", "mkdir", "mknod", "rename", "unlink", "symlink", "link"} & set(names)
+    opened = [call for call in calls if re.match(r"\d+ +open(at)?\(", call)]
+    assert not [call for call in opened if re.search(r"O_(WRONLY|RDWR|CREAT|TMPFILE)", call)]
+    paths = {unescaped(match[1]) for call in opened if (match := re.search(r'"([^"]*)"', call))}
+    allowed = {executable.argv[0], str(Path(executable.argv[0]).parent)}
+    assert not {path for path in paths - allowed if not _MAY_BE_READ.fullmatch(path)}
+
+
+def test_the_saved_heap_imports_nothing(port: int, tmp_path: Path) -> None:
+    require_form(SAVED)
+    calls = strace(SAVED, tmp_path, "--port", str(port))
+    opened = [unescaped(call) for call in calls if re.match(r"\d+ +open(at)?\(", call)]
+    assert not opened
+
+
+def test_each_call_for_what_nobody_may_guess_draws_anew(executable: Form, tmp_path: Path) -> None:
+    """DNS query ids come from `SystemRandom`, as everything that the program draws.
+
+    `secrets` consists of it, too, and `uuid4` asks the same.
+
+    Two ids of 16 bits are drawn before anything is sent, so no name server is needed.
+    """
+    drawn = []
+    for _ in range(2):
+        calls = strace(executable, tmp_path, "-q", "http://no-such-host.invalid/", code=1)
+        found = [re.search(r'getrandom\("(.*)", 2, 0\) += 2$', call) for call in calls]
+        drawn.append([match[1] for match in found if match])
+    assert all(len(ids) >= 2 for ids in drawn)
+    assert drawn[0][:2] != drawn[1][:2]
+
+
+def hello_random(form: Form) -> bytes:
+    """Return the 32 random bytes of the TLS ClientHello."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        target = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+        with subprocess.Popen([*form.argv, "-q", target]) as process:
+            peer, _ = listener.accept()
+            with peer:
+                peer.settimeout(10)
+                hello = peer.recv(4096)
+            process.wait(10)
+    assert hello[0] == 22  # a handshake
+    return hello[11:43]
+
+
+def test_tls_client_random_differs(executable: Form) -> None:
+    assert hello_random(executable) != hello_random(executable)
+
+
+def test_environment_and_directory_are_those_of_the_start(
+    executable: Form, port: int, tmp_path: Path
+) -> None:
+    environment = {"HEALTHCHECKER_PORT": str(port), "HEALTHCHECKER_VERBOSE": "1"}
+    assert run(executable, [], env=environment).stdout.startswith("healthy: http://127.0.0.1:")
+    with http_service(unix_socket=tmp_path / "s"):
+        outcome = run(
+            executable, ["--unix-socket", "s"], prefix=("/usr/bin/env", "-C", str(tmp_path))
+        )
+    assert outcome.code == 0
+
+
+def test_arguments_that_are_not_utf_8(executable: Form, port: int) -> None:
+    outcome = run(executable, ["--port", str(port), "--expect-body", b"\xff\xfe"])
+    assert outcome.code == 1
+    assert "Traceback" not in outcome.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_anything_else_ends_it(executable: Form, number: signal.Signals) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(10)
+        target = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        with subprocess.Popen([*executable.argv, "--timeout", "30", target]) as process:
+            peer, _ = silent.accept()
+            with peer:
+                process.send_signal(number)
+                assert process.wait(5) != 0
+
+
+# ---- where it runs
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        f"prlimit --as={256 * _MIB}",
+        f"prlimit --stack={256 * 1024}",
+        "prlimit --stack=unlimited",
+        "prlimit --nofile=8 --core=0 --nproc=1000",
+        "setarch x86_64 -R",
+        "setarch x86_64 -R -L",
+        "setarch x86_64 -X",
+        "env -i",
+        "env --ignore-signal=INT",
+        "env -i TZ=Pacific/Kiritimati LANG=tr_TR.ISO-8859-9 LC_ALL=zh_CN.GBK",
+        "env -i PYTHONHOME=/ PYTHONPATH=/ PYTHONINSPECT=1 PYTHONMALLOC=debug LD_PRELOAD=/none",
+        "env -i _PYI_PARENT_PROCESS_LEVEL=9 _PYI_ARCHIVE_FILE=/none",
+    ],
+)
+def test_surroundings(executable: Form, port: int, prefix: str) -> None:
+    permitted = subprocess.run([*prefix.split(), "true"], capture_output=True, check=False)
+    require(permitted.returncode == 0, f"{prefix}: not permitted here")
+    outcome = check(executable, port, prefix)
+    assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ["healthchecker", "check", "click"])
+def test_under_any_name(executable: Form, port: int, name: str, tmp_path: Path) -> None:
+    """Also under that of the package in it, with a file of that name beside it, and by PATH."""
+    shutil.copy(executable.argv[0], tmp_path / name)
+    (tmp_path / "httpx").touch()
+    prefix = ("/usr/bin/env", "-C", str(tmp_path), f"PATH={tmp_path}:{os.environ['PATH']}")
+    for path in (str(tmp_path / name), f"./{name}", name):
+        command = [*prefix, path, "--port", str(port)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@contextmanager
+def https_service(authority: trustme.CA) -> Iterator[int]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            listener.settimeout(60)
+            peer, _ = listener.accept()
+            with context.wrap_socket(peer, server_side=True) as connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join()
+
+
+@pytest.mark.parametrize("model", ["qemu64", "core2duo", "max"])
+def test_on_other_processors(executable: Form, port: int, model: str, tmp_path: Path) -> None:
+    name = "qemu-x86_64" if shutil.which("qemu-x86_64") else "qemu-x86_64-static"
+    outcome = check(executable, port, f"{name} -cpu {model}")
+    assert (outcome.code, outcome.stderr) == (0, "")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with https_service(authority) as tls_port:
+        target = f"https://localhost:{tls_port}/"
+        args = ["--timeout", "30", "--cacert", str(tmp_path / "ca.pem"), target]
+        prefix = (str(shutil.which(name)), "-cpu", model)
+        outcome = run(executable, args, prefix=prefix, timeout=60)
+    assert (outcome.code, outcome.stderr) == (0, "")
+
+
+def test_killed_at_any_moment_it_leaves_nothing(executable: Form, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        for number in range(200):
+            environment = {"TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
+            with subprocess.Popen(
+                [*executable.argv, "--timeout=60s", target], cwd=tmp_path, env=environment
+            ) as process:
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(number / 20_000)  # the moment moves on, by 50 µs each time
+                process.kill()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("machine", "cold", "saved"),
+    [(BUILD.name, COLD, SAVED), (OTHER, OTHER_COLD, OTHER_SAVED)],
+    ids=lambda value: str(value) if isinstance(value, str) else "",
+)
+def test_two_builds_are_equal(machine: str, cold: Form, saved: Form, tmp_path: Path) -> None:
+    """Also in another place, and with another environment.
+
+    What is compiled is compiled once only, which takes minutes.
+    """
+    for form in (cold, saved):
+        require_form(form)
+    place, made = tmp_path / "a build in another place" / machine, ROOT / "build" / machine
+    place.mkdir(parents=True)
+    compiled = ("musl", "zlib", "openssl", "python", "linked", "../packages", "../tools")
+    for name in (*compiled, *(() if machine == BUILD.name else (f"../{BUILD.name}",))):
+        (place / name).symlink_to((made / name).resolve())
+    for script in ("program/link.sh", "program/pyinstaller.sh", "heap/build/save.sh"):
+        subprocess.run(
+            [str(ROOT / "binary" / script), str(place)],
+            check=True,
+            env={**os.environ, "LANG": "tr_TR.UTF-8", "ANOTHER": "variable"},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        )
+    for name, form in (("cold", cold), ("saved", saved)):
+        assert (place / "work" / name).read_bytes() == Path(form.argv[-1]).read_bytes(), name
+
+
+def test_the_environment_of_the_saved_run_is_empty() -> None:
+    require_form(SAVED)
+    command = [str(BUILD / "work/warm"), "/dev/null", "/dev/null", "/dev/null", "0"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env={"A": "1"})
+    assert done.returncode != 0
+    assert "anything in its environment" in done.stderr
+
+
+def test_thousands_of_starts() -> None:
+    require_form(SAVED)
+    command = [sys.executable, "scripts/soak", "5000", SAVED.argv[0]]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_check_takes_few_instructions(port: int) -> None:
+    """Where times are noisy, this shows that something was added to each start."""
+    require(shutil.which("valgrind"), "no valgrind")
+    require_form(SAVED)
+    plain = Program("healthchecker", "http", (SAVED.argv[0], "--port", str(port)))
+    assert instructions(plain) <= MAX_INSTRUCTIONS
+
+
+# ---- the build
+
+
+def test_a_function_that_is_left_out_and_called_is_found(tmp_path: Path) -> None:
+    """The tests of the guarded form can fail: here one that every check calls is on the list."""
+    require_form(GUARDED)
+    called = f"healthchecker._cli.main:main:{main.__code__.co_firstlineno}"
+    left_out = tmp_path / "left-out.txt"
+    left_out.write_text(LEFT_OUT.read_text() + called)
+    guarded = replace(GUARDED, argv=(*GUARDED.argv[:-1], str(left_out)))
+    outcome = run(guarded, ["--port", "1"])
+    assert outcome.code not in (0, 1)
+    assert outcome.stderr == f"left out of the saved heap, but called: {called}\n"
+
+
+def test_a_module_that_is_missing_fails_the_build(tmp_path: Path) -> None:
+    """An import that is late or optional is found before a user could miss it."""
+    python = BUILD / "python/python"
+    require(python.exists(), "no build/: run scripts/build-binary")
+    package = tmp_path / "healthchecker"
+    shutil.copytree(ROOT / "healthchecker", package)
+    with (package / "_protocols/tcp.py").open("a") as file:
+        file.write("\n\ndef late() -> None:\n    import turtle\n")
+    script, build = ROOT / "binary/program/imported.py", ROOT / "binary/heap/build"
+    paths = [ROOT / "build/packages", BUILD / "linked", tmp_path, build]
+    command = [str(python), "-I", "-S", "-B", str(script), *map(str, paths)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "not in the executable: turtle, by healthchecker._protocols.tcp\n"
+
+
+def test_sizes_add_up() -> None:
+    """What the parts take is about what the executable takes: nothing is overlooked."""
+    executable = BUILD / "work/saved"
+    require(executable.exists(), "no build/: run scripts/build-binary")
+    heap = ROOT / "binary/heap"
+    done = subprocess.run(
+        [sys.executable, ROOT / "binary/program/size.py", BUILD],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{heap}:{heap / 'build'}"},
+    )
+    total, program, saved = (
+        int(re.findall(rf"^{name}: ([0-9,]+)", done.stdout, re.MULTILINE)[0].replace(",", ""))
+        for name in ("healthchecker", "program", "heap")
+    )
+    assert total == executable.stat().st_size
+    assert total - _MIB / 2 < program + saved < total

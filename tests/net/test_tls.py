@@ -1,0 +1,715 @@
+"""TLS: who is trusted, who is not and why, and that a plain check has nothing to do with it."""
+
+from __future__ import annotations
+
+import ast
+import datetime as dt
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import certifi
+import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from healthchecker import check
+from healthchecker._net import tls
+from healthchecker._values.options import TlsOptions
+from tests.servers.peers import (
+    Connection,
+    Peer,
+    answer,
+    blurt,
+    hold,
+    read_a_byte,
+)
+from tests.support import require
+from tests.support.forms import Form, run
+from tests.tables.hostile_http import HEALTHY
+
+NOW = dt.datetime.now(dt.UTC)
+DAY = dt.timedelta(days=1)
+
+UNSHARE = shutil.which("unshare") or "unshare"
+
+
+def require_mounts() -> None:
+    done = subprocess.run([UNSHARE, "-m", "true"], check=False, capture_output=True)
+    require(done.returncode == 0, "no mount namespace can be made: needs unshare and root")
+
+
+CA = trustme.CA()
+OTHER_CA = trustme.CA(organization_name="Somebody else")
+
+
+def server(cert: trustme.LeafCert, **settings: object) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    cert.configure_cert(context)
+    for name, value in settings.items():
+        setattr(context, name, value)
+    return context
+
+
+def localhost() -> ssl.SSLContext:
+    return server(CA.issue_cert("localhost", "127.0.0.1", "::1"))
+
+
+def of_parts(key: bytes, *chain: bytes) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("DEFAULT@SECLEVEL=0")  # the server is to have what clients refuse
+    with trustme.Blob(key + b"".join(chain)).tempfile() as file:
+        context.load_cert_chain(file)
+    return context
+
+
+def self_signed() -> ssl.SSLContext:
+    ca = trustme.CA()
+    return of_parts(ca.private_key_pem.bytes(), ca.cert_pem.bytes())
+
+
+def without_its_intermediate() -> ssl.SSLContext:
+    leaf = CA.create_child_ca().issue_cert("localhost")
+    return of_parts(leaf.private_key_pem.bytes(), leaf.cert_chain_pems[0].bytes())
+
+
+def with_its_intermediate() -> ssl.SSLContext:
+    return server(CA.create_child_ca().issue_cert("localhost"))
+
+
+def handmade(
+    *extensions: x509.ExtensionType, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+) -> ssl.SSLContext:
+    """Return the context of a server whose certificate of `CA` for localhost is not as usual."""
+    issuer = x509.load_pem_x509_certificate(CA.cert_pem.bytes())
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]))
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOW - DAY)
+        .not_valid_after(NOW + DAY)
+    )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    ca_key = serialization.load_pem_private_key(CA.private_key_pem.bytes(), password=None)
+    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+    pem = serialization.Encoding.PEM
+    return of_parts(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+        builder.sign(ca_key, hashes.SHA256()).public_bytes(pem),
+    )
+
+
+def for_clients_only() -> ssl.SSLContext:
+    return handmade(
+        x509.SubjectAlternativeName([x509.DNSName("localhost")]),
+        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]),
+        key=ec.generate_private_key(ec.SECP256R1()),
+    )
+
+
+def with_a_common_name_only() -> ssl.SSLContext:
+    return handmade(key=ec.generate_private_key(ec.SECP256R1()))
+
+
+def with_a_weak_key() -> ssl.SSLContext:
+    return handmade(
+        x509.SubjectAlternativeName([x509.DNSName("localhost")]),
+        key=rsa.generate_private_key(65537, 1024),
+    )
+
+
+def old(version: ssl.TLSVersion) -> ssl.SSLContext:
+    context = localhost()
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = version
+        context.maximum_version = version
+    return context
+
+
+def for_known_clients(version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
+    context = localhost()
+    context.maximum_version = version
+    context.verify_mode = ssl.CERT_REQUIRED
+    CA.configure_trust(context)
+    return context
+
+
+def without_a_common_cipher() -> ssl.SSLContext:
+    context = localhost()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE-ECDSA-CAMELLIA128-SHA256")
+    return context
+
+
+@dataclass(frozen=True, slots=True)
+class Untrusted:
+    """A server and the words that say why a check does not trust it."""
+
+    name: str
+    make_context: Callable[[], ssl.SSLContext]
+    words: str
+    args: tuple[str, ...] = ()
+    host: str = "localhost"
+
+
+UNTRUSTED = (
+    Untrusted("wrong name", lambda: server(CA.issue_cert("other.example")), "Hostname mismatch"),
+    Untrusted(
+        "wrong address",
+        lambda: server(CA.issue_cert("127.0.0.2")),
+        "IP address mismatch",
+        host="127.0.0.1",
+    ),
+    Untrusted(
+        "name where an address is asked for",
+        lambda: server(CA.issue_cert("localhost")),
+        "IP address mismatch",
+        host="127.0.0.1",
+    ),
+    Untrusted("wrong --server-name", localhost, "mismatch", ("--server-name=else.example",)),
+    Untrusted(
+        "wildcard over two labels",
+        lambda: server(CA.issue_cert("*.svc.example")),
+        "mismatch",
+        ("--server-name=a.b.svc.example",),
+    ),
+    Untrusted("common name only", with_a_common_name_only, "mismatch"),
+    Untrusted(
+        "expired",
+        lambda: server(CA.issue_cert("localhost", not_before=NOW - 2 * DAY, not_after=NOW - DAY)),
+        "expired",
+    ),
+    Untrusted(
+        "not yet valid",
+        lambda: server(CA.issue_cert("localhost", not_before=NOW + DAY, not_after=NOW + 2 * DAY)),
+        "not yet valid",
+    ),
+    Untrusted("self-signed", self_signed, "self-signed certificate"),
+    Untrusted(
+        "unknown authority",
+        lambda: server(OTHER_CA.issue_cert("localhost")),
+        "unable to get local issuer certificate",
+    ),
+    Untrusted(
+        "intermediate missing",
+        without_its_intermediate,
+        "unable to get local issuer certificate",
+    ),
+    Untrusted("wrong purpose", for_clients_only, "purpose"),
+    Untrusted("weak key", with_a_weak_key, "too weak"),
+    Untrusted("TLS 1.0", lambda: old(ssl.TLSVersion.TLSv1), "no TLS version from 1.2 on"),
+    Untrusted("TLS 1.1", lambda: old(ssl.TLSVersion.TLSv1_1), "no TLS version from 1.2 on"),
+    Untrusted("client certificate missing", for_known_clients, "requires a client certificate"),
+    Untrusted(
+        "client certificate missing, TLS 1.2",
+        lambda: for_known_clients(ssl.TLSVersion.TLSv1_2),
+        "it requires a client certificate",
+    ),
+    Untrusted(
+        "unknown client certificate",
+        for_known_clients,
+        "does not trust the client certificate",
+        ("--cert={other_client}",),
+    ),
+    Untrusted(
+        "unknown client certificate, TLS 1.2",
+        lambda: for_known_clients(ssl.TLSVersion.TLSv1_2),
+        "does not trust the client certificate",
+        ("--cert={other_client}",),
+    ),
+    Untrusted("no common cipher", without_a_common_cipher, "refused the handshake"),
+)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return the paths of PEM files by their names."""
+    path = tmp_path_factory.mktemp("pem")
+    client = CA.issue_cert("client@example.org")
+    other_client = OTHER_CA.issue_cert("client@example.org")
+    key = serialization.load_pem_private_key(client.private_key_pem.bytes(), password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    contents = {
+        "ca": CA.cert_pem.bytes(),
+        "other_ca": OTHER_CA.cert_pem.bytes(),
+        "client": client.private_key_and_cert_chain_pem.bytes(),
+        "client_cert": client.cert_chain_pems[0].bytes(),
+        "client_key": client.private_key_pem.bytes(),
+        "client_key_encrypted": key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"password"),
+        ),
+        "other_client": other_client.private_key_and_cert_chain_pem.bytes(),
+        "other_key": other_client.private_key_pem.bytes(),
+        "empty": b"",
+        "noise": b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    }
+    for name, content in contents.items():
+        (path / name).write_bytes(content)
+    return {name: str(path / name) for name in (*contents, "missing")}
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize("case", UNTRUSTED, ids=lambda case: case.name)
+def test_who_is_not_trusted(form: Form, case: Untrusted, files: dict[str, str]) -> None:
+    with Peer(answer(HEALTHY), context=case.make_context()) as peer:
+        args = [arg.format(**files) for arg in case.args]
+        target = f"https://{case.host}:{peer.port}/health"
+        command = ["--timeout=10s", "--cacert", files["ca"], "--output=json", *args, target]
+        outcome = run(form, command)
+    assert outcome.code == 1
+    assert outcome.check["reason"] == "tls_failure"
+    assert case.words in outcome.check["detail"]
+
+
+TRUSTED: tuple[tuple[Callable[[], ssl.SSLContext], str, str], ...] = (
+    (localhost, "--cacert={ca}", "localhost"),
+    (localhost, "--cacert={ca}", "LOCALHOST."),
+    (localhost, "--cacert={ca}", "127.0.0.1"),
+    (
+        lambda: server(CA.issue_cert("other.example")),
+        "--cacert={ca} --server-name=other.example",
+        "localhost",
+    ),
+    (
+        lambda: server(CA.issue_cert("*.svc.example")),
+        "--cacert={ca} --server-name=a.svc.example",
+        "localhost",
+    ),
+    (with_its_intermediate, "--cacert={ca}", "localhost"),
+    (self_signed, "--insecure", "localhost"),
+    (lambda: server(OTHER_CA.issue_cert("other.example")), "--insecure", "127.0.0.1"),
+    (lambda: old(ssl.TLSVersion.TLSv1_2), "--cacert={ca}", "localhost"),
+    (for_known_clients, "--cacert={ca} --cert={client}", "localhost"),
+    (for_known_clients, "--cacert={ca} --cert={client_cert} --key={client_key}", "localhost"),
+    (
+        lambda: for_known_clients(ssl.TLSVersion.TLSv1_2),
+        "--cacert={ca} --cert={client}",
+        "localhost",
+    ),
+)
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize(("make_context", "args", "host"), TRUSTED)
+def test_who_is_trusted(
+    form: Form,
+    make_context: Callable[[], ssl.SSLContext],
+    args: str,
+    host: str,
+    files: dict[str, str],
+) -> None:
+    with Peer(answer(HEALTHY), context=make_context()) as peer:
+        command = ["--timeout=10s", *args.format(**files).split(), f"https://{host}:{peer.port}/"]
+        outcome = run(form, command)
+    assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ("--cacert={missing}", "No such file"),
+        ("--cacert={empty}", "certificates in PEM form"),
+        ("--cacert={noise}", "certificates in PEM form"),
+        ("--cacert=/", "directory"),
+        ("--cert={missing}", "No such file"),
+        ("--cert={client_cert}", "matching"),
+        ("--cert={client_cert} --key={missing}", "No such file"),
+        ("--cert={client_cert} --key={other_key}", "matching"),
+        ("--cert={client_cert} --key={client_key_encrypted}", "unencrypted"),
+        ("--key={client_key}", "needs a certificate"),
+        ("--insecure --cacert={ca}", "cannot be combined"),
+    ],
+)
+def test_files_that_cannot_be_used(
+    form: Form, args: str, words: str, files: dict[str, str]
+) -> None:
+    outcome = run(form, [*args.format(**files).split(), "https://localhost:1/"])
+    assert outcome.code == 1
+    assert outcome.stdout == ""
+    assert outcome.stderr.startswith("healthchecker: usage_error: --")
+    assert words in outcome.stderr
+    assert outcome.stderr.count("\n") == 1
+
+
+def test_server_name_is_sent_for_names_only(form: Form) -> None:
+    asked: list[str | None] = []
+    context = localhost()
+    context.sni_callback = lambda _socket, name, _context: asked.append(name)
+    with Peer(answer(HEALTHY), context=context) as peer:
+        for host in ("localhost", "127.0.0.1"):
+            assert run(form, ["--insecure", f"https://{host}:{peer.port}/"]).code == 0
+    assert asked == ["localhost", None]
+
+
+def test_the_store_named_by_the_environment(form: Form, files: dict[str, str]) -> None:
+    with Peer(answer(HEALTHY), context=localhost()) as peer:
+        target = f"https://localhost:{peer.port}/"
+        trusting = {"SSL_CERT_FILE": files["ca"]}
+        assert run(form, [target], env=trusting).code == 0
+        # --cacert comes before it, and takes its place.
+        assert run(form, ["--cacert", files["other_ca"], target], env=trusting).code == 1
+        # Without it there are the system's or our own authorities, which do not know ours.
+        without = run(form, ["--output=json", target], env={"SSL_CERT_FILE": ""})
+    assert without.check["reason"] == "tls_failure"
+    assert "issuer" in without.check["detail"]
+
+
+def ca_subject(pem: str) -> object:
+    """Return an authority's subject as `SSLContext.get_ca_certs` has it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cafile=pem)
+    return context.get_ca_certs()[0]["subject"]
+
+
+def hashed_directory(path: Path, ca: trustme.CA) -> str:
+    """Make a directory in which OpenSSL finds an authority by the hash of its name."""
+    path.mkdir()
+    pem = path / "ca.pem"
+    pem.write_bytes(ca.cert_pem.bytes())
+    openssl = shutil.which("openssl")
+    require(openssl, "openssl is not installed")
+    command = [str(openssl), "x509", "-hash", "-noout", "-in", str(pem)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    pem.rename(path / f"{done.stdout.strip()}.0")
+    return str(path)
+
+
+@pytest.fixture
+def hashed(tmp_path: Path) -> str:
+    return hashed_directory(tmp_path / "hashed", CA)
+
+
+def test_the_order_of_the_stores(
+    monkeypatch: pytest.MonkeyPatch, files: dict[str, str], hashed: str
+) -> None:
+    def subjects(context: ssl.SSLContext) -> list[object]:
+        return [cert["subject"] for cert in context.get_ca_certs()]
+
+    def stores() -> list[list[object]]:
+        """Return who is known at first, and after each time of asking for more."""
+        client = tls.TlsClient(TlsOptions(), "http/1.1")
+        known = [subjects(client.context())]
+        while client.trust_more():
+            known.append(subjects(client.context()))
+        return known
+
+    ours, others = ([ca_subject(files[name])] for name in ("ca", "other_ca"))
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    monkeypatch.setattr(tls, "_SYSTEM_BUNDLES", (files["missing"], files["other_ca"]))
+    monkeypatch.setattr(tls, "_SYSTEM_DIRECTORIES", (files["missing"],))
+    assert stores() == [others]
+    monkeypatch.setattr(tls, "_SYSTEM_DIRECTORIES", (files["missing"], hashed))
+    assert stores() == [[], others]  # a directory is looked into when a certificate is there
+    monkeypatch.setenv("SSL_CERT_FILE", files["ca"])
+    assert stores() == [ours]
+    monkeypatch.setenv("SSL_CERT_DIR", hashed)
+    assert stores() == [[], ours]
+    monkeypatch.setenv("SSL_CERT_DIR", str(Path(files["ca"]).parent))  # nothing can be found there
+    assert stores() == [ours]
+    monkeypatch.setenv("SSL_CERT_DIR", hashed)
+    monkeypatch.delenv("SSL_CERT_FILE")
+    assert stores() == [[]]
+    monkeypatch.delenv("SSL_CERT_DIR")
+    monkeypatch.setattr(tls, "_SYSTEM_BUNDLES", (files["missing"],))
+    assert stores() == [[]]  # who keeps few authorities does not want those of others
+    monkeypatch.setattr(tls, "_SYSTEM_DIRECTORIES", (str(Path(files["ca"]).parent),))
+    (certifis,) = stores()
+    assert len(certifis) == certifi.contents().count("BEGIN CERTIFICATE")
+
+
+_OWN_STORE = 'mount --bind "$1" /etc/ssl/certs && shift && exec "$@"'
+
+
+@pytest.mark.parametrize(
+    ("directory", "bundle", "verdict"),
+    [
+        (CA, None, ("ok", 1)),
+        (CA, OTHER_CA, ("ok", 1)),
+        (OTHER_CA, CA, ("ok", 2)),
+        (None, CA, ("ok", 1)),
+        (OTHER_CA, OTHER_CA, ("tls_failure", 2)),
+        (OTHER_CA, None, ("tls_failure", 1)),
+    ],
+)
+def test_the_system_has_a_directory_and_a_bundle(
+    form: Form,
+    directory: trustme.CA | None,
+    bundle: trustme.CA | None,
+    verdict: tuple[str, int],
+    tmp_path: Path,
+) -> None:
+    require_mounts()
+    store = tmp_path / "certs"
+    if directory is None:
+        store.mkdir()
+    else:
+        hashed_directory(store, directory)
+    if bundle is not None:
+        (store / "ca-certificates.crt").write_bytes(bundle.cert_pem.bytes())
+    with Peer(answer(HEALTHY), context=localhost()) as peer:
+        outcome = run(
+            form,
+            ["--output=json", f"https://localhost:{peer.port}/"],
+            env={"SSL_CERT_FILE": "", "SSL_CERT_DIR": ""},
+            prefix=[UNSHARE, "-m", "/bin/sh", "-c", _OWN_STORE, "sh", str(store)],
+        )
+    assert (outcome.check["reason"], len(peer.connected_at)) == verdict
+
+
+def test_many_targets_need_little_memory(form: Form, files: dict[str, str]) -> None:
+    with Peer(answer(HEALTHY), context=localhost()) as peer:
+        targets = [f"https://localhost:{peer.port}/{n}" for n in range(40)]
+        args = ["--timeout=20s", "--cacert", files["ca"], *targets]
+        outcome = run(form.started, args, timeout=40)
+    assert (outcome.code, outcome.stderr) == (0, "")
+    assert outcome.max_rss_kib <= form.max_rss_kib
+
+
+@pytest.mark.timing
+def test_the_second_store_comes_within_the_one_limit(form: Form, tmp_path: Path) -> None:
+    require_mounts()
+    store = tmp_path / "certs"
+    hashed_directory(store, OTHER_CA)
+    (store / "ca-certificates.crt").write_bytes(CA.cert_pem.bytes())
+    with Peer(hold, context=localhost()) as peer:
+        outcome = run(
+            form,
+            ["--output=json", "--timeout=500ms", f"https://localhost:{peer.port}/"],
+            prefix=[UNSHARE, "-m", "/bin/sh", "-c", _OWN_STORE, "sh", str(store)],
+        )
+    assert outcome.check["reason"] == "timeout"
+    assert outcome.check["elapsed_ms"] < 650
+
+
+def test_the_directory_named_by_the_environment(form: Form, hashed: str, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with Peer(answer(HEALTHY), context=localhost()) as peer:
+        target = f"https://localhost:{peer.port}/"
+        for directories, code in ((hashed, 0), (f"{empty}:{hashed}", 0), (str(empty), 1)):
+            env = {"SSL_CERT_FILE": "", "SSL_CERT_DIR": directories}
+            assert run(form, [target], env=env).code == code
+
+
+@pytest.mark.parametrize(
+    ("variable", "name", "words"),
+    [
+        ("SSL_CERT_FILE", "missing", "No such file or directory"),
+        ("SSL_CERT_FILE", "empty", "no certificates in PEM form"),
+        ("SSL_CERT_FILE", "noise", "no certificates in PEM form"),
+        ("SSL_CERT_FILE", "directory", "Is a directory"),
+        ("SSL_CERT_DIR", "missing", "No such file or directory"),
+        ("SSL_CERT_DIR", "ca", "Not a directory"),
+    ],
+)
+def test_a_store_named_by_the_environment_that_cannot_be_read(
+    form: Form, variable: str, name: str, words: str, files: dict[str, str]
+) -> None:
+    place = str(Path(files["ca"]).parent) if name == "directory" else files[name]
+    with Peer(answer(HEALTHY), context=localhost()) as peer:
+        args = ["--output=json", f"https://localhost:{peer.port}/"]
+        outcome = run(form, args, env={"SSL_CERT_FILE": "", "SSL_CERT_DIR": "", variable: place})
+    assert outcome.check["reason"] == "tls_failure"
+    assert outcome.check["detail"] == f"tls: {variable}: {place}: {words}"
+
+
+@pytest.mark.parametrize(
+    ("certified", "args"),
+    [
+        ("xn--strae-oqa.example", "--server-name=stra\xdfe.example"),
+        ("app.example", "--server-name=App.example."),
+        ("localhost", "--server-name=localhost."),
+        ("127.0.0.1", "--server-name=127.0.0.1"),
+        ("::1", "--server-name=[::1]"),
+    ],
+)
+def test_the_name_that_is_verified(
+    form: Form, certified: str, args: str, files: dict[str, str]
+) -> None:
+    with Peer(answer(HEALTHY), context=server(CA.issue_cert(certified))) as peer:
+        command = ["--cacert", files["ca"], args, f"https://127.0.0.1:{peer.port}/"]
+        outcome = run(form, command)
+    assert (outcome.code, outcome.stderr) == (0, "")
+
+
+def test_a_zone_is_not_part_of_the_name(form: Form, files: dict[str, str]) -> None:
+    requests: list[bytes] = []
+
+    def note(connection: Connection) -> None:
+        requests.append(connection.read_request())
+        connection.send(HEALTHY)
+        connection.close()
+
+    with Peer(note, context=localhost(), host="::1") as peer:
+        outcome = run(form, ["--cacert", files["ca"], f"https://[::1%25lo]:{peer.port}/"])
+    assert (outcome.code, outcome.stderr) == (0, "")
+    assert f"Host: [::1]:{peer.port}\r\n".encode() in requests[0]
+
+
+@pytest.mark.parametrize("name", ["a..b", "a b", "", "x" * 64, "a/b"])
+def test_a_name_that_no_server_can_have(form: Form, name: str) -> None:
+    outcome = run(form, ["--server-name", name, "https://localhost:1/"])
+    assert outcome.code == 1
+    assert outcome.stderr.startswith("healthchecker: usage_error: --server-name: ")
+
+
+def test_a_stock_server_that_does_not_end_tls(form: Form, files: dict[str, str]) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"fine" * 10_000)
+
+        def log_message(self, *_args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as stock:
+        stock.socket = localhost().wrap_socket(stock.socket, server_side=True)
+        thread = threading.Thread(target=stock.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            target = f"https://localhost:{stock.server_address[1]}/"
+            for _ in range(10):  # it once went well or not by chance
+                args = ["--cacert", files["ca"], "--expect-body=fine", target]
+                outcome = run(form, args)
+                assert (outcome.code, outcome.stderr) == (0, "")
+        finally:
+            stock.shutdown()
+            thread.join()
+
+
+def test_plain_http_on_a_tls_port_and_the_other_way_round(form: Form) -> None:
+    refusal = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
+    with Peer(read_a_byte(blurt(refusal))) as peer:
+        outcome = run(form, ["--output=json", f"https://localhost:{peer.port}/"])
+    assert outcome.check["reason"] == "tls_failure"
+    assert "does not speak TLS" in outcome.check["detail"]
+    with Peer(answer(HEALTHY), context=localhost()) as peer:
+        outcome = run(form, ["--output=json", f"http://localhost:{peer.port}/"])
+    assert outcome.check["reason"] in ("invalid_response", "connection_reset")
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize(
+    ("alert", "words"),
+    [
+        (40, "refused the handshake"),
+        (42, "bad certificate"),
+        (70, "no TLS version from 1.2 on"),
+        (80, "the peer sent the alert: internal error"),
+        (112, "unrecognized name"),
+        (255, ""),
+    ],
+)
+def test_alerts(form: Form, alert: int, words: str) -> None:
+    with Peer(blurt(b"\x15\x03\x03\x00\x02\x02" + bytes([alert]))) as peer:
+        outcome = run(form, ["--output=json", f"https://localhost:{peer.port}/"])
+    assert outcome.check["reason"] == "tls_failure"
+    assert words in outcome.check["detail"]
+
+
+_FIPS_ONLY = """
+openssl_conf = main
+[main]
+alg_section = algorithms
+providers = providers
+[algorithms]
+default_properties = fips=yes
+[providers]
+strange = strange
+[strange]
+module = {module}
+activate = 1
+"""
+
+
+@pytest.mark.usefixtures("full_speed")  # what measures coverage loads OpenSSL before we can
+def test_no_configuration_of_openssl_is_used(
+    form: Form, tmp_path: Path, files: dict[str, str]
+) -> None:
+    fifo, fips_only = tmp_path / "fifo", tmp_path / "fips.cnf"
+    os.mkfifo(fifo)  # who opens it waits for ever
+    fips_only.write_text(_FIPS_ONLY.format(module=fifo))
+    with Peer(answer(HEALTHY), context=localhost()) as peer:
+        args = ["--cacert", files["ca"], f"https://localhost:{peer.port}/"]
+        for file in (fips_only, fifo):
+            env = {"OPENSSL_CONF": str(file), "OPENSSL_MODULES": str(tmp_path)}
+            outcome = run(form.started, args, env=env)
+            assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("before", [{}, {"OPENSSL_CONF": "/nobody/reads/this"}])
+def test_the_environment_stays_as_it_was(before: dict[str, str]) -> None:
+    """Which is what a command gets that this process may become."""
+    show = "import healthchecker._cli.openssl, os; print(dict(os.environ))"
+    found = subprocess.run(
+        [sys.executable, "-c", show], env=before, capture_output=True, check=True
+    )
+    names = ast.literal_eval(found.stdout.decode())
+    assert names.get("OPENSSL_CONF") == before.get("OPENSSL_CONF")
+
+
+def test_a_plain_check_makes_no_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make_context(*_arguments: object) -> ssl.SSLContext:
+        raise AssertionError("a TLS context for a plain check")
+
+    monkeypatch.setattr(ssl, "SSLContext", make_context)
+    with Peer(answer(HEALTHY)) as peer:
+        for scheme in ("http", "tcp"):
+            assert check(f"{scheme}://127.0.0.1:{peer.port}")
+
+
+@pytest.mark.usefixtures("full_speed")  # as above
+def test_a_plain_check_opens_no_store(form: Form, tmp_path: Path, files: dict[str, str]) -> None:
+    strace = shutil.which("strace")
+    require(strace, "strace is not installed")
+    opened = {}
+    for scheme, context in (("http", None), ("https", localhost())):
+        log = tmp_path / scheme
+        with Peer(answer(HEALTHY), context=context) as peer:
+            outcome = run(
+                form,
+                ["--timeout=10s", f"{scheme}://localhost:{peer.port}/"],
+                env={"SSL_CERT_FILE": files["ca"]},
+                prefix=[str(strace), "-f", "-qq", "-e", "trace=file", "-o", str(log)],
+            )
+        assert outcome.code == 0
+        opened[scheme] = files["ca"] in log.read_text()
+        assert "openssl.cnf" not in log.read_text()
+    assert opened == {"http": False, "https": True}
+
+
+@pytest.mark.parametrize(("lifetime", "healthy"), [("1h", True), ("7d", True), ("60d", False)])
+def test_a_certificate_must_be_valid_for_longer(
+    form: Form, lifetime: str, healthy: bool, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    end = dt.datetime.now(dt.UTC) + dt.timedelta(days=30)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", not_after=end).configure_cert(context)
+    with Peer(answer(HEALTHY), context=context) as peer:
+        args = [f"--cacert={tmp_path / 'ca.pem'}", f"--cert-lifetime={lifetime}", "--output=json"]
+        outcome = run(form, [*args, f"https://127.0.0.1:{peer.port}/"])
+    assert outcome.check["reason"] == ("ok" if healthy else "certificate_expires")
+    expected = f"tls: the certificate is valid until {end:%Y-%m-%d %H:%M} UTC"
+    assert healthy or outcome.check["detail"] == expected

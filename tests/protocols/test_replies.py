@@ -1,0 +1,257 @@
+"""tcp:// and unix: targets with --send and --expect-reply: real servers that answer in words."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from healthchecker import BadArgumentError, Reason, check
+from healthchecker._values.options import parse_escapes
+from tests.servers.daemons import Daemon, data_directory, free_port, program
+from tests.servers.peers import Connection, Peer, blurt, close, drip, flood, hold, reset
+from tests.servers.redis import running_redis
+from tests.support import poll, require
+from tests.support.forms import Form, run
+
+_AIOSMTPD = "/usr/bin/aiosmtpd"
+
+
+@contextmanager
+def daemon(user: str, *command: str, port: int | None = None) -> Iterator[Daemon]:
+    """Run a server that needs no data until it listens on the port, if it is to have one."""
+    with data_directory(user) as directory:
+        server = Daemon([word.format(directory=directory) for word in command], directory)
+        server.start()
+        try:
+            if port is not None:
+                server.await_port(port)
+            yield server
+        finally:
+            server.stop()
+
+
+def listens(path: Path) -> bool:
+    """Tell whether a Unix socket is listened on, which comes after it is there."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
+
+
+def reply_of(form: Form, target: str, *args: str) -> tuple[str, str]:
+    """Return the reason and the detail of the program."""
+    found = run(form, [target, "--output=json", *args]).check
+    return found["reason"], found["detail"]
+
+
+# Real servers
+
+
+def test_memcached(form: Form) -> None:
+    port = free_port()
+    command = [program("memcached"), "-l", "127.0.0.1", "-p", str(port)]
+    with daemon("nobody", *command, port=port):
+        url = f"tcp://127.0.0.1:{port}"
+        version = (r"--send=version\r\n", "--expect-reply=VERSION ")
+        assert reply_of(form, url, *version)[0] == "ok"
+        reason, detail = reply_of(
+            form, url, r"--send=what\r\n", "--expect-reply=VERSION ", "--timeout=1s"
+        )
+        assert reason == "unexpected_reply"
+        assert detail == r"no 'VERSION ' in the reply 'ERROR\r\n'; timed out after 1000 ms"
+
+
+def test_memcached_on_a_unix_socket(form: Form) -> None:
+    with daemon("nobody", program("memcached"), "-s", "{directory}/socket") as server:
+        path = server.directory / "socket"
+        poll(lambda: listens(path), timeout=10, what="memcached listens")
+        url = f"unix://{path}"
+        assert reply_of(form, url, r"--send=version\r\n", "--expect-reply=VERSION ")[0] == "ok"
+
+
+def test_redis(form: Form) -> None:
+    ping = (r"--send=PING\r\n", r"--expect-reply=+PONG\r\n")
+    with running_redis() as server:
+        assert reply_of(form, f"tcp://127.0.0.1:{server.port}", *ping)[0] == "ok"
+        assert reply_of(form, f"unix://{server.socket}", *ping)[0] == "ok"
+        server.execute("CONFIG", "SET", "requirepass", "s3cret")
+        reason, detail = reply_of(form, f"unix://{server.socket}", *ping, "--timeout=1s")
+        assert reason == "unexpected_reply"
+        assert "NOAUTH" in detail
+
+
+def test_smtp(form: Form) -> None:
+    require(Path(_AIOSMTPD).exists(), "aiosmtpd is not installed")
+    port = free_port()
+    with daemon("nobody", _AIOSMTPD, "-n", "-l", f"127.0.0.1:{port}", port=port):
+        url = f"tcp://127.0.0.1:{port}"
+        assert reply_of(form, url, "--expect-reply=220 ")[0] == "ok"
+        assert reply_of(form, url, r"--send=EHLO me\r\n", "--expect-reply=250 HELP")[0] == "ok"
+
+
+def test_netcat(form: Form) -> None:
+    port = free_port()
+    with daemon("nobody", program("nc"), "-lk", "127.0.0.1", str(port), port=port):
+        url = f"tcp://127.0.0.1:{port}"
+        assert reply_of(form, url)[0] == "ok"
+        assert reply_of(form, url, "--send=x", "--timeout=200ms")[0] == "timeout"
+
+
+# Unix sockets
+
+
+def test_connecting_is_enough(form: Form, open_directory: Path) -> None:
+    path = open_directory / "a socket ü"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        assert reply_of(form, f"unix://{path}") == ("ok", "connected")
+        assert reply_of(form, f"unix:{path}") == ("ok", "connected")
+    assert reply_of(form, f"unix://{path}")[0] == "connection_refused"
+    path.unlink()
+    assert reply_of(form, f"unix://{path}")[0] == "connection_failed"
+    path.touch()
+    assert reply_of(form, f"unix://{path}")[0] == "connection_refused"
+
+
+def test_abstract_name(form: Form, open_directory: Path) -> None:
+    name = f"@healthchecker/{open_directory.name}"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("\0" + name[1:])
+        listener.listen()
+        assert reply_of(form, f"unix:{name}") == ("ok", "connected")
+    result = run(form, [f"unix:{name}"])
+    assert result.stderr.startswith(f"unhealthy: unix:{name}: connection_refused: ")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "unix://host/path",
+        "unix:path",
+        "unix:@",
+        "unix://@name",
+        "unix:///" + "x" * 107,
+        "unix:@" + "ü" * 54,
+        "unix:///path?query",
+        "unix:///path#fragment",
+        "unix:///a%00b",
+    ],
+)
+def test_unusable_targets(target: str) -> None:
+    with pytest.raises(BadArgumentError, match="TARGET"):
+        check(target)
+
+
+@pytest.mark.parametrize("target", ["unix:///path", "file:///path", "tcp://127.0.0.1:1"])
+def test_not_over_another_unix_socket(target: str) -> None:
+    with pytest.raises(BadArgumentError):
+        check(target, unix_socket="/path")
+
+
+# What a peer may do
+
+
+def ask(peer: Peer, timeout: float = 2, **options: str | bytes) -> tuple[Reason, str]:
+    result = check(f"tcp://{peer.address}", timeout=timeout, **options)  # type: ignore[arg-type]
+    return result.reason, result.detail
+
+
+def test_any_reply_is_one() -> None:
+    with Peer(blurt(b"\0\x1b[2J", hold)) as peer:
+        assert ask(peer, send="x") == (Reason.OK, r"reply '\x00\x1b[2J'")
+
+
+def test_reply_in_pieces() -> None:
+    def behave(connection: Connection) -> None:
+        for piece in (b"+PO", b"N", b"G"):
+            connection.send(piece)
+        connection.hold()
+
+    with Peer(behave) as peer:
+        assert ask(peer, expect_reply="PONG")[0] is Reason.OK
+
+
+def test_bytes_are_sent_as_they_are() -> None:
+    heard: list[bytes] = []
+
+    def behave(connection: Connection) -> None:
+        heard.append(connection.sock.recv(64))
+        connection.send(b"\xff\xfe")
+        connection.hold()
+
+    with Peer(behave) as peer:
+        assert ask(peer, send=b"\x00\xff", expect_reply=b"\xfe")[0] is Reason.OK
+    assert heard == [b"\x00\xff"]
+
+
+HOSTILE = {
+    "silence": (hold, Reason.TIMEOUT),
+    "reset": (reset, Reason.CONNECTION_RESET),
+    "close": (close, Reason.UNEXPECTED_REPLY),
+    "another answer, then close": (blurt(b"ERROR", close), Reason.UNEXPECTED_REPLY),
+    "another answer, then silence": (blurt(b"ERROR", hold), Reason.UNEXPECTED_REPLY),
+    "another answer, then reset": (blurt(b"ERROR", reset), Reason.CONNECTION_RESET),
+    "drip": (drip(b"x"), Reason.UNEXPECTED_REPLY),
+    "flood": (flood(b"x" * 5000), Reason.UNEXPECTED_REPLY),
+    "terminal's commands": (blurt(b"\x1b]0;x\x07\x1b[2J" * 99, close), Reason.UNEXPECTED_REPLY),
+}
+
+
+ENDLESS = ("silence", "another answer, then silence", "drip")
+"""What is ended by the limit, so that time is what is measured."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(one, marks=[pytest.mark.timing] * (one in ENDLESS)) for one in HOSTILE],
+)
+def test_hostile_peer(form: Form, name: str) -> None:
+    behaviour, reason = HOSTILE[name]
+    limit_ms = 300 if name in ENDLESS else 10_000
+    with Peer(behaviour) as peer:
+        arguments = [f"tcp://{peer.address}", r"--expect-reply=PONG\r", f"--timeout={limit_ms}ms"]
+        outcome = run(form, [*arguments, "--output=json"])
+        text = run(form, arguments)
+    assert outcome.check["reason"] == reason
+    assert outcome.check["elapsed_ms"] < limit_ms + 150
+    assert outcome.max_rss_kib <= form.max_rss_kib
+    assert text.stderr.isascii()
+    assert text.stderr.removesuffix("\n").isprintable()
+
+
+# The escapes
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        (r"PING\r\n", b"PING\r\n"),
+        (r"\x00\xFf\0\t", b"\x00\xff\0\t"),
+        (r"\\r", b"\\r"),
+        ("ü\n", b"\xc3\xbc\n"),
+        ("\udcff", b"\xff"),
+        ("", b""),
+    ],
+)
+def test_escapes(text: str, data: bytes) -> None:
+    assert parse_escapes(text) == data
+
+
+@pytest.mark.parametrize("text", ["\\", r"\q", r"\x4", r"\xg0", r"\u00e9", "s3cret\\", "\\\n"])
+def test_no_escapes(form: Form, text: str) -> None:
+    with pytest.raises(ValueError, match="is not an escape"):
+        parse_escapes(text)
+    outcome = run(form, ["tcp://127.0.0.1:1", "--send", text])
+    assert outcome.code == 1
+    assert "usage_error" in outcome.stderr
+    assert "s3cret" not in outcome.stderr
+
+
+@pytest.mark.parametrize("value", [1, "\ud800", ["s3cret"]])
+def test_not_to_be_sent(value: object) -> None:
+    with pytest.raises(BadArgumentError, match="send") as raised:
+        check("tcp://127.0.0.1:1", send=value)  # type: ignore[arg-type]
+    assert "s3cret" not in str(raised.value)
