@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from healthchecker._cli.main import cli
 from healthchecker._version import VERSION
-from release.command_line import DEFAULT, Option, commands, general_options
+from release.command_line import DEFAULT, Command, Option, commands, general_options
 
 
 def man_page(date: str) -> str:
@@ -27,13 +27,11 @@ def man_page(date: str) -> str:
         lines += [".br", rf"\fBhealthchecker {command.name}\fR {_escaped(command.usage)}"]
     lines += [".SH DESCRIPTION", *_paragraphs(str(cli.help))]
     lines += [".SH OPTIONS", *_options([*general_options(), *check.options])]
-    known = {option.names for option in check.options}
     lines += [".SH COMMANDS"]
     for command in (check, *others):
         lines += [f".SS {command.name}", *_paragraphs(command.help)]
         if command.name != DEFAULT:
-            own = [option for option in command.options if option.names not in known]
-            lines += _options(own)
+            lines += [*_shared(command, check), *_options(differing_options(command, check))]
     lines += [
         ".SH EXIT STATUS",
         ".TP",
@@ -46,6 +44,21 @@ def man_page(date: str) -> str:
         *_paragraphs(str(cli.epilog)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def differing_options(command: Command, other: Command) -> list[Option]:
+    """Return the options that another command lacks or has with another default or help."""
+    return [option for option in command.options if option not in other.options]
+
+
+def _shared(command: Command, other: Command) -> Iterator[str]:
+    """Yield a sentence about the options that a command takes as another one does."""
+    shared = [option for option in command.options if option in other.options]
+    if any("--help" not in option.names for option in shared):
+        names = {option.names for option in command.options}
+        missing = [option.long_names[-1] for option in other.options if option.names not in names]
+        exceptions = f", except {', '.join(missing)}" if missing else ""
+        yield from _paragraphs(f"The options above apply{exceptions}.")
 
 
 def _options(options: Iterable[Option]) -> Iterator[str]:

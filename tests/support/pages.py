@@ -1,4 +1,4 @@
-"""The pages of documentation, cut into what tests run."""
+"""The pages of documentation, and the parts of them that tests run or compare."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import ROOT
+
+REFERENCE = ROOT / "README.md"
+"""The page with the tables of targets, options and reasons."""
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block of code: the heading that it stands under, its language, and what it says."""
+    """A block of code: the heading above it, its language, its text."""
 
     title: str
     language: str
@@ -17,7 +22,7 @@ class Block:
 
 
 class Page:
-    """A page of Markdown, which is asked for its blocks."""
+    """A page of Markdown."""
 
     def __init__(self, path: Path) -> None:
         self.text = path.read_text()
@@ -36,7 +41,21 @@ class Page:
         (found,) = (one.text for one in self.blocks if (one.title, one.language) == wanted)
         return found
 
+    def section(self, title: str) -> str:
+        """Return the text under a heading, up to the next heading of any level."""
+        (found,) = re.findall(
+            rf"^##+ {re.escape(title)}\n(.*?)(?=^##+ |\Z)", self.text, re.MULTILINE | re.DOTALL
+        )
+        return str(found)
+
+    def table(self, name: str) -> list[str]:
+        """Return the rows between `<!-- NAME -->` and `<!-- end of NAME -->`."""
+        (found,) = re.findall(
+            rf"<!-- {name} -->\n(.*?)<!-- end of {name} -->", self.text, re.DOTALL
+        )
+        return str(found).splitlines()
+
 
 def examples(console: str) -> list[tuple[str, str]]:
-    """Return what is typed in a block of a terminal, and what is shown for it."""
+    """Return the commands in a block of a terminal, each with the output shown for it."""
     return re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", console, re.MULTILINE)
