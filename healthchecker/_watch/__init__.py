@@ -1,1 +1,1 @@
-"""Probing again and again: when to probe, what to report, on a thread and on asyncio."""
+"""Repeated probes: when to probe, and what to report; on a thread and on asyncio."""

@@ -15,13 +15,7 @@ from healthchecker._run.stop import Stop, probe
 from healthchecker._values.options import OptionValues
 from healthchecker._values.result import CheckResult
 from healthchecker._watch.batches import Batch, Batches, Job
-from healthchecker._watch.rule import (
-    Observation,
-    Threshold,
-    Ticks,
-    WatchOptions,
-    make_watch_options,
-)
+from healthchecker._watch.rule import Observation, Watched, WatchOptions, make_watch_options
 
 
 def _use_thread(work: Callable[[], None]) -> None:
@@ -32,12 +26,12 @@ _batches: WeakKeyDictionary[asyncio.AbstractEventLoop, Batches] = WeakKeyDiction
 
 
 class _Probe(Job):
-    """One probe of a watch, for which its reader waits."""
+    """One probe of a watch, awaited by its reader."""
 
     def __init__(self, prober: Prober, timeout: float, done: asyncio.Future[None]) -> None:
         self.stop = Stop()
         self.done = done
-        self.is_done = False  # also where nobody waits for `done` any more
+        self.is_done = False  # `done` may have been cancelled instead
         self.result: CheckResult | BaseException | None = None
         self._prober = prober
         self._timeout = timeout
@@ -59,13 +53,17 @@ class _Probe(Job):
 
 
 class AsyncWatch:
-    """Reports on one target until closed: what `awatch()` returns. Iterate it in one task."""
+    """The iterator that `awatch()` returns: reports on one target until closed.
 
-    def __init__(self, prober: Prober, options: WatchOptions) -> None:
+    Only one task at a time may iterate it. With `every_probe`, it also yields probes that report
+    nothing (see `Observation`).
+    """
+
+    def __init__(self, prober: Prober, options: WatchOptions, *, every_probe: bool = False) -> None:
         self._prober = prober
         self._options = options
-        self._threshold = Threshold(options.failure_threshold)
-        self._ticks: Ticks | None = None
+        self._every_probe = every_probe
+        self._watched: Watched | None = None
         self._closed = False
         self._job: _Probe | None = None
         self._batch: Batch | None = None
@@ -76,51 +74,45 @@ class AsyncWatch:
     async def __anext__(self) -> Observation:
         if self._job is not None:
             if not self._job.stop.is_set:
-                raise RuntimeError("the watch is iterated already")
-            await asyncio.wait([self._job.done])  # its reader was cancelled; it ends at once
+                raise RuntimeError("the watch is already being iterated")
+            await asyncio.wait([self._job.done])  # its reader was cancelled; it ends immediately
             self._job = None
         while not self._closed:
-            result = await self._probe()
-            if result is None:
+            observation = await self._observe()
+            if observation is None:
                 break
-            observation = Observation(result, self._threshold.feed(result.healthy))
-            if observation.report is not None:
+            if self._every_probe or observation.report is not None:
                 return observation
         raise StopAsyncIteration
 
-    async def _probe(self) -> CheckResult | None:
-        """Wait for the next tick and probe; return None when closed meanwhile."""
+    async def _observe(self) -> Observation | None:
+        """Wait for the next tick and probe; return None if closed in the meantime."""
         loop = asyncio.get_running_loop()
         job = _Probe(self._prober, self._options.timeout, loop.create_future())
         now = loop.time()
-        ticks = self._ticks or Ticks(now, self._options.initial_delay, self._options.interval)
-        due = now + ticks.wait(now)
+        watched = self._watched = self._watched or Watched(self._options, now)
         batches = _batches.setdefault(loop, Batches(_use_thread))
-        first = self._ticks is None
-        batch, when = batches.place(job, due, self._options.interval, loop, first=first)
-        if self._ticks is None:
-            ticks.due = when
-            self._ticks = ticks
+        batch, when = batches.place(job, watched, self._options.interval, loop)
         self._job, self._batch = job, batch
         try:
             await job.done
         except asyncio.CancelledError:
             job.stop.set()
             if not batch.remove(job):
-                ticks.fired(when)
+                watched.begin(when)
                 if not job.is_done:
-                    job.done = loop.create_future()  # for when its thread has left it
+                    job.done = loop.create_future()  # for when its thread is done with it
                     raise
             self._job = None
             raise
         self._job = None
-        ticks.fired(when)
+        watched.begin(when)
         if isinstance(job.result, BaseException):
             raise job.result
-        return job.result
+        return None if job.result is None else watched.take(job.result)
 
     def close(self) -> None:
-        """End the watch at once, also in the middle of a wait or of a probe; from any thread."""
+        """End the watch immediately, even during a wait or a probe; from any thread."""
         self._closed = True
         job, batch = self._job, self._batch
         if job is None or batch is None:
@@ -133,11 +125,11 @@ class AsyncWatch:
 
         try:
             job.done.get_loop().call_soon_threadsafe(wake)
-        except RuntimeError:  # the loop is closed: nobody waits any more
+        except RuntimeError:  # the loop is closed, so nothing waits any more
             return
 
     async def aclose(self) -> None:
-        """Close, and return when nothing of the watch is left."""
+        """Close, and wait until the probe that was running has ended."""
         self.close()
         if self._job is not None:
             await asyncio.wait([self._job.done])
@@ -156,17 +148,18 @@ def awatch(
     interval: float = 5.0,
     failure_threshold: int = 2,
     timeout: float | None = None,
+    every_probe: bool = False,
     **options: Unpack[OptionValues],
 ) -> AsyncWatch:
-    """Watch `target` as `watch()` does, in `async for`.
+    """Watch `target` like `watch()`, but in `async for`.
 
     The clock is that of the event loop, and times count from the first iteration.
 
-    Made for many: probes that are due within a tenth of a second (a twentieth of an interval
-    shorter than 2 s) are made together, and of watches that start together only the first twenty
-    keep their initial delay; the others' first probes follow, twenty to each such slot, inside one
-    interval. Up to `MAX_THREADS` targets can hang without delaying any other.
+    Made for many watches: probes due within a tenth of a second (a twentieth of intervals shorter
+    than 2 s) run together. Of watches that start together only the first twenty keep their initial
+    delay; the first probes of the others follow, twenty to each such slot, within one interval. Up
+    to `MAX_THREADS` targets can hang without delaying any other.
     """
     settings = make_watch_options(initial_delay, interval, failure_threshold, timeout)
     (prober,) = make_all([target], options)
-    return AsyncWatch(prober, settings)
+    return AsyncWatch(prober, settings, every_probe=every_probe)

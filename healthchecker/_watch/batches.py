@@ -1,9 +1,9 @@
-"""Probes of many watches, made together on few threads.
+"""Batches: the probes of many watches, run together on few threads.
 
 Probers are synchronous. A thread and two wake-ups of the event loop for each probe would cost more
-than the probe, so probes that are due at about the same time form a batch: one thread makes them
-one after the other, and their results come back together. What a batch has not done after a short
-while gets threads of its own, so that a target that hangs delays nobody.
+than the probe, so probes that are due at about the same time form a batch: one thread runs them
+one after the other, and their results are delivered together. Jobs that a batch has not started
+after a short time get their own threads, so that one hanging target delays no other.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+from healthchecker._watch.rule import Watched
+
 BATCH_SIZE = 20
 """How many watches may make their first probe in the same slot."""
 
@@ -24,13 +26,13 @@ _BATCH_SECONDS = 0.05
 
 
 class Timer(Protocol):
-    """A call that is to come."""
+    """A scheduled call."""
 
     def cancel(self) -> None: ...
 
 
 class Loop(Protocol):
-    """What batches need of an event loop: asyncio's, or the one of `many`."""
+    """The part of an event loop that batches need: asyncio's, or that of `many`."""
 
     def time(self) -> float: ...
 
@@ -39,19 +41,19 @@ class Loop(Protocol):
     def call_later(self, delay: float, callback: Callable[[], object], /) -> Timer: ...
 
     def call_soon_threadsafe(self, callback: Callable[[], object], /) -> object:
-        """Call from any thread; raise `RuntimeError` when the loop is closed."""
+        """Schedule a call from any thread; raise `RuntimeError` if the loop is closed."""
 
 
 class Job(ABC):
-    """One probe: waiting in a batch, on a thread, or done."""
+    """One probe: waiting in a batch, running on a thread, or done."""
 
     @abstractmethod
     def run(self) -> None:
-        """Probe, on a thread; keep what comes of it."""
+        """Probe, on a thread; store the outcome."""
 
     @abstractmethod
     def finish(self) -> None:
-        """Tell that it is over, on the event loop."""
+        """Deliver the outcome, on the event loop."""
 
 
 class Batch:
@@ -71,10 +73,10 @@ class Batch:
         self._take_thread()
 
     def remove(self, job: Job) -> bool:
-        """Take a job out; tell whether it was still waiting."""
+        """Take a job out; return whether it was still waiting."""
         try:
             self.waiting.remove(job)
-        except (ValueError, IndexError):  # IndexError: a thread took one at the same moment
+        except (ValueError, IndexError):  # IndexError: a thread took one concurrently
             return False
         self._unfinished -= 1
         return True
@@ -82,7 +84,7 @@ class Batch:
     def _take_thread(self) -> bool:
         try:
             self._use_thread(self._work)
-        except RuntimeError:  # no more threads to be had; those there are do what they can
+        except RuntimeError:  # no more threads available; the existing ones go on
             return False
         return True
 
@@ -101,7 +103,7 @@ class Batch:
     def _announce(self) -> None:
         try:
             self._loop.call_soon_threadsafe(self._finish)
-        except RuntimeError:  # the loop is closed: nobody waits any more
+        except RuntimeError:  # the loop is closed, so nothing waits any more
             return
 
     def _finish(self) -> None:
@@ -112,7 +114,7 @@ class Batch:
             self._timer.cancel()
 
     def _spread(self) -> None:
-        """Give each job that has not been begun in time a thread."""
+        """Start a thread for each job that is still waiting."""
         self._late = True
         self._finish()
         if not all(self._take_thread() for _ in range(len(self.waiting))):
@@ -120,21 +122,21 @@ class Batch:
 
 
 class Batches:
-    """Those of one event loop that wait for their time."""
+    """The batches of one event loop that are not due yet."""
 
     def __init__(self, use_thread: Callable[[Callable[[], None]], object]) -> None:
-        """Work is done by `use_thread`, which may raise `RuntimeError` where there is no thread."""
+        """Run work with `use_thread`, which may raise `RuntimeError` if no thread is available."""
         self._use_thread = use_thread
         self._by_time: dict[float, Batch] = {}
 
-    def place(
-        self, job: Job, due: float, interval: float, loop: Loop, *, first: bool
-    ) -> tuple[Batch, float]:
-        """Put a job into the batch of its time slot; return the batch and when it starts.
+    def place(self, job: Job, watched: Watched, interval: float, loop: Loop) -> tuple[Batch, float]:
+        """Put the next probe of a target into the batch of its slot; return it and its start.
 
-        The first job of a watch may come to a later slot, up to one interval, so that watches that
-        are started together do not probe together for ever. Later ones keep their times.
+        The first probe may go to a later slot, up to one interval, so that watches that start
+        together do not probe together forever. Later probes keep their times.
         """
+        now = loop.time()
+        due = now + watched.wait(now)
         slot = slot_of(interval)
         slots = round(interval / slot)
 
@@ -143,11 +145,12 @@ class Batches:
             return len(batch.waiting) if batch else 0
 
         index = math.ceil(due / slot - 1e-6)
-        if first and load(index) >= BATCH_SIZE:
+        if watched.is_first and load(index) >= BATCH_SIZE:
             candidates = range(index, index + slots)
             free = (one for one in candidates if load(one) < BATCH_SIZE)
             index = next(free, None) or min(candidates, key=load)
         when = index * slot
+        watched.postpone_first(when)
         batch = self._by_time.get(when)
         if batch is None:
             batch = self._by_time[when] = Batch(self._use_thread)
@@ -162,5 +165,5 @@ class Batches:
 
 
 def slot_of(interval: float) -> float:
-    """Return the seconds within which the probes that are due form a batch."""
+    """Return the length of a slot in seconds: probes due in the same slot form a batch."""
     return interval / max(_SLOTS_PER_INTERVAL, math.ceil(interval / _LONGEST_SLOT))

@@ -1,4 +1,4 @@
-"""Follow a gRPC service: the server tells of changes (RPC `Watch`) instead of being asked."""
+"""Follow a gRPC service: the server reports changes (RPC `Watch`) instead of being polled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from healthchecker._values.target import Target
 from healthchecker._watch.rule import Observation, Threshold, WatchOptions
 from healthchecker._watch.watch import Watch
 
-# In the manner of gRPC's "Connection Backoff Protocol", with a shorter maximum: seconds.
+# As in gRPC's "Connection Backoff Protocol", with a shorter maximum: seconds.
 _FIRST_BACKOFF = 1.0
 _LONGEST_BACKOFF = 30.0
 _BACKOFF_FACTOR = 2.0
@@ -33,13 +33,13 @@ def follow(
     sleep: Callable[[float], object] | None = None,
     cancel: Cancel | None = None,
 ) -> Iterator[Observation]:
-    """Return an observation for each message and each failed call, for ever.
+    """Yield an observation for each message and each failed call, forever.
 
-    What the server says of itself is reported at once. Failed calls are made again, after pauses
+    A status that the server sends is reported immediately. Failed calls are retried after pauses
     that double from 1 to 30 s, and go through the threshold like failed probes. A server without
-    `Watch` is polled from then on (health.proto: the call must not be tried again).
+    `Watch` is polled from then on (health.proto: the call must not be retried).
 
-    Raises `BadArgumentError` at once, and `Cancelled` from the iterator when `cancel` is set.
+    Raises `BadArgumentError` at the call, and `Cancelled` from the iterator when `cancel` is set.
     """
     prober = make_prober(target, options)
     sleep = sleep or (cancel.wait if cancel else time.sleep)
@@ -68,29 +68,29 @@ def _follow(
 
 
 class FollowRule:
-    """What to report of a followed service, and when to make a call again. No clock, no I/O."""
+    """What to report about a followed service, and when to retry a call. No clock, no I/O."""
 
     def __init__(self, failure_threshold: int) -> None:
         self._threshold = Threshold(failure_threshold)
         self._backoff = _FIRST_BACKOFF
 
     def take(self, result: CheckResult) -> Observation:
-        """Take the result of a call: each message of the server, and why the call broke."""
+        """Take a result of the call: a message of the server, or why the call failed."""
         report = self._threshold.feed(result.healthy)
-        if _said_by_server(result):
+        if _is_server_status(result):
             self._backoff = _FIRST_BACKOFF
             report = result.healthy
         return Observation(result, report)
 
     def pause(self) -> float:
-        """Return the seconds to wait before the next call: each time more, until one succeeds."""
+        """Return the seconds to wait before the next call; they grow until one succeeds."""
         seconds = self._backoff * random.SystemRandom().uniform(1 - _JITTER, 1 + _JITTER)
         self._backoff = min(self._backoff * _BACKOFF_FACTOR, _LONGEST_BACKOFF)
         return seconds
 
 
-def _said_by_server(result: CheckResult) -> bool:
-    """Tell a serving status from a failed call: a call may also fail with a code UNKNOWN."""
+def _is_server_status(result: CheckResult) -> bool:
+    """Return whether it is a serving status; UNKNOWN may also be the code of a failed call."""
     return result.status in SERVING_STATUSES and (
         result.healthy or result.reason in (Reason.NOT_SERVING, Reason.UNKNOWN_SERVICE)
     )

@@ -1,8 +1,8 @@
-"""Any number of targets, watched at the same time on threads: for the command line.
+"""Any number of targets, watched concurrently on threads: for the command line.
 
-As in `awatch`, probes are made in batches, and one of a target that hangs delays no other. What
-takes asyncio's place is a loop of a few lines on the thread that wants to know. Each gRPC target
-that is followed has a thread of its own, which mostly waits.
+As in `awatch`, probes run in batches, and a target that hangs delays no other. A small event loop
+on the calling thread takes the place of asyncio. Each gRPC target that is followed has its own
+thread, which mostly waits.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from healthchecker._values.result import CheckResult
 from healthchecker._values.target import Target
 from healthchecker._watch.batches import BATCH_SIZE, Batches, Job, slot_of
 from healthchecker._watch.follow import follow
-from healthchecker._watch.rule import Observation, Threshold, Ticks, WatchOptions
+from healthchecker._watch.rule import Observation, Watched, WatchOptions
 from healthchecker._watch.watch import Watch
 
 MAX_THREADS = 512
-"""How many targets can hang without a delay for others, and how many can be followed."""
+"""How many targets can hang without delaying others, and how many can be followed."""
 
 _THREAD = "watch"
 
@@ -46,14 +46,14 @@ def watch_all(
     *,
     wake_every: float | None = None,
 ) -> Generator[tuple[int, Observation] | None]:
-    """Return each observation with the index of its target, for ever.
+    """Yield each observation with the index of its target, forever.
 
     There is one for each probe, and for each message of a gRPC target, which is followed. With
-    `wake_every`, None comes in between, so many seconds apart at most. Without it, a single target
-    is watched on the calling thread, which may be the only one that a container is allowed.
+    `wake_every`, it also yields None at least every that many seconds. Without it, a single target
+    is watched on the calling thread, which may be the only one that a container allows.
 
-    Raises `BadArgumentError` at once, and `Cancelled` from the iterator when `cancel` is set.
-    Closing the iterator ends all that is under way.
+    Raises `BadArgumentError` at the call, and `Cancelled` from the iterator when `cancel` is set.
+    Closing the iterator ends all probes and calls.
     """
     own = distribute_options(targets, options)
     if len(targets) == 1 and wake_every is None:
@@ -77,15 +77,15 @@ def _watch_all(
     wake_every: float | None,
 ) -> Generator[tuple[int, Observation] | None]:
     with Cancel(cancel) as end, _Loop(end) as loop, _Threads() as threads:
-        watch = _Watch(settings, end, loop, threads)
+        shared = _Shared(settings, end, loop, threads)
         try:
             for index, (target, options, prober) in enumerate(each):
-                if target.scheme not in FOLLOWED or not watch.follow(index, target, options):
-                    watch.poll(index, prober)
+                if target.scheme not in FOLLOWED or not shared.follow(index, target, options):
+                    shared.poll(index, prober)
             wake = None if wake_every is None else loop.time()
             while True:
-                while watch.observed:
-                    yield watch.observed.popleft()
+                while shared.observed:
+                    yield shared.observed.popleft()
                 if wake_every is not None and wake is not None and loop.time() >= wake:
                     wake = loop.time() + wake_every
                     yield None
@@ -94,8 +94,8 @@ def _watch_all(
             end.set()
 
 
-class _Watch:
-    """What the targets of one watch share."""
+class _Shared:
+    """State shared by the targets of one watch."""
 
     def __init__(self, settings: WatchOptions, end: Cancel, loop: _Loop, threads: _Threads) -> None:
         self.settings = settings
@@ -107,12 +107,12 @@ class _Watch:
         self._followed = 0
 
     def poll(self, index: int, prober: Prober) -> None:
-        """Probe a target again and again."""
+        """Probe a target repeatedly."""
         _Polled(self, index, prober).wait()
 
     def follow(self, index: int, target: Target, options: CheckOptions) -> bool:
-        """Follow a gRPC target; tell whether there is a thread for that."""
-        # As the first probes of the others are, the first calls are spread over an interval.
+        """Follow a gRPC target; return whether there is a thread for it."""
+        # Like the first probes of polled targets, the first calls are spread over an interval.
         interval = self.settings.interval
         turn = self._followed // BATCH_SIZE * slot_of(interval) % interval
         delay = self.settings.initial_delay + turn
@@ -142,47 +142,40 @@ def _raise(error: BaseException) -> None:
 
 
 class _Polled(Job):
-    """A target that is probed again and again: always its next probe."""
+    """A polled target; as a `Job`, it is always the target's next probe."""
 
-    def __init__(self, watch: _Watch, index: int, prober: Prober) -> None:
-        settings = watch.settings
-        self._watch = watch
+    def __init__(self, shared: _Shared, index: int, prober: Prober) -> None:
+        self._shared = shared
         self._index = index
         self._prober = prober
-        self._threshold = Threshold(settings.failure_threshold)
-        self._ticks = Ticks(watch.loop.time(), settings.initial_delay, settings.interval)
-        self._when: float | None = None
+        self._watched = Watched(shared.settings, shared.loop.time())
+        self._when = 0.0
         self._outcome: CheckResult | BaseException | None = None
 
     def wait(self) -> None:
         """Wait for the next tick, in a batch."""
-        watch, ticks = self._watch, self._ticks
-        now = watch.loop.time()
-        due = now + ticks.wait(now)
-        first = self._when is None
-        _, when = watch.batches.place(self, due, watch.settings.interval, watch.loop, first=first)
-        if first:
-            ticks.due = when
-        self._when = when
+        shared = self._shared
+        _, self._when = shared.batches.place(
+            self, self._watched, shared.settings.interval, shared.loop
+        )
 
     def run(self) -> None:
         try:
-            self._outcome = self._prober.probe(self._watch.settings.timeout, self._watch.end)
-        except BaseException as error:  # noqa: BLE001 - raised again on the thread that iterates
+            self._outcome = self._prober.probe(self._shared.settings.timeout, self._shared.end)
+        except BaseException as error:  # noqa: BLE001 - re-raised on the thread that iterates
             self._outcome = error
 
     def finish(self) -> None:
         outcome = self._outcome
         if not isinstance(outcome, CheckResult):
             raise outcome or Cancelled
-        self._ticks.fired(self._when or 0.0)
-        report = self._threshold.feed(outcome.healthy)
-        self._watch.observed.append((self._index, Observation(outcome, report)))
+        self._watched.begin(self._when)
+        self._shared.observed.append((self._index, self._watched.take(outcome)))
         self.wait()
 
 
 class _Timer:
-    """A call that is to come."""
+    """A scheduled call."""
 
     def __init__(self, callback: Callable[[], object]) -> None:
         self.callback: Callable[[], object] | None = callback
@@ -192,7 +185,7 @@ class _Timer:
 
 
 class _Loop:
-    """Calls back on the thread that runs it: at a time, or as soon as another thread wants it."""
+    """Runs callbacks on one thread: at a given time, or as soon as another thread requests it."""
 
     def __init__(self, cancel: Cancel) -> None:
         self._cancel = cancel
@@ -226,11 +219,11 @@ class _Loop:
 
     def wake(self) -> None:
         """End a wait, from any thread."""
-        with suppress(BlockingIOError):  # a full pipe wakes, too
+        with suppress(BlockingIOError):  # a full pipe also wakes it
             os.write(self._write, b"x")
 
     def run_once(self, until: float | None) -> None:
-        """Wait for what is to be called next, `until` then at the latest, and call it."""
+        """Run the callbacks that are due, waiting for the next one, `until` at the latest."""
         times = [self._timers[0][0]] if self._timers else []
         if until is not None:
             times.append(until)
@@ -246,7 +239,7 @@ class _Loop:
 
 
 class _Threads:
-    """Threads that are started when no other is idle, and stay until the end."""
+    """Threads that are started when none is idle, and are kept until the end."""
 
     def __init__(self) -> None:
         self._works: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -264,7 +257,7 @@ class _Threads:
             thread.join()
 
     def start(self, work: Callable[[], None]) -> bool:
-        """Do long work on a thread of its own; tell whether there is one to be had."""
+        """Run long work on its own thread; return whether one could be started."""
         thread = threading.Thread(target=work, name=_THREAD)
         try:
             thread.start()
@@ -274,7 +267,7 @@ class _Threads:
         return True
 
     def use(self, work: Callable[[], None]) -> None:
-        """Do short work on some thread, and on this one where no other is to be had."""
+        """Run short work on some thread, or on this one if no other is available."""
         self._works.put(work)
         if self._idle.acquire(blocking=False):
             return

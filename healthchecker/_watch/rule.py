@@ -1,6 +1,7 @@
 """When to probe and what to report: Dapr's rule. Pure: no clock, no I/O.
 
-`watch.py` runs it on the calling thread, `awatch.py` on asyncio.
+`Watched` is the whole rule for one target. `watch.py` applies it on the calling thread,
+`awatch.py` on asyncio, and `many.py` to many targets.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from healthchecker._values.result import BadArgumentError, CheckResult
 
 
 class Threshold:
-    """Decides what a run of probes says about a service, as Dapr's `StartEndpointHealthCheck` does.
+    """Turns probe outcomes into reports, following Dapr's `StartEndpointHealthCheck`.
 
-    Every success is reported and resets the count; of failures in a row only the Nth is reported.
+    Every success is reported and resets the count; of consecutive failures only the Nth is.
     """
 
     def __init__(self, failures: int) -> None:
@@ -23,7 +24,7 @@ class Threshold:
         self._failures = 0
 
     def feed(self, healthy: bool) -> bool | None:
-        """Take one probe's outcome; return what is to be reported, or None for nothing."""
+        """Take the outcome of one probe; return the report, or None if there is none."""
         if healthy:
             self._failures = 0
             return True
@@ -32,35 +33,44 @@ class Threshold:
 
 
 class Ticks:
-    """The moments at which to probe: after an initial delay, then one per interval.
+    """The times at which to probe: after an initial delay, then one per interval.
 
-    As with Go's ticker, ticks keep their times however long a probe takes; of those that are
-    missed meanwhile one fires at once and the others are dropped. All values are seconds.
+    As with Go's ticker, ticks keep their times however long a probe takes; of missed ticks, one
+    fires immediately and the rest are dropped. All values are seconds.
     """
 
     def __init__(self, now: float, initial_delay: float, interval: float) -> None:
-        self.due = now + initial_delay
+        self._due = now + initial_delay
         self._interval = interval
         self._longest_wait = initial_delay
 
-    def wait(self, now: float) -> float:
-        """Return the seconds until the next tick; a clock that was set back adds none."""
-        return max(min(self.due - now, self._longest_wait), 0.0)
+    @property
+    def due(self) -> float:
+        """The time of the next tick."""
+        return self._due
 
-    def fired(self, now: float) -> None:
-        """Go on to the tick after this one, which came at `now`."""
+    def wait(self, now: float) -> float:
+        """Return the seconds until the next tick; setting the clock back does not lengthen it."""
+        return max(min(self._due - now, self._longest_wait), 0.0)
+
+    def move(self, due: float) -> None:
+        """Move the next tick to `due`; the ticks after it follow at whole intervals."""
+        self._due = due
+
+    def fire(self, now: float) -> None:
+        """Advance to the tick after the one that fired at `now`."""
         self._longest_wait = self._interval
-        self.due = min(self.due, now)
-        self.due += self._interval * (math.floor((now - self.due) / self._interval) + 1)
+        self._due = min(self._due, now)
+        self._due += self._interval * (math.floor((now - self._due) / self._interval) + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One probe of a watched target. True in a boolean context when the target was healthy."""
+    """One probe of a watched target. Truthy when the target was healthy."""
 
     result: CheckResult
     report: bool | None
-    """What the threshold lets through: True, False, or None for nothing new."""
+    """The report that the threshold made of this probe: True, False, or None for no report."""
 
     def __bool__(self) -> bool:
         return self.result.healthy
@@ -76,14 +86,53 @@ class WatchOptions:
     timeout: float = 2.0
 
 
+class Watched:
+    """The rule for one target: when the next probe is due, and what each result reports.
+
+    For each probe: wait for `wait()` seconds, call `begin()`, probe, and pass the result to
+    `take()`.
+    """
+
+    def __init__(self, options: WatchOptions, now: float) -> None:
+        self._ticks = Ticks(now, options.initial_delay, options.interval)
+        self._threshold = Threshold(options.failure_threshold)
+        self._has_begun = False
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the next probe is the first one."""
+        return not self._has_begun
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until the next probe is due."""
+        return self._ticks.wait(now)
+
+    def postpone_first(self, due: float) -> None:
+        """Set the time of the first probe, and thereby those of all later ones.
+
+        For schedulers that spread the first probes of many targets; no effect on later probes.
+        """
+        if self.is_first:
+            self._ticks.move(due)
+
+    def begin(self, now: float) -> None:
+        """Note that the probe that was due begins at `now`."""
+        self._has_begun = True
+        self._ticks.fire(now)
+
+    def take(self, result: CheckResult) -> Observation:
+        """Take the result of a probe; return it with its report."""
+        return Observation(result, self._threshold.feed(result.healthy))
+
+
 def make_watch_options(
     initial_delay: float, interval: float, failure_threshold: int, timeout: float | None
 ) -> WatchOptions:
     """Verify the values; raise `BadArgumentError` naming the first bad one.
 
-    Without a `timeout` it is Dapr's, or the interval where that is shorter.
+    The default `timeout` is Dapr's, or the interval if that is shorter.
     """
-    if not isinstance(failure_threshold, int) or failure_threshold < 1:
+    if type(failure_threshold) is not int or failure_threshold < 1:
         raise BadArgumentError("failure_threshold", failure_threshold, "must be 1 or more")
     delay = check_seconds("initial_delay", initial_delay, zero=True)
     interval = check_seconds("interval", interval)
@@ -94,6 +143,6 @@ def make_watch_options(
         raise BadArgumentError(
             "timeout",
             timeout,
-            f"is longer than the interval of {interval:g} s; shorten it, or lengthen the interval",
+            f"longer than the interval ({interval:g} s)",
         )
     return WatchOptions(delay, interval, failure_threshold, timeout)

@@ -12,19 +12,14 @@ from healthchecker._protocols.base import Prober
 from healthchecker._run.check import TargetText, make_all
 from healthchecker._run.stop import Stop, probe
 from healthchecker._values.options import OptionValues
-from healthchecker._watch.rule import (
-    Observation,
-    Threshold,
-    Ticks,
-    WatchOptions,
-    make_watch_options,
-)
+from healthchecker._watch.rule import Observation, Watched, WatchOptions, make_watch_options
 
 
 class Watch:
-    """Reports on one target until closed: what `watch()` returns. Iterate it on any one thread.
+    """The iterator that `watch()` returns: reports on one target until closed.
 
-    With `every_probe`, also those of which there is nothing to report (see `Observation`).
+    Only one thread at a time may iterate it. With `every_probe`, it also yields probes that
+    report nothing (see `Observation`).
     """
 
     def __init__(
@@ -40,11 +35,10 @@ class Watch:
         self._prober = prober
         self._timeout = options.timeout
         self._every_probe = every_probe
-        self._threshold = Threshold(options.failure_threshold)
         self._clock = clock
         self._stop = Stop(cancel)
         self._sleep = sleep or self._stop.wait
-        self._ticks = Ticks(clock(), options.initial_delay, options.interval)
+        self._watched = Watched(options, clock())
         self._one_at_a_time = threading.Lock()
 
     def __iter__(self) -> Self:
@@ -59,22 +53,22 @@ class Watch:
     def _observe(self) -> Observation:
         """Wait for the next tick and probe."""
         with self._one_at_a_time:
-            wait = self._ticks.wait(self._clock())
+            wait = self._watched.wait(self._clock())
             try:
                 if wait:
                     self._sleep(wait)
                 if self._stop.is_set:
                     raise StopIteration
-                self._ticks.fired(self._clock())
+                self._watched.begin(self._clock())
                 result = probe(self._prober, self._timeout, self._stop)
             except Cancelled:
                 raise StopIteration from None
-            return Observation(result, self._threshold.feed(result.healthy))
+            return self._watched.take(result)
 
     def close(self) -> None:
-        """End the watch at once, also in the middle of a wait or of a probe.
+        """End the watch immediately, even during a wait or a probe.
 
-        May be called from any thread, from a signal handler, and again.
+        May be called from any thread, from a signal handler, and repeatedly.
         """
         self._stop.set()
 
@@ -94,24 +88,26 @@ def watch(
     timeout: float | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] | None = None,
+    every_probe: bool = False,
     **options: Unpack[OptionValues],
 ) -> Watch:
-    """Watch `target` and iterate over what becomes of it: true when healthy, false when not.
+    """Watch `target`, yielding an observation per report: truthy when healthy, falsy when not.
 
     The behaviour and the defaults are those of Dapr's `StartEndpointHealthCheck`: after
-    `initial_delay` seconds one probe per `interval` seconds, never two at once, each limited to
-    `timeout` seconds: 2, or the interval where that is shorter. Every success is reported; of
-    failures in a row only the `failure_threshold`th, once. What is reported is an `Observation`,
-    whose `result` is the `CheckResult`. The options are those of `check()`.
+    `initial_delay` seconds, one probe per `interval` seconds, never two concurrently, each limited
+    to `timeout` seconds (2, or the interval if that is shorter). Every success is reported; of
+    consecutive failures only the `failure_threshold`th is, once. With `every_probe`, probes that
+    report nothing are yielded too. Each value is an `Observation`, whose `result` is the
+    `CheckResult`. The options are those of `check()`.
 
-    Times count from the call. The first probe comes at the end of the initial delay. (Dapr's
-    ticker starts with the call, so its own first probe comes after the interval.) While
-    nobody asks for the next value nothing is probed, as Dapr's channel blocks.
+    Times count from the call, and the first probe runs after the initial delay. (Dapr's ticker
+    starts with the call, so its first probe runs after the interval.) No probe runs until the next
+    value is requested, just as Dapr's channel blocks.
 
-    `clock` returns seconds and `sleep` waits for some; with a `sleep` of your own, `close()` ends
-    a wait only as soon as that returns. A bad argument is a `BadArgumentError`, as is a `timeout`
-    longer than the interval.
+    `clock` returns seconds and `sleep` waits for a number of them; `close()` cannot interrupt a
+    `sleep` of your own. Raises `BadArgumentError` for a bad argument, also for a `timeout` longer
+    than the interval.
     """
     settings = make_watch_options(initial_delay, interval, failure_threshold, timeout)
     (prober,) = make_all([target], options)
-    return Watch(prober, settings, clock=clock, sleep=sleep)
+    return Watch(prober, settings, clock=clock, sleep=sleep, every_probe=every_probe)

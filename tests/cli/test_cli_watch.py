@@ -277,7 +277,7 @@ def test_watch_names_a_mistyped_variable_once(form: Form, server: HealthServer) 
     [
         (
             ("--timeout=6s",),
-            "--timeout: 6.0: is longer than the interval of 5 s; shorten it",
+            "--timeout: 6.0: longer than the interval (5 s)",
         ),
         (
             ("--failure-threshold=0",),

@@ -62,7 +62,7 @@ MISTAKES: dict[str, str] = {
     "grpc://a:1 -H 'a!: b'": "not a name for gRPC metadata such as x-token",
     "grpc://a:1 -H 'a: ü'": "must be printable ASCII, or base64 if the name ends in -bin",
     "grpc://a:1 -H 'a-bin: ?'": "its value must be base64",
-    "watch --timeout 6s": "is longer than the interval of 5 s; shorten it, or lengthen the",
+    "watch --timeout 6s": "longer than the interval (5 s)",
     # How to judge
     "--status ok": "not a list such as 200, 200,204, 2xx, 200-399",
     "--status 300-200": "a range that ends before it begins; write 200-299",

@@ -281,7 +281,7 @@ for module, names in (
         vars(module).pop(name, None)
 import asyncio, threading
 from healthchecker import *
-from healthchecker import _options
+from healthchecker._values import options as _options
 _options._LINUX = False
 url = {url!r}
 assert check(url + "/health") and check(url.replace("http", "tcp"))

@@ -16,13 +16,21 @@ from typing import Any, TypedDict
 
 import pytest
 
-from healthchecker import AsyncWatch, BadArgumentError, HealthServer, awatch, watch
+from healthchecker import (
+    AsyncWatch,
+    BadArgumentError,
+    CheckResult,
+    HealthServer,
+    Reason,
+    awatch,
+    watch,
+)
 from healthchecker._net.deadline import Cancel, Cancelled
 from healthchecker._protocols.registry import make_prober, parse_target
 from healthchecker._run.stop import Stop
 from healthchecker._values.options import make_options
 from healthchecker._watch import awatch as awatch_module
-from healthchecker._watch.rule import Threshold, Ticks, WatchOptions, make_watch_options
+from healthchecker._watch.rule import Threshold, Ticks, Watched, WatchOptions, make_watch_options
 from healthchecker._watch.watch import Watch
 from tests.servers.http import scripted
 from tests.servers.peers import Connection, SilentPeer, refusing_port
@@ -94,7 +102,7 @@ def test_threshold(limit: int, outcomes: list[bool], reports: list[bool | None])
 def test_ticks_keep_their_times_and_drop_what_is_missed(fired_at: float, next_due: float) -> None:
     ticks = Ticks(10.0, initial_delay=1.0, interval=5.0)
     assert ticks.wait(10.0) == 1.0
-    ticks.fired(fired_at)
+    ticks.fire(fired_at)
     assert ticks.due == next_due
     assert ticks.wait(fired_at) == next_due - fired_at
 
@@ -102,9 +110,36 @@ def test_ticks_keep_their_times_and_drop_what_is_missed(fired_at: float, next_du
 def test_no_wait_is_longer_than_its_interval() -> None:
     ticks = Ticks(1_000_000.0, initial_delay=1.0, interval=5.0)
     assert ticks.wait(1000.0) == 1.0
-    ticks.fired(1_000_001.0)
+    ticks.fire(1_000_001.0)
     assert ticks.wait(1000.0) == 5.0
     assert ticks.wait(2_000_000.0) == 0.0
+
+
+def result(healthy: bool) -> CheckResult:
+    return CheckResult("tcp://h:1", healthy, Reason.OK if healthy else Reason.TIMEOUT, "", None, 0)
+
+
+def test_the_rule_for_one_target_needs_no_clock_and_no_network() -> None:
+    watched = Watched(WatchOptions(), 100.0)
+    assert (watched.is_first, watched.wait(100.0)) == (True, 1.0)
+    watched.begin(101.0)
+    observation = watched.take(result(F))
+    assert (observation.report, bool(observation)) == (None, F)
+    assert (watched.is_first, watched.wait(101.5)) == (False, 4.5)
+    watched.begin(106.0)
+    assert watched.take(result(F)).report is F
+    watched.begin(111.0)
+    assert watched.take(result(T)).report is T
+
+
+def test_only_the_first_probe_can_be_postponed_and_the_others_follow_it() -> None:
+    watched = Watched(WatchOptions(initial_delay=0.0), 100.0)
+    watched.postpone_first(103.0)
+    assert watched.wait(103.0) == 0.0
+    watched.begin(103.0)
+    assert watched.wait(103.0) == 5.0
+    watched.postpone_first(200.0)
+    assert watched.wait(103.0) == 5.0
 
 
 # The synchronous form.
@@ -133,13 +168,21 @@ def test_a_report_carries_the_result() -> None:
     assert bad.result.target == good.result.target == target.url
 
 
-def test_every_probe_is_seen_by_whoever_asks_for_it() -> None:
+def test_every_probe_is_yielded_on_request() -> None:
     clock = Clock()
     with scripted(500, 200, 500, 500, 500) as target:
-        prober = make_prober(parse_target(target.url), make_options())
-        reports = Watch(prober, WatchOptions(), clock=clock, sleep=clock.sleep, every_probe=True)
+        reports = watch(target.url, clock=clock, sleep=clock.sleep, every_probe=True)
         seen = [(one.report, bool(one)) for one in islice(reports, 5)]
     assert seen == [(None, F), (T, T), (None, F), (F, F), (None, F)]
+
+
+def test_async_every_probe_is_yielded_on_request() -> None:
+    async def program(url: str) -> list[tuple[bool | None, bool]]:
+        async with awatch(url, initial_delay=0, interval=0.5, every_probe=True) as reports:
+            return [(one.report, bool(one)) for one in [await anext(reports) for _ in range(3)]]
+
+    with scripted(500, 500, 200) as target:
+        assert asyncio.run(program(target.url)) == [(None, F), (F, F), (T, T)]
 
 
 @pytest.mark.parametrize(("interval", "limit"), [(0.5, 0.5), (1.0, 1.0), (2.0, 2.0), (60.0, 2.0)])
@@ -251,9 +294,10 @@ def test_nothing_is_probed_while_nobody_asks() -> None:
     [
         (
             {"interval": 1.0, "timeout": 2.0},
-            "timeout: 2.0: is longer than the interval of 1 s; shorten it",
+            "timeout: 2.0: longer than the interval (1 s)",
         ),
         ({"failure_threshold": 0}, "failure_threshold: 0: must be 1 or more"),
+        ({"failure_threshold": True}, "failure_threshold: True: must be 1 or more"),
         ({"failure_threshold": 1.5}, "failure_threshold: 1.5: must be 1 or more"),
         ({"interval": 0}, "interval: 0: must be more than 0 and at most 24 hours"),
         ({"initial_delay": -1}, "initial_delay: -1: must be from 0 and at most 24 hours"),
@@ -541,7 +585,7 @@ def test_async_two_readers_are_refused() -> None:
         async with awatch("http://127.0.0.1:1/", **NEVER) as reports:
             first = asyncio.create_task(anext(reports))
             await asyncio.sleep(0)
-            with pytest.raises(RuntimeError, match="iterated already"):
+            with pytest.raises(RuntimeError, match="already being iterated"):
                 await anext(reports)
             first.cancel()
 

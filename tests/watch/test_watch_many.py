@@ -233,7 +233,7 @@ def test_a_table_of_more_targets_than_there_are_lines(form: Form, columns: int) 
                 r"watching for \d+ s, 99 of 100 healthy\nSTATE .*\n"
                 r"(healthy .*\n){20}unhealthy .*\nand 79 more"
             )
-            line = rf"unhealthy: {last}: connection_refused: .* \([\d.]+ ms\)\n"
+            line = rf"unhealthy: {last}: connection_refused: .*\n"
             assert program.stop(signal.SIGINT, stderr=line) == 1
         tty.shows(r"watched for \d+ s, 99 of 100 healthy")
         assert tty.screen.colors == set()
@@ -270,7 +270,7 @@ def test_the_summary_names_those_that_have_not_answered(form: Form) -> None:
         with start(form, *args, stdout=tty.terminal, env=env) as program:
             tty.shows(rf"watching .*, 0 of 1 healthy\n.*\nunknown +{silent.url()}")
             note = "healthchecker: ignored unknown variable HEALTHCHECKER_PROT\n"
-            line = rf"unhealthy: {silent.url()}: timeout: no probe has ended \([\d.]+ ms\)\n"
+            line = rf"unhealthy: {silent.url()}: timeout: no probe has ended\n"
             assert program.stop(stderr=line + note) == 1
         tty.shows(r"watched for \d+ s, 0 of 1 healthy")
 
