@@ -30,11 +30,11 @@ _COMMANDS = (
     "healthchecker -v --expect-json status=UP http://127.0.0.1:6767/health grpc://127.0.0.1:6768",
     "healthchecker wait http://127.0.0.1:6767/readyz grpc://127.0.0.1:6768 file:///run/worker.beat",
 )
-_SHOWN_TABLE = 5  # when all targets have been asked a few times
+_SHOWN_TABLE = 5  # all targets have been probed a few times
 
-_WIDTH, _HEIGHT, _MARGIN = 7.85, 18, 14  # of a character, and around them all
+_WIDTH, _HEIGHT, _MARGIN = 7.85, 18, 14  # of a character; around all lines
 _STYLE = """\
-text { font: 13px ui-monospace, monospace; fill: #24292f }
+text { font: 13px ui-monospace, monospace; white-space: pre; fill: #24292f }
 rect { fill: #f6f8fa; stroke: #d0d7de }
 .typed { font-weight: 700 } .c32 { fill: #1a7f37 } .c31 { fill: #cf222e }
 @media (prefers-color-scheme: dark) {
@@ -46,18 +46,18 @@ _REDRAWN = re.compile(r"\x1b\[\d*A\r\x1b\[J|\r\x1b\[J")
 
 
 def run(argv: Sequence[str]) -> list[str]:
-    """Run a program on a terminal; return what is seen at its end, or in its fifth table."""
+    """Run a program on a terminal; return its screen at the end, or its fifth table."""
     pid, terminal = pty.fork()
     if pid == 0:
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", _LINES, COLUMNS, 0, 0))
         os.execve(argv[0], list(argv), {**os.environ, "TERM": "xterm"})
     output = ""
     tables: list[str] = []
-    with suppress(OSError):  # the program has ended
+    with suppress(OSError):  # the program ended
         while len(tables) <= _SHOWN_TABLE:
             output += os.read(terminal, 65536).decode()
             tables = _REDRAWN.split(output)[1:]
-    os.kill(pid, signal.SIGKILL)  # what it would draw then is not looked at
+    os.kill(pid, signal.SIGKILL)  # later tables are not needed
     os.waitpid(pid, 0)
     os.close(terminal)
     seen = tables[_SHOWN_TABLE - 1] if tables else output
@@ -65,9 +65,9 @@ def run(argv: Sequence[str]) -> list[str]:
 
 
 def record(program: Sequence[str], http: str = HTTP, grpc: str = GRPC) -> list[str]:
-    """Run all commands; return what the terminal shows, commands with `$ ` before them.
+    """Run all commands; return the lines on the terminal, commands prefixed with `$ `.
 
-    accountservice has these ports, but what is shown has the usual ones.
+    accountservice listens on `http` and `grpc`, but the lines show the default ports.
     """
     lines = []
     with (
@@ -91,19 +91,19 @@ def picture(lines: Sequence[str]) -> str:
         kind = ' class="typed"' if line.startswith("$ ") else ""
         y = _MARGIN + index * _HEIGHT + 13
         parts.append(f'<text x="{_MARGIN}" y="{y}"{kind}>{_colored(line)}</text>')
-    said = "A terminal: " + " / ".join(line for line in lines if line.startswith("$ "))
+    label = "A terminal: " + " / ".join(line for line in lines if line.startswith("$ "))
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" role="img" '
+        '<svg xmlns="http://www.w3.org/2000/svg" role="img" '
         f'viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" height="{height}" '
-        f'aria-label="{escape(said)}">\n'
+        f'aria-label="{escape(label)}">\n'
         f"<style>\n{_STYLE}\n</style>\n" + "\n".join(parts) + "\n</svg>\n"
     )
 
 
 def _colored(line: str) -> str:
     text = escape(line.partition("\x1b")[0], quote=False)
-    for code, words in _COLOR.findall(line):
-        escaped = escape(words, quote=False)
+    for code, colored in _COLOR.findall(line):
+        escaped = escape(colored, quote=False)
         text += f'<tspan class="c{code}">{escaped}</tspan>' if code else escaped
     return text
 

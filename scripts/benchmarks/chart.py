@@ -30,12 +30,12 @@ class Panel:
 
     title: str
     form: str
-    """How a value is written, such as `{:.1f} ms`."""
+    """The format of a value, such as `{:.1f} ms`."""
     bars: Sequence[Bar]
 
 
 def svg(panels: Sequence[Panel], description: str) -> str:
-    """Return the picture, with `description` for those who do not see it."""
+    """Return the picture; `description` is its text for screen readers."""
     parts: list[str] = []
     y = 0
     for panel in panels:

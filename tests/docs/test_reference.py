@@ -1,8 +1,12 @@
-"""The reference is complete: its tables are compared with the program."""
+"""The reference matches the program: its tables, and the commands that it shows."""
 
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -10,7 +14,9 @@ import pytest
 from healthchecker import Reason
 from healthchecker._cli.main import cli
 from healthchecker._protocols.registry import SCHEMES
-from tests.support.pages import REFERENCE, Page
+from tests.servers.accountservice import UP, running_service
+from tests.support.forms import PYTHON, run
+from tests.support.pages import REFERENCE, Page, examples
 
 PAGE = Page(REFERENCE)
 
@@ -67,3 +73,46 @@ def documented_schemes(section: str) -> list[str]:
 def test_every_scheme_has_its_row_in_the_table_of_targets() -> None:
     documented = documented_schemes(PAGE.section("Targets"))
     assert sorted(documented) == sorted(SCHEMES)  # each once, and no other
+
+
+def test_shell_examples_do_what_is_shown(tmp_path: Path) -> None:
+    shown_examples = examples(PAGE.block("In a shell", "console"))
+    assert len(shown_examples) > 5
+    with running_service(tmp_path / "log") as service:
+        service.await_health(UP, timeout=10)
+        port = service.url.rpartition(":")[2]
+        for command, shown in shown_examples:
+            program, *args = shlex.split(command.replace("6767", port))
+            assert program == "healthchecker"
+            done = subprocess.run(
+                [sys.executable, "-m", program, *args],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+                timeout=20,
+            )
+            printed = done.stdout.replace(port, "6767")
+            assert without_times(printed) == without_times(shown), command
+
+
+def without_times(text: str) -> str:
+    return re.sub(r'(\(|elapsed_ms": |"[\w-]+": )[\d.]+(?= ms\)|[,}])', r"\1N", text)
+
+
+def written_commands() -> list[str]:
+    """Return the commands that stand in the text with nothing beside them."""
+    return [
+        line
+        for line in re.findall(r"^    (healthchecker .*)$", PAGE.text, re.MULTILINE)
+        if "  " not in line
+    ]
+
+
+@pytest.mark.parametrize("command", written_commands())
+def test_commands_are_understood(command: str) -> None:
+    """Their targets do not exist, which is not a usage error."""
+    arguments = [word.replace("2m", "100ms") for word in shlex.split(command)[1:]]
+    outcome = run(PYTHON, arguments, env={"HEALTHCHECKER_TIMEOUT": "100ms"})
+    assert "usage_error" not in outcome.stderr
+    assert outcome.stderr.startswith("unhealthy: ") or outcome.code == 0

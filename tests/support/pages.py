@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.support import ROOT
 
-REFERENCE = ROOT / "README.md"
+REFERENCE = ROOT / "docs/reference.md"
 """The page with the tables of targets, options and reasons."""
 
 
