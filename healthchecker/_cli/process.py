@@ -59,7 +59,6 @@ class Lifetime:
 
     def __enter__(self) -> Self:
         if self._has_signals:
-            os.set_blocking(self.cancel.write_end, False)
             self._wakeup_fd_before = signal.set_wakeup_fd(
                 self.cancel.write_end, warn_on_full_buffer=False
             )

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterable
 from typing import Unpack
 
+from healthchecker._net.deadline import Cancel
 from healthchecker._protocols.base import Prober, Progress, failed
 from healthchecker._run.check import TargetText, make_all
 from healthchecker._run.pool import pool
-from healthchecker._run.stop import Stop, probe
 from healthchecker._values.options import OptionValues, check_seconds
 from healthchecker._values.result import CheckResult, ProbeFailure, Reason
 
@@ -51,17 +51,22 @@ async def acheck_all(
 async def aprobe(prober: Prober, seconds: float) -> CheckResult:
     """Probe on a thread of the pool; nothing of it is left when this ends or is cancelled."""
     start = time.monotonic()
-    stop = Stop()
+    cancel = Cancel()
+
+    def probe() -> CheckResult:
+        with cancel:
+            return prober.probe(seconds, cancel)
+
     try:
-        running = asyncio.get_running_loop().run_in_executor(pool(), probe, prober, seconds, stop)
-    except RuntimeError:  # no thread is to be had, as in a container's limit of processes
-        stop.set()  # the pool may still come to it
+        running = asyncio.get_running_loop().run_in_executor(pool(), probe)
+    except RuntimeError:  # no thread can be started, for example at a container's pids limit
+        cancel.set()  # the pool may still run it
         failure = ProbeFailure(Reason.CONNECTION_FAILED, "no thread can be started")
         return failed(prober.label, failure, Progress(start), start)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        stop.set()
+        cancel.set()
         await asyncio.wait([running])
-        running.exception()  # which is that it was cancelled
+        running.exception()  # `Cancelled`, unless it was done before
         raise

@@ -11,11 +11,10 @@ from typing import Unpack
 import httpx
 
 from healthchecker._net.deadline import Cancel, Cancelled
-from healthchecker._net.stream import os_message
-from healthchecker._protocols.base import Prober, Progress, failed
+from healthchecker._protocols.base import Prober
 from healthchecker._protocols.registry import make_probers, parse_target
 from healthchecker._values.options import CheckOptions, OptionValues, check_seconds, make_options
-from healthchecker._values.result import BadArgumentError, CheckResult, ProbeFailure, Reason
+from healthchecker._values.result import BadArgumentError, CheckResult
 from healthchecker._values.target import Target
 
 TargetText = str | httpx.URL
@@ -82,12 +81,7 @@ def probe_all(
     if len(probers) == 1:
         return [probers[0].probe(timeout, cancel)]
     start = time.monotonic()
-    try:
-        end_all = Cancel(cancel)
-    except OSError as error:
-        failure = ProbeFailure(Reason.CONNECTION_FAILED, os_message(error))
-        return [failed(prober.label, failure, Progress(start), start) for prober in probers]
-    with end_all:
+    with Cancel(cancel) as end_all:
         probes = _Probes(probers, timeout, start, end_all, any_is_enough=any_is_enough)
         with _threads(probes.run, range(1, len(probers)), end_all) as without_thread:
             probes.run_in_turn([0, *without_thread])

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from typing import Self, Unpack
 from weakref import WeakKeyDictionary
 
-from healthchecker._net.deadline import Cancelled
+from healthchecker._net.deadline import Cancel, Cancelled
 from healthchecker._protocols.base import Prober
 from healthchecker._run.check import TargetText, make_all
 from healthchecker._run.pool import pool
-from healthchecker._run.stop import Stop, probe
 from healthchecker._values.options import OptionValues
 from healthchecker._values.result import CheckResult
 from healthchecker._watch.batches import Batch, Batches, Job
@@ -29,7 +28,7 @@ class _Probe(Job):
     """One probe of a watch, awaited by its reader."""
 
     def __init__(self, prober: Prober, timeout: float, done: asyncio.Future[None]) -> None:
-        self.stop = Stop()
+        self.cancel = Cancel()
         self.done = done
         self.is_done = False  # `done` may have been cancelled instead
         self.result: CheckResult | BaseException | None = None
@@ -37,10 +36,11 @@ class _Probe(Job):
         self._timeout = timeout
 
     def run(self) -> None:
-        if self.stop.is_set:
+        if self.cancel.is_set:
             return
         try:
-            self.result = probe(self._prober, self._timeout, self.stop)
+            with self.cancel:
+                self.result = self._prober.probe(self._timeout, self.cancel)
         except Cancelled:
             return
         except BaseException as error:  # noqa: BLE001 - raised again where the watch is iterated
@@ -73,7 +73,7 @@ class AsyncWatch:
 
     async def __anext__(self) -> Observation:
         if self._job is not None:
-            if not self._job.stop.is_set:
+            if not self._job.cancel.is_set:
                 raise RuntimeError("the watch is already being iterated")
             await asyncio.wait([self._job.done])  # its reader was cancelled; it ends immediately
             self._job = None
@@ -97,7 +97,7 @@ class AsyncWatch:
         try:
             await job.done
         except asyncio.CancelledError:
-            job.stop.set()
+            job.cancel.set()
             if not batch.remove(job):
                 watched.begin(when)
                 if not job.is_done:
@@ -117,7 +117,7 @@ class AsyncWatch:
         job, batch = self._job, self._batch
         if job is None or batch is None:
             return
-        job.stop.set()
+        job.cancel.set()
 
         def wake() -> None:
             if batch.remove(job):

@@ -10,7 +10,6 @@ from typing import Self, Unpack
 from healthchecker._net.deadline import Cancel, Cancelled
 from healthchecker._protocols.base import Prober
 from healthchecker._run.check import TargetText, make_all
-from healthchecker._run.stop import Stop, probe
 from healthchecker._values.options import OptionValues
 from healthchecker._watch.rule import Observation, Watched, WatchOptions, make_watch_options
 
@@ -36,8 +35,8 @@ class Watch:
         self._timeout = options.timeout
         self._every_probe = every_probe
         self._clock = clock
-        self._stop = Stop(cancel)
-        self._sleep = sleep or self._stop.wait
+        self._cancel = Cancel(cancel)
+        self._sleep = sleep or self._cancel.wait
         self._watched = Watched(options, clock())
         self._one_at_a_time = threading.Lock()
 
@@ -55,12 +54,13 @@ class Watch:
         with self._one_at_a_time:
             wait = self._watched.wait(self._clock())
             try:
-                if wait:
-                    self._sleep(wait)
-                if self._stop.is_set:
-                    raise StopIteration
-                self._watched.begin(self._clock())
-                result = probe(self._prober, self._timeout, self._stop)
+                with self._cancel:
+                    if wait:
+                        self._sleep(wait)
+                    if self._cancel.is_set:
+                        raise StopIteration
+                    self._watched.begin(self._clock())
+                    result = self._prober.probe(self._timeout, self._cancel)
             except Cancelled:
                 raise StopIteration from None
             return self._watched.take(result)
@@ -70,7 +70,7 @@ class Watch:
 
         May be called from any thread, from a signal handler, and repeatedly.
         """
-        self._stop.set()
+        self._cancel.set()
 
     def __enter__(self) -> Self:
         return self

@@ -110,7 +110,7 @@ def test_the_deadline_holds_on_any_thread(silent: int) -> None:
 @pytest.mark.timing
 def test_the_connect_limit_ends_with_the_connection(silent: int) -> None:
     result = check(f"http://127.0.0.1:{silent}/", timeout=0.3, connect_timeout=0.1)
-    assert (result.reason, result.detail[:9]) == (Reason.TIMEOUT, "response:")
+    assert (result.reason, result.detail) == (Reason.TIMEOUT, "timed out after 300 ms (response)")
     assert result.elapsed >= 0.3
 
 
@@ -128,31 +128,6 @@ def test_cancel_ends_a_probe_at_once(silent: int) -> None:
         cancel.set()
         assert ended.wait(10)
         thread.join()
-
-
-def test_a_cancel_ends_a_wait_at_once_and_for_good() -> None:
-    with Cancel() as cancel:
-        cancel.wait(0.01)
-        cancel.set()
-        for _ in range(2):
-            with pytest.raises(Cancelled):
-                cancel.wait(30)
-
-
-def test_a_cancel_is_set_with_its_parent_and_not_the_other_way() -> None:
-    with Cancel() as first, Cancel(first) as second, Cancel(second) as third:
-        second.set()
-        first.wait(0.01)
-        for cancel in (second, third):
-            with pytest.raises(Cancelled):
-                cancel.wait(30)
-        first.set()
-        with pytest.raises(Cancelled):
-            first.wait(30)
-    with Cancel() as first, Cancel(first) as second, Cancel(second) as third:
-        first.set()
-        with pytest.raises(Cancelled):
-            third.wait(30)
 
 
 @pytest.mark.parametrize("count", [1, 5])

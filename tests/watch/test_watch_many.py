@@ -317,6 +317,7 @@ def test_nothing_is_left_when_it_is_closed() -> None:
         SilentPeer() as silent,
         Cancel() as cancel,
     ):
+        cancel.wait(0)  # its own pipe is open from here on
         files = open_files()
         targets = (target.url, silent.url(), f"grpc://127.0.0.1:{port}")
         with closing(observe(*targets, cancel=cancel, interval=9.0, timeout=9.0)) as observations:
