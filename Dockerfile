@@ -12,16 +12,18 @@
 
 FROM debian:trixie-slim AS executable
 ARG EXECUTABLE=build
+# --allow-older: although Debian lists newer sources than it serves
+ARG SOURCES=
 WORKDIR /source
 # In this order, so that a change of Python code does not compile CPython again.
 COPY scripts/build-binary scripts/
 COPY binary/machine.sh binary/
 COPY binary/sources binary/sources
 RUN [ "$EXECUTABLE" = dist ] \
-    || { apt-get update && apt-get install --yes --no-install-recommends python3 && scripts/build-binary --sources; }
+    || { apt-get update && apt-get install --yes --no-install-recommends python3 && scripts/build-binary $SOURCES --sources; }
 COPY . .
 ARG MACHINE
-RUN { [ "$EXECUTABLE" = dist ] || scripts/build-binary; } \
+RUN { [ "$EXECUTABLE" = dist ] || scripts/build-binary $SOURCES; } \
     && cp "dist/${MACHINE:-$(uname -m)}/healthchecker" /healthchecker
 
 

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Install the Python packages that go into the executable, PyInstaller and what it needs below
-# directory $1, in the versions of constraints.txt and of sources/fetch.sh.
+# Install the Python packages that go into the executable, PyInstaller and what it needs below directory $1. Each
+# file is compared with its hash, in packages.txt, tools.txt or sources/fetch.sh, before anything of it runs.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
 cd "$1"
 rm -rf packages tools
-install=(python3 -m pip -q install --no-deps --no-compile -c "$here/../../constraints.txt" --target)
-"${install[@]}" packages certifi click h11 h2 hpack httpcore httpx hyperframe idna
-"${install[@]}" tools altgraph packaging setuptools
+for folder in packages tools; do
+    python3 -m pip -q install --no-deps --no-compile --only-binary :all: --require-hashes --target "$folder" -r "$here/$folder.txt"
+done
 
 "$here/../sources/unpack.sh" sources/pyinstaller-*.tar.gz tools/pyinstaller \
     "$here"/../sources/pyinstaller/patches/*.patch
