@@ -18,38 +18,37 @@ _MAX_PART = 400
 _MAX_PARTS_SHORT = (400, 120, 40)
 
 
-def failure_line(result: CheckResult, max_part: int = _MAX_PART) -> str:
-    """Return the line that says why a target is not healthy; equal failures have equal lines.
+def failure_line(result: CheckResult, *, verbose: bool = False) -> str:
+    """Return the line that says why a target is not healthy.
 
-    So it has no time in it: Kubernetes counts up an existing Event only if the message is the same.
+    Equal failures have equal lines, so there is no time in it: Kubernetes counts up an existing
+    Event only if the message is the same. With `verbose` there is one, and the start of an
+    unexpected body.
     """
-    return (
-        f"unhealthy: {escape(result.target, max_part)}: {result.reason}: "
-        f"{escape(result.detail, max_part)}"
-    )
+    line = f"unhealthy: {escape(result.target)}: {result.reason}: {escape(result.detail)}"
+    if verbose:
+        body = f", body: {escape(result.excerpt)}" if result.excerpt else ""
+        return f"{line} ({_milliseconds(result)} ms){body}"
+    return line
 
 
-def success_line(result: CheckResult, max_part: int = _MAX_PART) -> str:
+def success_line(result: CheckResult) -> str:
     """Return the line that `-v` prints for a healthy target."""
-    return (
-        f"healthy: {escape(result.target, max_part)}: "
-        f"{escape(result.detail, max_part)} ({_milliseconds(result)} ms)"
-    )
+    return f"healthy: {escape(result.target)}: {escape(result.detail)} ({_milliseconds(result)} ms)"
 
 
 def text_lines(results: Sequence[CheckResult], *, healthy: bool, verbose: bool = False) -> str:
-    """Return the lines of all results that are `healthy` or not, cut to what may be printed.
+    """Return the lines of all results that are `healthy`, or of those that are not.
 
-    With `verbose`, a failure has its time, and the start of an unexpected body.
+    Together they are no longer than the output may be.
     """
-    line = success_line if healthy else failure_line
-    lines = []
-    for result in results:
-        if result.healthy is healthy:
-            time = f" ({_milliseconds(result)} ms)" if verbose and not healthy else ""
-            tail = f", body: {escape(result.excerpt)}" if verbose and result.excerpt else ""
-            lines.append(line(result) + time + tail)
-    return _lines(lines)
+    return _lines(
+        [
+            success_line(result) if healthy else failure_line(result, verbose=verbose)
+            for result in results
+            if result.healthy is healthy
+        ]
+    )
 
 
 def _lines(lines: Sequence[str]) -> str:
@@ -118,14 +117,14 @@ def list_json_line(
     )
 
 
-def watch_line(result: CheckResult, _state: bool | None, *, changed: bool) -> str:
-    """Return the line of `watch` for one probe; the time is now."""
-    line = (success_line if result.healthy else failure_line)(result)
+def watch_line(result: CheckResult, *, changed: bool, verbose: bool) -> str:
+    """Return the line of `watch` for one probe, which begins with the present time."""
+    line = success_line(result) if result.healthy else failure_line(result, verbose=verbose)
     return f"{_now()} {'' if changed else 'probe '}{line}\n"
 
 
 def watch_json_line(result: CheckResult, state: bool | None, *, changed: bool) -> str:
-    """Return the JSON object of `watch` for one probe; `state` is None while it is not known."""
+    """Return the JSON object of `watch` for one probe; `state` is None while it is unknown."""
     shown = {"time": _now(), "healthy": state, "changed": changed, "check": cut(to_json(result))}
     return json.dumps(shown) + "\n"
 

@@ -26,6 +26,8 @@ def result(detail: str = "response: no", target: str = "tcp://h:1") -> CheckResu
 
 def test_a_failure_is_one_line() -> None:
     assert failure_line(result()) == "unhealthy: tcp://h:1: timeout: response: no"
+    line = "unhealthy: tcp://h:1: timeout: response: no (12.3 ms), body: <html>"
+    assert failure_line(result(), verbose=True) == line
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ class _Screen:
         elif self._output.verbose and not self._output.json:
             for old, new in zip(before, self._results, strict=True):
                 if old is None or (old.healthy, old.reason) != (new.healthy, new.reason):
-                    write(STDERR, render.watch_line(new, None, changed=True))
+                    write(STDERR, render.watch_line(new, changed=True, verbose=True))
 
     def draw(self, write: Write, left: float) -> None:
         """Show the table, where there is one, while there is something to wait for."""

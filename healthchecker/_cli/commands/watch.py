@@ -110,7 +110,6 @@ class _Lines(_Display):
 
     def show(self, observations: Observations, write: Write) -> None:
         output = self._asked.output
-        line = render.watch_json_line if output.json else render.watch_line
         named_unknown = False
         for index, observation in filter(None, observations):
             changed = self._take(index, observation)
@@ -122,11 +121,16 @@ class _Lines(_Display):
                     unknown = output.unknown_variables(healthy)
                     write(STDERR, render.unknown_variables_line(unknown))
                     named_unknown = output.verbose or not healthy
-                text = line(observation.result, self._states[index], changed=changed)
-                if not write(STDOUT, text):
+                if not write(STDOUT, self._line(index, observation.result, changed=changed)):
                     break
             elif not is_read(STDOUT):
                 break
+
+    def _line(self, index: int, result: CheckResult, *, changed: bool) -> str:
+        output = self._asked.output
+        if output.json:
+            return render.watch_json_line(result, self._states[index], changed=changed)
+        return render.watch_line(result, changed=changed, verbose=output.verbose)
 
 
 class _Table(_Display):
