@@ -7,7 +7,8 @@ import select
 import signal
 import threading
 from collections.abc import Callable
-from typing import NoReturn, Self
+from enum import Enum
+from typing import ClassVar, NoReturn, Self
 
 from healthchecker._net.deadline import Cancel
 
@@ -34,23 +35,34 @@ A start from the saved heap can, and sets this.
 """
 
 
+class _State(Enum):
+    """Where a command is in its life."""
+
+    UNLIMITED = 0
+    """No time limit: it runs until it is stopped, or its verdict has been reached."""
+    LIMITED = 1
+    """At the next alarm it prints its last message and ends."""
+    ENDING = 2
+    """A signal came; the last message is being printed."""
+
+
 class Lifetime:
-    """What ends a command from outside, while it is entered.
+    """What can end a command from outside, while it is entered; `_transitions` is its table.
 
     SIGTERM and SIGINT end the process, whatever it is doing; there is nothing to clean up. Python
     runs a signal's handler between two byte codes. A signal that comes after the last of them and
-    before the system call that waits would be heeded when the call is over, be it in an hour. So
-    wait with `cancel`, which is set by signals.
+    before the system call that waits would only be handled when the call is over, perhaps in an
+    hour. So wait with `cancel`, which is set by signals.
 
-    On another thread than the main one signals are left alone: somebody else's program runs.
+    Signals are left alone on threads other than the main one: the process is not ours.
     """
 
     def __init__(self, at_signal: Callable[[], int] = lambda: UNHEALTHY) -> None:
         """Call `at_signal` when a signal ends the process: it may write, and returns the code."""
+        self._state = _State.UNLIMITED
         self._at_signal = at_signal
-        self._last_words: Callable[[], object] | None = None
+        self._at_overrun: Callable[[], object] = lambda: None
         self._is_writing = False
-        self._is_ending = False
         self._patience = _PATIENCE
         self._has_signals = threading.current_thread() is threading.main_thread()
         self._wakeup_fd_before = -1
@@ -62,9 +74,8 @@ class Lifetime:
             self._wakeup_fd_before = signal.set_wakeup_fd(
                 self.cancel.write_end, warn_on_full_buffer=False
             )
-            signal.signal(signal.SIGTERM, self._end)
-            signal.signal(signal.SIGINT, self._end)
-            signal.signal(signal.SIGALRM, self._at_alarm)
+            for number in _SIGNALS:
+                signal.signal(number, self._handle)
             # Whoever started us may have blocked them, and a program inherits that.
             self._blocked_before = signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         return self
@@ -75,20 +86,21 @@ class Lifetime:
             signal.set_wakeup_fd(self._wakeup_fd_before)
         self.cancel.close()
 
-    def end_after(self, seconds: float, last_words: Callable[[], object]) -> None:
-        """End the process with exit code 1 soon after `seconds` have gone by, as a last resort.
+    def end_after(self, seconds: float, at_overrun: Callable[[], object]) -> None:
+        """End the process with exit code 1 soon after `seconds`, as a last resort.
 
-        Probers end by themselves. This is for what is outside their reach, such as a certificate
-        on a file system that hangs or a standard output that nobody reads. `last_words` are
-        written before, however long the machine takes to run us.
+        Probers end by themselves. This is for operations beyond their reach, such as reading a
+        certificate from a file system that hangs or writing to a standard output that is not read.
+        `at_overrun` is called first: it prints the last message.
         """
         if self._has_signals:
-            self._last_words = last_words
+            self._at_overrun = at_overrun
+            self._state = _State.LIMITED
             signal.setitimer(signal.ITIMER_REAL, seconds + _LAST_RESORT_AFTER, _AGAIN_AFTER)
 
     def is_decided(self) -> None:
-        """From here on the verdict stands; only a reader that does not read can still end it."""
-        self._last_words = None
+        """Keep the verdict from here on; from now on only an output that is not read ends it."""
+        self._state = _State.UNLIMITED
 
     def become(self, command: tuple[str, ...]) -> OSError:
         """Become another program, which finds the process as we found it; return why it cannot."""
@@ -111,27 +123,39 @@ class Lifetime:
         self._is_writing = False
         return taken
 
-    def _at_alarm(self, _signal: int, _frame: object) -> None:
-        last_words = self._last_words
-        if last_words is not None:
-            self._last_words = None
-            try:
-                last_words()
-            finally:
-                os._exit(UNHEALTHY)
+    def _handle(self, number: int, _frame: object) -> None:
+        self._state, action = self._transitions[self._state, number == signal.SIGALRM]
+        action(self)
+
+    def _overrun(self) -> NoReturn:
+        try:
+            self._at_overrun()
+        finally:
+            os._exit(UNHEALTHY)
+
+    def _lose_patience(self) -> None:
+        """Count the alarms while the output is not read; a slow machine gets several."""
         if self._is_writing:
-            # A starved process writes in the end. Alarms go by while it waits for a reader.
             self._patience -= 1
             if self._patience == 0:
                 os._exit(UNHEALTHY)
 
-    def _end(self, _signal: int, _frame: object) -> NoReturn:
-        if self._is_ending:
-            os._exit(UNHEALTHY)
-        self._is_ending = True
-        self._last_words = None
+    def _end(self) -> NoReturn:
         signal.setitimer(signal.ITIMER_REAL, _AGAIN_AFTER, _AGAIN_AFTER)
         os._exit(self._at_signal())
+
+    def _exit(self) -> NoReturn:
+        os._exit(UNHEALTHY)
+
+    _transitions: ClassVar[dict[tuple[_State, bool], tuple[_State, Callable[[Lifetime], None]]]] = {
+        # (state, is an alarm): (next state, action)
+        (_State.UNLIMITED, True): (_State.UNLIMITED, _lose_patience),
+        (_State.UNLIMITED, False): (_State.ENDING, _end),
+        (_State.LIMITED, True): (_State.UNLIMITED, _overrun),
+        (_State.LIMITED, False): (_State.ENDING, _end),
+        (_State.ENDING, True): (_State.ENDING, _lose_patience),
+        (_State.ENDING, False): (_State.ENDING, _exit),
+    }
 
 
 def write(fd: int, text: str, cancel: Cancel | None = None, seconds: float | None = None) -> bool:
