@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from healthchecker._protocols.registry import SCHEMES
-from healthchecker._values.options import SPECIAL_OPTIONS, not_applicable, usable_options
+from healthchecker._protocols.registry import SCHEMES, applies, not_applicable
+from healthchecker._values.options import OPTIONS
 from healthchecker._values.target import Scheme
 
 _PREFIX = "HEALTHCHECKER_"
@@ -49,28 +49,26 @@ def is_service_link(name: str) -> bool:
     )
 
 
-def can_use(option: str, targets: Sequence[str], *, follow_redirects: bool = False) -> bool:
-    """Tell whether one of the targets has a use for the option of the check of this name."""
-    if option not in SPECIAL_OPTIONS and option != "unix_socket":
+def can_use(option: str, targets: Sequence[str], given: Collection[str] = ()) -> bool:
+    """Return whether one of the targets can use an option of the command line.
+
+    `given` names other options that are set.
+    """
+    if option not in OPTIONS:
         return True
     schemes = list(_schemes(targets))
-    if option == "unix_socket":
-        return not schemes or any(scheme.over_unix_socket for scheme in schemes)
-    return not schemes or any(
-        option in usable_options(scheme, follow_redirects=follow_redirects) for scheme in schemes
-    )
+    return not schemes or applies(option, schemes, given)
 
 
-def refuse_unusable(option: str, targets: Sequence[str], *, follow_redirects: bool) -> None:
-    """Raise `BadArgumentError` where `can_use` says no to an option of the command line."""
-    if option in SPECIAL_OPTIONS and not can_use(
-        option, targets, follow_redirects=follow_redirects
-    ):
+def refuse_unusable(option: str, targets: Sequence[str], given: Collection[str]) -> None:
+    """Raise `BadArgumentError` for an option that no target can use."""
+    # A target that cannot be reached over a Unix socket is refused when it is read.
+    if option != "unix_socket" and not can_use(option, targets, given):
         raise not_applicable(option, _scheme_name((*targets, *_WITHOUT_TARGET)[0]))
 
 
 def _schemes(targets: Sequence[str]) -> Iterable[Scheme]:
-    """Return the schemes of the targets, but of those that are none."""
+    """Return the schemes of the targets, skipping invalid ones."""
     for target in targets or _WITHOUT_TARGET:
         scheme = SCHEMES.get(_scheme_name(target))
         if scheme is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -28,7 +29,8 @@ from healthchecker._cli.types import (
     Port,
     SignalToProcess,
 )
-from healthchecker._values.options import MAX_LIFETIME_SECONDS
+from healthchecker._protocols.registry import LEADS_TO_TLS, SCHEMES, applies
+from healthchecker._values.validate import MAX_LIFETIME_SECONDS
 
 TARGETS: Argument[tuple[str, ...]] = Argument(
     ["targets"], metavar="[TARGET]...", nargs=-1, type=Lines(), envvar=variable_of("--target")
@@ -140,6 +142,10 @@ METHOD = optional(
 DATA = optional(
     "--data", type=click.STRING, metavar="TEXT", help="Send this as the body of the HTTP request."
 )
+PROXY_PROTOCOL = flag(
+    "--proxy-protocol",
+    help="Send a PROXY protocol v1 header first, as HAProxy does.",
+)
 HTTP2 = flag("--http2", help="Speak HTTP/2, on http:// without asking (h2c).")
 FOLLOW_REDIRECTS = flag(
     "--follow-redirects",
@@ -162,6 +168,14 @@ MAX_AGE = optional(
     type=Duration(most=MAX_LIFETIME_SECONDS),
     help="Require that the file has changed within this time.",
 )
+LOGIN = flag("--login", help="Log in with the user and password of the TARGET.")
+ROLE = optional(
+    "--role",
+    type=click.STRING,
+    metavar="ROLE",
+    help="Require that the server is a primary, replica or secondary.",
+)
+STARTTLS = flag("--starttls", help="Switch to TLS by the protocol's own command first.")
 CACERT = optional(
     "--cacert", type=click.STRING, metavar="F", help="PEM file with the authorities to trust."
 )
@@ -258,7 +272,14 @@ QUIET = flag(
 LOCAL_TARGET_OPTIONS = (HOST, PORT, PATH)
 _CONNECTION = (UNIX_SOCKET, TIMEOUT, CONNECT_TIMEOUT)
 _METADATA = (HEADERS, BASIC_AUTH)
-_REQUEST = (METHOD, DATA, HTTP2, SEND)
+
+
+def _usable(options: Iterable[Option[Any]]) -> tuple[Option[Any], ...]:
+    """Return the options that the targets of some scheme take."""
+    return tuple(one for one in options if applies(one.name, SCHEMES.values(), LEADS_TO_TLS))
+
+
+_REQUEST = _usable((METHOD, DATA, HTTP2, PROXY_PROTOCOL, SEND, LOGIN))
 _EXPECTATIONS = (
     STATUS,
     EXPECT_JSON,
@@ -267,8 +288,10 @@ _EXPECTATIONS = (
     EXPECT_HEADER,
     EXPECT_REPLY,
     MAX_AGE,
+    *_usable((ROLE,)),
     FOLLOW_REDIRECTS,
 )
+_STARTTLS = _usable((STARTTLS,))
 _TLS = (CACERT, CERT, KEY, SERVER_NAME, INSECURE, CERT_LIFETIME)
 OUTPUT_OPTIONS = (VERBOSE, QUIET, OUTPUT)
 
@@ -278,6 +301,7 @@ REQUEST_OPTIONS = (
     *_REQUEST,
     *_METADATA,
     *_EXPECTATIONS,
+    *_STARTTLS,
     *_TLS,
     LOOPBACK_ONLY,
     *OUTPUT_OPTIONS,
@@ -293,7 +317,7 @@ _TIMES = (
 _GROUPS: tuple[tuple[Option[Any], ...], ...] = (
     (*LOCAL_TARGET_OPTIONS, UNIX_SOCKET, *_REQUEST, *_METADATA),
     (*_EXPECTATIONS, ANY, LOOPBACK_ONLY),
-    _TLS,
+    (*_STARTTLS, *_TLS),
     _TIMES,
     (*OUTPUT_OPTIONS, ON_UNHEALTHY),
 )
@@ -307,6 +331,7 @@ CHECK_OPTIONS = (
     *_REQUEST,
     *_METADATA,
     *_EXPECTATIONS,
+    *_STARTTLS,
     *_TLS,
     LOOPBACK_ONLY,
 )

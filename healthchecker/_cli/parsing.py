@@ -17,6 +17,7 @@ from click.core import ParameterSource
 from healthchecker._cli.environment import can_use, expand, refuse_unusable, variable_of, variables
 from healthchecker._cli.problems import ExtraArgumentError
 from healthchecker._cli.types import Flag
+from healthchecker._protocols.registry import LEADS_TO_TLS
 from healthchecker._values.target import shown_target
 
 V = TypeVar("V")
@@ -300,7 +301,7 @@ class Command(click.Command):
                 )
         for one in given:
             if _is_named(one, ctx):
-                refuse_unusable(one.name, self._targets(ctx), follow_redirects=_follows(ctx))
+                refuse_unusable(one.name, self._targets(ctx), _leading_to_tls(ctx))
 
     def leaves_use_for(self, parameter: click.Parameter, value: str, ctx: click.Context) -> bool:
         """Tell whether a default has a use beside what has been processed before it."""
@@ -313,7 +314,7 @@ class Command(click.Command):
                 continue
             if other.is_given(ctx) and (other is self._target or _is_named(other, ctx)):
                 return False
-        return can_use(parameter.name, self._targets(ctx), follow_redirects=_follows(ctx))
+        return can_use(parameter.name, self._targets(ctx), _leading_to_tls(ctx))
 
     def _targets(self, ctx: click.Context) -> Sequence[str]:
         value = ctx.params.get(self._target.name) or () if self._target else ()
@@ -358,5 +359,5 @@ def _is_named(parameter: click.Parameter, context: click.Context) -> bool:
     return context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
 
 
-def _follows(context: click.Context) -> bool:
-    return bool(context.params.get("follow_redirects"))
+def _leading_to_tls(context: click.Context) -> Sequence[str]:
+    return [name for name in LEADS_TO_TLS if context.params.get(name)]

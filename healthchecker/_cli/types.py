@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import click
 
 from healthchecker._cli.problems import shown
-from healthchecker._values.options import MAX_SECONDS, parse_duration, parse_escapes
+from healthchecker._values.text import parse_duration, parse_escapes
+from healthchecker._values.validate import MAX_SECONDS
 
 _MAX_PORT = 65535
 _MAX_COUNT = 1_000_000

@@ -13,9 +13,9 @@ from pathlib import Path
 import certifi
 
 from healthchecker._net.stream import demand_resources, os_message
-from healthchecker._values.options import TlsOptions
 from healthchecker._values.result import BadArgumentError, ProbeFailure, Reason
 from healthchecker._values.target import certified_name
+from healthchecker._values.tls_options import TlsOptions
 
 # Where distributions keep the authorities that they trust: the lists of Go's crypto/x509.
 _SYSTEM_DIRECTORIES = ("/etc/ssl/certs", "/etc/pki/tls/certs")

@@ -14,10 +14,11 @@ from typing import ClassVar
 from healthchecker._net.deadline import Deadline
 from healthchecker._protocols.base import Healthy, Prober, Progress
 from healthchecker._protocols.unbounded import UnboundedCall
-from healthchecker._values.expect.judge import MAX_BODY_BYTES, encode
+from healthchecker._values.expect.body import MAX_BODY_BYTES
 from healthchecker._values.options import CheckOptions
 from healthchecker._values.result import ProbeFailure, Reason, UnexpectedResponse
 from healthchecker._values.target import Place, Scheme, Target
+from healthchecker._values.text import encode
 
 _KINDS = (
     (stat.S_ISDIR, "a directory"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from healthchecker._protocols.amqp import AmqpProber
 from healthchecker._protocols.base import Prober
@@ -14,8 +14,15 @@ from healthchecker._protocols.pid import PidProber
 from healthchecker._protocols.postgresql import PostgresqlProber
 from healthchecker._protocols.redis import RedisProber
 from healthchecker._protocols.tcp import TcpProber
-from healthchecker._values.options import CheckOptions, options_for, usable_options
-from healthchecker._values.target import Target, read_target
+from healthchecker._values.options import (
+    FOR_EVERY_TARGET,
+    TLS_OPTIONS,
+    CheckOptions,
+    given_options,
+    without,
+)
+from healthchecker._values.result import BadArgumentError
+from healthchecker._values.target import Scheme, Target, read_target
 
 _PROBERS: tuple[type[Prober], ...] = (
     HttpProber,
@@ -38,6 +45,44 @@ def parse_target(text: str, unix_socket: str | None = None) -> Target:
     return read_target(text, SCHEMES, unix_socket)
 
 
+LEADS_TO_TLS = ("follow_redirects", "starttls")
+"""Options with which TLS options also apply to targets that do not begin with TLS."""
+
+
+def applies(option: str, schemes: Iterable[Scheme], given: Collection[str]) -> bool:
+    """Return whether targets of one of the schemes can use an option, beside those `given`."""
+    return any(_takes(scheme, option, given) for scheme in schemes)
+
+
+def _takes(scheme: Scheme, option: str, given: Collection[str]) -> bool:
+    if option == "unix_socket":
+        return scheme.over_unix_socket
+    if option in FOR_EVERY_TARGET or option in scheme.options:
+        return True
+    return option in TLS_OPTIONS and (
+        scheme.tls or any(one in given and one in scheme.options for one in LEADS_TO_TLS)
+    )
+
+
+def not_applicable(option: str, scheme: str) -> BadArgumentError:
+    """Return the error for an option that does not apply to a target of this scheme."""
+    return BadArgumentError(option, f"{scheme}://", f"only applies to {targets_with(option)}")
+
+
+def targets_with(option: str) -> str:
+    """Return the targets that an option applies to, as text."""
+    if option in TLS_OPTIONS:
+        return "TLS targets, such as https://"
+    names = [name for name, scheme in SCHEMES.items() if _takes(scheme, option, ())]
+    spelled = [
+        f"{name}[s]://" if f"{name}s" in names else f"{name}:" if name == "unix" else f"{name}://"
+        for name in names
+        if not (name.endswith("s") and name[:-1] in names)
+    ]
+    *most, last = spelled or ["no"]
+    return f"{', '.join(most)} and {last} targets" if most else f"{last} targets"
+
+
 def make_probers(targets: Sequence[Target], options: CheckOptions) -> list[Prober]:
     """Return the probers for targets that are checked together.
 
@@ -55,11 +100,20 @@ def make_prober(target: Target, options: CheckOptions) -> Prober:
 
 
 def distribute_options(targets: Sequence[Target], options: CheckOptions) -> list[CheckOptions]:
-    """Return for each target those of the options that it can use, as `make_probers`."""
-    usable = {
-        target.scheme: usable_options(
-            SCHEMES[target.scheme], follow_redirects=options.follow_redirects
-        )
-        for target in targets
+    """Return for each target those of the options that it can use.
+
+    An option that none of them can use is rejected, because users would assume it is enforced.
+    """
+    given = given_options(options)
+    if not given:  # as for most checks
+        return [options] * len(targets)
+    schemes = {target.scheme: SCHEMES[target.scheme] for target in targets}
+    for name in sorted(given):
+        # `read_target` has refused a Unix socket where it cannot be used.
+        if name != "unix_socket" and schemes and not applies(name, schemes.values(), given):
+            raise not_applicable(name, next(iter(schemes)))
+    own = {
+        name: without(options, [one for one in given if not _takes(scheme, one, given)])
+        for name, scheme in schemes.items()
     }
-    return [options_for(target.scheme, usable, options) for target in targets]
+    return [own[target.scheme] for target in targets]

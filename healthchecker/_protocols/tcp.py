@@ -8,9 +8,10 @@ from healthchecker._net.deadline import Deadline
 from healthchecker._net.stream import Stream
 from healthchecker._protocols.base import Healthy, Prober, Progress, connect
 from healthchecker._protocols.codec import MAX_REPLY_BYTES, shown_text
-from healthchecker._values.options import REPLY_OPTIONS
 from healthchecker._values.result import ProbeFailure, Reason, UnexpectedResponse
 from healthchecker._values.target import Place, Scheme
+
+_OPTIONS = frozenset({"send", "expect_reply"})
 
 
 class TcpProber(Prober):
@@ -21,15 +22,13 @@ class TcpProber(Prober):
     """
 
     SCHEMES: ClassVar = {
-        "tcp": Scheme(
-            "tcp://HOST:PORT", has_path=False, over_unix_socket=False, options=REPLY_OPTIONS
-        ),
+        "tcp": Scheme("tcp://HOST:PORT", has_path=False, over_unix_socket=False, options=_OPTIONS),
         "unix": Scheme(
             "unix:///PATH",
             place=Place.SOCKET,
             has_query=False,
             over_unix_socket=False,
-            options=REPLY_OPTIONS,
+            options=_OPTIONS,
         ),
     }
 

@@ -11,8 +11,9 @@ from healthchecker._net.deadline import Cancel
 from healthchecker._protocols.base import Prober, Progress, failed
 from healthchecker._run.check import TargetText, make_all
 from healthchecker._run.pool import pool
-from healthchecker._values.options import OptionValues, check_seconds
+from healthchecker._values.options import OptionValues
 from healthchecker._values.result import CheckResult, ProbeFailure, Reason
+from healthchecker._values.validate import check_seconds
 
 
 async def acheck(

@@ -13,14 +13,21 @@ import httpx
 from healthchecker._net.deadline import Cancel, Cancelled
 from healthchecker._protocols.base import Prober
 from healthchecker._protocols.registry import make_probers, parse_target
-from healthchecker._values.options import CheckOptions, OptionValues, check_seconds, make_options
+from healthchecker._values.options import (
+    CheckOptions,
+    OptionValues,
+    make_options,
+    with_options_documented,
+)
 from healthchecker._values.result import BadArgumentError, CheckResult
 from healthchecker._values.target import Target
+from healthchecker._values.validate import check_seconds
 
 TargetText = str | httpx.URL
 """A TARGET as users write it."""
 
 
+@with_options_documented
 def check(
     target: TargetText, *, timeout: float = 2.0, **options: Unpack[OptionValues]
 ) -> CheckResult:

@@ -18,8 +18,9 @@ import httpx
 
 from healthchecker._run.acheck import aprobe
 from healthchecker._run.check import TargetText, make_all
-from healthchecker._values.options import OptionValues, check_seconds
+from healthchecker._values.options import OptionValues
 from healthchecker._values.result import BadArgumentError, CheckResult
+from healthchecker._values.validate import check_seconds
 
 Ask = TargetText | Callable[[], object]
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from healthchecker._values.options import FilePath
 from healthchecker._values.result import BadArgumentError
+from healthchecker._values.text import FilePath
 
 
 class Heartbeat:

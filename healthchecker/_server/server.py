@@ -21,8 +21,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from healthchecker._server.answers import make_router
 from healthchecker._server.checks import READY, Ask, Checks, Log, Outcome, ServerCheck
 from healthchecker._server.listen import ServerStartError, listen
-from healthchecker._values.options import check_seconds
 from healthchecker._values.result import BadArgumentError
+from healthchecker._values.validate import check_seconds
 
 __all__ = ["HealthServer", "ServerCheck", "ServerStartError"]
 

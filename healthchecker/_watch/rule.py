@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from healthchecker._values.options import check_seconds
 from healthchecker._values.result import BadArgumentError, CheckResult
+from healthchecker._values.validate import check_seconds
 
 
 class Threshold:

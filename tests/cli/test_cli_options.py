@@ -20,7 +20,10 @@ from healthchecker._cli.invocation import read_invocation
 from healthchecker._cli.main import cli
 from healthchecker._cli.parsing import HEADINGS, Argument, Command, Option, split_at_dashes
 from healthchecker._cli.problems import ExtraArgumentError
-from healthchecker._values.options import CheckOptions, OptionValues, TlsOptions
+from healthchecker._protocols.registry import LEADS_TO_TLS, SCHEMES, applies
+from healthchecker._values.options import OPTIONS as OPTIONS_OF_CHECK
+from healthchecker._values.options import CheckOptions, OptionValues
+from healthchecker._values.tls_options import TlsOptions
 
 DECLARED = [one for one in vars(options).values() if isinstance(one, (Argument, Option))]
 COMMANDS = [one for one in cli.commands.values() if isinstance(one, Command) and one.params]
@@ -29,6 +32,8 @@ OPTIONS = [
     (command, one) for command in COMMANDS for one in command.params if isinstance(one, Option)
 ]
 OF_CHECK = {one.name for one in options.CHECK_OPTIONS}
+UNUSED = {name for name in OPTIONS_OF_CHECK if not applies(name, SCHEMES.values(), LEADS_TO_TLS)}
+"""The options that no protocol takes yet: they are not in the help."""
 
 SAMPLES = {
     "headers": "A: b",
@@ -45,6 +50,7 @@ SAMPLES = {
     "cert_lifetime": "7d",
     **dict.fromkeys(("timeout", "connect_timeout", "initial_delay", "interval", "deadline"), "3s"),
     "max_age": "3s",
+    "role": "primary",
 }
 """A value of each option that does not take just any text."""
 
@@ -88,14 +94,14 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_command_line_has_the_options_of_the_library() -> None:
-    assert OptionValues.__optional_keys__ == OF_CHECK
+    assert OptionValues.__optional_keys__ - UNUSED == OF_CHECK
     fields = {*dataclasses.fields(CheckOptions), *dataclasses.fields(TlsOptions)}
-    assert {field.name for field in fields} - {"tls"} == OF_CHECK
+    assert {field.name for field in fields} - {"tls"} == OptionValues.__optional_keys__
 
 
 def test_every_declared_option_belongs_to_a_command() -> None:
     taken = {id(one) for command in COMMANDS for one in command.params}
-    assert [one.name for one in DECLARED if id(one) not in taken] == []
+    assert {one.name for one in DECLARED if id(one) not in taken} == UNUSED
     assert {type(one) for command in COMMANDS for one in command.params} == {Argument, Option}
     variables = {one.envvar for command in COMMANDS for one in command.params}
     assert variables - {None} == options.VARIABLES
@@ -174,7 +180,7 @@ def test_every_option_of_a_check_reaches_it(
     "option", [{"cacert": "x"}, {"cert": "x"}, {"server_name": "x"}, {"insecure": True}]
 )
 def test_tls_options_without_tls_are_refused(target: str, option: dict[str, Any]) -> None:
-    with pytest.raises(BadArgumentError, match=f"{min(option)}: .* applies to TLS targets only"):
+    with pytest.raises(BadArgumentError, match=f"{min(option)}: .* only applies to TLS targets"):
         check(target, **option)
 
 

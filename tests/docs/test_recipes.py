@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from healthchecker._values.options import parse_duration
+from healthchecker._values.text import parse_duration
 from tests.servers.accountservice import UP, running_service
 from tests.servers.http import http_service
 from tests.servers.postgres import find_binaries, running_cluster

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from healthchecker._values.options import parse_duration
+from healthchecker._values.text import parse_duration
 from tests.servers.accountservice import DOWN, running_service
 from tests.servers.daemons import free_port
 from tests.servers.postgres import find_binaries, running_cluster

@@ -26,7 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from healthchecker import check
 from healthchecker._net import tls
-from healthchecker._values.options import TlsOptions
+from healthchecker._values.tls_options import TlsOptions
 from tests.servers.peers import (
     Connection,
     Peer,

@@ -15,7 +15,7 @@ import pytest
 from healthchecker import BadArgumentError, CheckResult, Reason, check
 from healthchecker._net.deadline import Cancel, Cancelled
 from healthchecker._protocols.registry import make_prober, parse_target
-from healthchecker._values.expect.judge import MAX_BODY_BYTES
+from healthchecker._values.expect.body import MAX_BODY_BYTES
 from healthchecker._values.options import make_options
 from tests.servers.hanging import hanging_file_system
 from tests.support import open_files, poll

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from healthchecker import BadArgumentError, Reason, check
-from healthchecker._values.options import parse_escapes
+from healthchecker._values.text import parse_escapes
 from tests.servers.daemons import Daemon, data_directory, free_port, program
 from tests.servers.peers import Connection, Peer, blurt, close, drip, flood, hold, reset
 from tests.servers.redis import running_redis

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from healthchecker._values.expect.judge import JsonExpectation
+from healthchecker._values.expect.json_path import JsonExpectation
 from tests.support import ROOT
 from tests.support.forms import SAVED, why_not_built
 from tests.support.fuzzing import fuzz

@@ -56,10 +56,11 @@ from healthchecker._protocols.pid import parse_pid
 from healthchecker._protocols.postgresql_codec import decode_startup_answer
 from healthchecker._protocols.redis_codec import decode_replies
 from healthchecker._protocols.registry import parse_target
-from healthchecker._values.expect.judge import JsonError, expect_json, read_json
+from healthchecker._values.expect.json_path import JsonError, expect_json, read_json
 from healthchecker._values.expect.regex import Pattern
-from healthchecker._values.options import make_options, parse_escapes
+from healthchecker._values.options import make_options
 from healthchecker._values.result import BadArgumentError, ProbeFailure
+from healthchecker._values.text import parse_escapes
 from tests.servers import dns as dns_server
 from tests.servers.peers import Connection, Peer
 from tests.support import open_files

@@ -11,18 +11,15 @@ import pytest
 
 from healthchecker import BadArgumentError
 from healthchecker._protocols.http.decoding import ContentError, decode
-from healthchecker._values.expect.judge import (
-    MAX_BODY_BYTES,
+from healthchecker._values.expect.body import MAX_BODY_BYTES, Body, BodyExpectations, judge_body
+from healthchecker._values.expect.json_path import (
     MAX_JSON_NESTING,
-    Body,
-    BodyExpectations,
     JsonError,
     expect_json,
     expect_json_at,
-    judge_body,
-    parse_status,
     read_json,
 )
+from healthchecker._values.expect.status import parse_status
 from healthchecker._values.result import UnexpectedResponse
 
 
@@ -190,7 +187,7 @@ def test_no_parser_sees_what_is_nested_too_deeply(
     def decode(_text: str) -> object:
         raise AssertionError("parsed")
 
-    monkeypatch.setattr("healthchecker._values.expect.judge._DECODER.decode", decode)
+    monkeypatch.setattr("healthchecker._values.expect.json_path._DECODER.decode", decode)
     with pytest.raises(JsonError, match="nested deeper"):
         read_json(text)
 

@@ -6,8 +6,9 @@ import pytest
 
 from healthchecker import BadArgumentError
 from healthchecker._protocols.registry import parse_target
-from healthchecker._values.options import make_options, parse_duration
+from healthchecker._values.options import make_options
 from healthchecker._values.target import local_url
+from healthchecker._values.text import parse_duration
 
 
 @pytest.mark.parametrize(

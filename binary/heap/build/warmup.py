@@ -28,6 +28,7 @@ import click._textwrap
 import click.shell_completion
 from servers import usual_checks
 
+import healthchecker._values.expect.regex
 from healthchecker._cli.main import main
 
 _ROUNDS = 20  # after some runs the interpreter has specialized the code for what it does

@@ -13,7 +13,7 @@ from healthchecker._protocols.base import Progress, connect
 from healthchecker._protocols.grpc.codec import encode_check_request
 from healthchecker._protocols.grpc.metadata import make_headers
 from healthchecker._protocols.grpc.rpc import Call, Method
-from healthchecker._values.options import REQUEST_OPTIONS, CheckOptions
+from healthchecker._values.options import CheckOptions
 from healthchecker._values.result import BadArgumentError, ProbeFailure, Reason
 from healthchecker._values.target import Scheme, Target
 
@@ -21,10 +21,11 @@ T = TypeVar("T")
 
 MAX_SERVICE_BYTES = 8 * 1024
 
+_OPTIONS = frozenset({"headers", "basic_auth"})
 _FORM = "grpc[s]://HOST:PORT[/SERVICE]"
 SCHEMES = {
-    "grpc": Scheme(_FORM, options=REQUEST_OPTIONS),
-    "grpcs": Scheme(_FORM, tls=True, options=REQUEST_OPTIONS),
+    "grpc": Scheme(_FORM, options=_OPTIONS),
+    "grpcs": Scheme(_FORM, tls=True, options=_OPTIONS),
 }
 
 # Little, because the stream looks at the deadline before each read, and what a hostile peer packs

@@ -13,24 +13,22 @@ from healthchecker._net.tls import TlsClient
 from healthchecker._protocols.base import Healthy, Prober, Progress, connect
 from healthchecker._protocols.http.decoding import ContentError, decode
 from healthchecker._protocols.http.exchange import ALPN_HTTP1, ALPN_HTTP2, exchange, stream_of
-from healthchecker._values.expect.judge import (
-    MAX_BODY_BYTES,
-    Body,
-    BodyExpectations,
-    judge_body,
-    judge_headers,
-    judge_status,
-)
-from healthchecker._values.options import (
-    HTTP_OPTIONS,
-    CheckOptions,
-    TlsOptions,
-    basic_authorization,
-)
+from healthchecker._values.expect.body import MAX_BODY_BYTES, Body, BodyExpectations, judge_body
+from healthchecker._values.expect.header import judge_headers
+from healthchecker._values.expect.status import judge_status
+from healthchecker._values.options import CheckOptions, basic_authorization
 from healthchecker._values.result import BadArgumentError, ProbeFailure, Reason, UnexpectedResponse
 from healthchecker._values.target import Scheme, Target, read_target
+from healthchecker._values.tls_options import NO_TLS
 
 MAX_REDIRECTS = 5
+
+_OPTIONS = frozenset(
+    {
+        *("method", "data", "http2", "headers", "basic_auth", "follow_redirects"),
+        *("status", "expect_json", "expect_body", "match_body", "expect_header"),
+    }
+)
 
 _EXCERPT_BYTES = 200
 _EXCERPT_SECONDS = 0.1
@@ -52,8 +50,8 @@ class HttpProber(Prober):
     """Sends one request on a connection of its own, and judges the whole response."""
 
     SCHEMES: ClassVar = {
-        "http": Scheme("http://HOST", 80, options=HTTP_OPTIONS),
-        "https": Scheme("https://HOST", 443, tls=True, options=HTTP_OPTIONS),
+        "http": Scheme("http://HOST", 80, options=_OPTIONS),
+        "https": Scheme("https://HOST", 443, tls=True, options=_OPTIONS),
     }
 
     def __init__(self, target: Target, options: CheckOptions) -> None:
@@ -62,7 +60,7 @@ class HttpProber(Prober):
             options.expect_body, options.match_body, options.expect_json
         )
         self._tls: TlsClient | None = None
-        if target.tls or options.tls != TlsOptions():
+        if target.tls or options.tls != NO_TLS:
             self._tls_client()  # a file that cannot be used is told at once
         self._request = self._make_request(
             target, options.method, options.data, with_credentials=True

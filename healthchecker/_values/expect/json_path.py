@@ -1,7 +1,6 @@
-"""What an answer must be: expectations, and answers measured by them. Pure functions, no I/O.
+"""Values at paths of a JSON document. Pure functions, no I/O.
 
-A response that is not as expected is an `UnexpectedResponse`; an invalid expectation is a
-`BadArgumentError`, when it is made.
+A document that cannot be read is a `JsonError`; an invalid expectation is a `BadArgumentError`.
 """
 
 from __future__ import annotations
@@ -9,156 +8,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from healthchecker._values.expect.regex import Pattern
-from healthchecker._values.result import BadArgumentError, Reason, UnexpectedResponse
-
-MAX_BODY_BYTES = 256 * 1024  # read as JSON, it may need thirty times the memory
-"""So much of a body is looked at where something is expected of it."""
+from healthchecker._values.result import BadArgumentError
+from healthchecker._values.validate import pairs
 
 MAX_JSON_NESTING = 128
 """Arrays and objects inside each other. Python's parser recurses in C, and the stacks of threads
 are small; a depth that is checked beforehand is also the same in every version of Python."""
-
-_STATUS_RANGE = re.compile(r"([1-9]\d\d)(?:-([1-9]\d\d))?|([1-9])xx", re.ASCII | re.IGNORECASE)
-_FIRST_FINAL_STATUS = 200
-SWITCHING_PROTOCOLS = 101
-
-
-# Statuses
-
-
-@dataclass(frozen=True, slots=True)
-class StatusSet:
-    """The HTTP status codes that count as healthy."""
-
-    ranges: tuple[tuple[int, int], ...]
-    text: str
-
-    def __contains__(self, status: int) -> bool:
-        return any(low <= status <= high for low, high in self.ranges)
-
-
-def parse_status(text: str) -> StatusSet:
-    """Read `200`, `200,204`, `2xx` or `200-399`."""
-    ranges = []
-    for part in text.split(","):
-        match = _STATUS_RANGE.fullmatch(part.strip())
-        if match is None:
-            raise BadArgumentError("status", text, "not a list such as 200, 200,204, 2xx, 200-399")
-        low, high, hundreds = match.groups()
-        if hundreds:
-            first, last = int(hundreds) * 100, int(hundreds) * 100 + 99
-        else:
-            first, last = int(low), int(high or low)
-        if first > last:
-            raise BadArgumentError(
-                "status", text, "a range that ends before it begins; write 200-299"
-            )
-        if last < _FIRST_FINAL_STATUS and (first, last) != (SWITCHING_PROTOCOLS,) * 2:
-            raise BadArgumentError(
-                "status", text, "no answer ends with a status below 200; write 200-599"
-            )
-        ranges.append((first, last))
-    return StatusSet(tuple(ranges), text)
-
-
-def judge_status(expected: StatusSet, status: int) -> None:
-    """Demand one of the statuses."""
-    if status not in expected:
-        raise UnexpectedResponse(
-            Reason.UNEXPECTED_STATUS, f"HTTP status {status}, expected {expected.text}", status
-        )
-
-
-# Headers
-
-
-def judge_headers(
-    expected: Iterable[tuple[str, str | None]], found: Mapping[str, Sequence[str]], status: int
-) -> None:
-    """Demand that each header is there, and with exactly this value where one is given.
-
-    `found` has lower-case names.
-    """
-    for name, value in expected:
-        values = found.get(name.lower(), ())
-        if not values or value not in (None, *values):
-            problem = f"no header {name}" + ("" if value is None else " with the expected value")
-            raise UnexpectedResponse(Reason.UNEXPECTED_HEADER, problem, status)
-
-
-# Bodies
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """A body, or the start of one that is longer than what is looked at."""
-
-    data: bytes
-    is_whole: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class BodyExpectations:
-    """What a body must be; nothing by default."""
-
-    texts: tuple[str, ...] = ()
-    patterns: tuple[Pattern, ...] = ()
-    values: tuple[JsonExpectation, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.texts or self.patterns or self.values)
-
-
-def judge_body(
-    expected: BodyExpectations, body: Body, status: int, tick: Callable[[], object]
-) -> None:
-    """Demand that texts and patterns are found in the body, and values in the JSON that it is.
-
-    What `tick` raises ends a long search.
-    """
-    place = "the body" if body.is_whole else f"the first {MAX_BODY_BYTES} bytes of the body"
-    for text in expected.texts:
-        if encode(text) not in body.data:
-            raise _unexpected_body(f"no {text!r} in {place}", status)
-    if expected.patterns:
-        found = body.data.decode("utf-8", "replace")
-        for pattern in expected.patterns:
-            if not pattern.found_in(found, tick):
-                raise _unexpected_body(f"no match of {pattern.text!r} in {place}", status)
-    if expected.values:
-        _judge_json(expected.values, body, status)
-
-
-def _judge_json(values: Iterable[JsonExpectation], body: Body, status: int) -> None:
-    if not body.is_whole:
-        problem = f"the body is longer than {MAX_BODY_BYTES} bytes, too long to be read as JSON"
-        raise _unexpected_body(problem, status)
-    try:
-        document = read_json(body.data)
-    except JsonError as error:
-        raise _unexpected_body(f"the body is {error}", status) from error
-    for value in values:
-        if not value.holds(document):
-            raise _unexpected_body(f"{value.demand} in the JSON body", status)
-
-
-def encode(text: str) -> bytes:
-    """Return the bytes that a text of the command line or of the library stands for.
-
-    What is not UTF-8 on a command line comes as lone surrogates, which stand for its bytes.
-    """
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _unexpected_body(message: str, status: int) -> UnexpectedResponse:
-    return UnexpectedResponse(Reason.UNEXPECTED_BODY, message, status)
-
-
-# JSON
 
 
 class JsonError(ValueError):
@@ -354,3 +212,16 @@ def _are_equal(found: object, expected: object) -> bool:
 
 
 _NO_NUMBERS = (bool, dict, list)
+
+
+def json_expectations(argument: str, value: object) -> tuple[JsonExpectation, ...]:
+    """Accept texts such as `status=UP`, as on the command line, or paths with their values."""
+    texts: list[str] = []
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)):
+        given = list(value)
+        texts = [one for one in given if isinstance(one, str)]
+        value = [one for one in given if not isinstance(one, str)]
+    return (
+        *(expect_json(argument, text) for text in texts),
+        *(expect_json_at(argument, path, wanted) for path, wanted in pairs(argument, value)),
+    )
