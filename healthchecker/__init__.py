@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from healthchecker._run.check import check, check_all
     from healthchecker._server.heartbeat import Heartbeat
     from healthchecker._server.server import HealthServer, ServerCheck, ServerStartError
+    from healthchecker._values.options import OptionValues
     from healthchecker._values.result import (
         BadArgumentError,
         CheckResult,
@@ -34,6 +35,7 @@ __all__ = [
     "HealthServer",
     "Heartbeat",
     "Observation",
+    "OptionValues",
     "Phase",
     "Reason",
     "ServerCheck",
@@ -60,6 +62,7 @@ _PLACES = {
     "HealthServer": "_server.server",
     "Heartbeat": "_server.heartbeat",
     "Observation": "_watch.rule",
+    "OptionValues": "_values.options",
     "Phase": "_values.result",
     "Reason": "_values.result",
     "ServerCheck": "_server.server",

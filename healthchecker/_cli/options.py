@@ -279,8 +279,8 @@ def _usable(options: Iterable[Option[Any]]) -> tuple[Option[Any], ...]:
     return tuple(one for one in options if applies(one.name, SCHEMES.values(), LEADS_TO_TLS))
 
 
-_REQUEST = _usable((METHOD, DATA, HTTP2, PROXY_PROTOCOL, SEND, LOGIN))
-_EXPECTATIONS = (
+_REQUEST: tuple[Option[Any], ...] = _usable((METHOD, DATA, HTTP2, PROXY_PROTOCOL, SEND, LOGIN))
+_EXPECTATIONS: tuple[Option[Any], ...] = (
     STATUS,
     EXPECT_JSON,
     EXPECT_BODY,
@@ -295,7 +295,7 @@ _STARTTLS = _usable((STARTTLS,))
 _TLS = (CACERT, CERT, KEY, SERVER_NAME, INSECURE, CERT_LIFETIME)
 OUTPUT_OPTIONS = (VERBOSE, QUIET, OUTPUT)
 
-REQUEST_OPTIONS = (
+REQUEST_OPTIONS: tuple[Option[Any], ...] = (
     *LOCAL_TARGET_OPTIONS,
     *_CONNECTION,
     *_REQUEST,
@@ -325,7 +325,7 @@ for _heading, _members in zip(HEADINGS, _GROUPS, strict=True):
     for _member in _members:
         _member.group = _heading
 
-CHECK_OPTIONS = (
+CHECK_OPTIONS: tuple[Option[Any], ...] = (
     UNIX_SOCKET,
     CONNECT_TIMEOUT,
     *_REQUEST,

@@ -206,7 +206,8 @@ def meaning_of(name: str) -> str:
 def type_of(name: str) -> str:
     """Return the type of an option of the library, as it is written."""
     annotation = OptionValues.__annotations__[name]
-    return str(getattr(annotation, "__forward_arg__", annotation))
+    text = str(getattr(annotation, "__forward_arg__", annotation))
+    return text.replace("FilePath", "str | os.PathLike[str]")
 
 
 def given_options(options: CheckOptions) -> list[str]:

@@ -121,7 +121,9 @@ def unix_socket(argument: str, value: object) -> str | None:
     if name in ("", "@") or "\0" in name:
         raise BadArgumentError(argument, name, "not a path or @NAME")
     if name.startswith("@") and not _LINUX:
-        raise BadArgumentError(argument, name, "abstract sockets exist on Linux only; use a path")
+        raise BadArgumentError(
+            argument, name, "abstract sockets are only available on Linux; use a path"
+        )
     if len(encode(name)) > MAX_UNIX_PATH:
         problem = f"longer than {MAX_UNIX_PATH} bytes; a relative path may be shorter"
         raise BadArgumentError(argument, name, problem)

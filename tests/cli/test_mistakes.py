@@ -116,7 +116,7 @@ VARIABLES = {
 # Mistakes that no command line can make, or that only its state on a machine makes.
 OF_PROGRAMS = (
     "lone surrogate",
-    "exist on Linux only",
+    "are only available on Linux",
     "must be a",
     "must be several",
     "must be True or False",

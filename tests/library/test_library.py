@@ -281,8 +281,8 @@ for module, names in (
         vars(module).pop(name, None)
 import asyncio, threading
 from healthchecker import *
-from healthchecker._values import options as _options
-_options._LINUX = False
+from healthchecker._values import validate as _validate
+_validate._LINUX = False
 url = {url!r}
 assert check(url + "/health") and check(url.replace("http", "tcp"))
 assert asyncio.run(acheck(url + "/health"))
@@ -309,7 +309,7 @@ except BadArgumentError as error:
     print(error)
 """
     assert run_python(code) in (
-        f"{reason}\nunix_socket: '@name': abstract sockets exist on Linux only; give a path\n"
+        f"{reason}\nunix_socket: '@name': abstract sockets are only available on Linux; use a path\n"
         for reason in ("dns_failure", "timeout")
     )
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+
 import pytest
 
-from healthchecker import BadArgumentError
+from healthchecker import BadArgumentError, OptionValues, check
 from healthchecker._protocols.registry import parse_target
-from healthchecker._values.options import make_options
+from healthchecker._values.options import OPTIONS, make_options, meaning_of, type_of
 from healthchecker._values.target import local_url
 from healthchecker._values.text import parse_duration
+from tests.support import ROOT
+from tests.support.pages import Page
 
 
 @pytest.mark.parametrize(
@@ -123,3 +128,43 @@ def test_what_asks_for_another_protocol_may_expect_it() -> None:
 def test_only_an_address_has_a_zone(host: str) -> None:
     with pytest.raises(BadArgumentError):
         parse_target(f"http://{host}/")
+
+
+# Documentation
+
+
+ESCAPED_BAR = r"\|"
+
+
+def table_row(name: str) -> str:
+    cells = [f"`{name}`", f"`{type_of(name)}`", f"`{OPTIONS[name]['shown']}`", meaning_of(name)]
+    return f"| {' | '.join(cell.replace('|', ESCAPED_BAR) for cell in cells)} |"
+
+
+def test_the_page_of_the_library_lists_every_option() -> None:
+    header = ["| option | type | default | meaning |", "|---|---|---|---|"]
+    assert Page(ROOT / "docs/library.md").table("options") == [*header, *map(table_row, OPTIONS)]
+
+
+def test_help_lists_every_option() -> None:
+    text = inspect.getdoc(check) or ""
+    for name in OPTIONS:
+        assert f"\n{name}: {type_of(name)} = {OPTIONS[name]['shown']}\n" in text
+        assert f"\n    {meaning_of(name)}" in text
+
+
+def test_every_option_has_its_meaning_as_its_docstring() -> None:
+    (definition,) = ast.parse(inspect.getsource(OptionValues)).body
+    assert isinstance(definition, ast.ClassDef)
+    documented = {}
+    for field, docstring in zip(definition.body[1::2], definition.body[2::2], strict=True):
+        assert isinstance(field, ast.AnnAssign)
+        assert isinstance(docstring, ast.Expr)
+        documented[ast.unparse(field.target)] = ast.literal_eval(docstring.value)
+    assert documented == {name: meaning_of(name) for name in OPTIONS}
+
+
+def test_every_default_is_accepted_as_a_value() -> None:
+    assert make_options(**{name: ast.literal_eval(OPTIONS[name]["shown"]) for name in OPTIONS}) == (
+        make_options()
+    )
