@@ -10,11 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.forms import EMULATED, FORMS, Form, forking, require_form
+from tests.support.forms import (
+    EMULATED,
+    FORMS,
+    Form,
+    forking,
+    left_out,
+    require_form,
+    why_not_built,
+)
+
+COLLECTED_FORMS = (*FORMS, *EMULATED)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was skipped in one line per reason."""
+    """Print one line for each form that is left out, and for each reason of skipped tests."""
+    for form in COLLECTED_FORMS:
+        if left_out(form):
+            terminalreporter.line(f"left out: form {form}: {why_not_built(form)}")
     reports = terminalreporter.getreports("skipped")
     reasons = Counter(report.longrepr[2] for report in reports)  # of its file, line and reason
     for reason, count in reasons.most_common():
@@ -22,45 +35,50 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Emulate only for tests with that mark, and measure no time then.
+    """Leave out the forms that are not built, and emulated ones of tests without that mark.
 
-    Time is measured only of programs whose coverage is not measured.
+    Time is measured neither of emulated programs nor of programs whose coverage is measured.
     """
-    left_out = set()
+    deselected = set()
     for item in items:
         is_timed = item.get_closest_marker("timing") is not None
         is_for_all = item.get_closest_marker("emulated") is not None
         if is_timed:
             item.add_marker(pytest.mark.usefixtures("full_speed"))
-        if _is_emulated(item) and (is_timed or not is_for_all):
-            left_out.add(item)
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+        parameters = _parameters(item)
+        forms = [value for value in parameters.values() if isinstance(value, Form)]
+        is_emulated = parameters.get("form") in EMULATED
+        if any(map(left_out, forms)) or (is_emulated and (is_timed or not is_for_all)):
+            deselected.add(item)
+    config.hook.pytest_deselected(items=deselected)
+    items[:] = [item for item in items if item not in deselected]
 
 
-def _is_emulated(item: pytest.Item) -> bool:
+def _parameters(item: pytest.Item) -> dict[str, object]:
     callspec = getattr(item, "callspec", None)
-    return callspec is not None and callspec.params.get("form") in EMULATED
+    return callspec.params if callspec else {}
 
 
 @pytest.fixture
 def full_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure no coverage of the programs that are started."""
+    """Do not measure the coverage of started programs."""
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 @pytest.fixture(scope="session")
 def forked() -> Iterator[Callable[[Form], Form]]:
-    """Yield what makes a form run in forks."""
+    """Yield a function that makes a form run in forks."""
     with forking() as forked:
         yield forked
 
 
-@pytest.fixture(params=(*FORMS, *EMULATED), ids=str, scope="session")
+@pytest.fixture(
+    params=[form for form in COLLECTED_FORMS if not left_out(form)], ids=str, scope="session"
+)
 def form(request: pytest.FixtureRequest, forked: Callable[[Form], Form]) -> Form:
-    """Every form of the program, one after the other; the emulated ones see above.
+    """Each form of the program that is built; see above for the emulated ones.
 
-    `run` forks an interpreted one; where its start matters, run `form.started`.
+    `run` forks interpreted ones; tests that are about the start run `form.started`.
     """
     require_form(request.param)
     return forked(request.param)
@@ -68,7 +86,7 @@ def form(request: pytest.FixtureRequest, forked: Callable[[Form], Form]) -> Form
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
-    """Put the handlers of signals back."""
+    """Restore the signal handlers."""
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
     before = {number: signal.getsignal(number) for number in numbers}
     yield
@@ -78,7 +96,7 @@ def handlers() -> Iterator[None]:
 
 @pytest.fixture
 def open_directory() -> Iterator[Path]:
-    """Yield a directory of a short name that servers of any user may write to."""
+    """Yield a directory with a short name that servers of any user may write to."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         directory.chmod(0o777)

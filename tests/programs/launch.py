@@ -1,10 +1,11 @@
-"""Run one program; report its exit code, its times and the peak of its memory.
+"""Run one program; report its exit code, its times and its peak memory.
 
-Reported too is the longest time for which the machine stood still meanwhile, as a virtual one does
-when its host is busy: times then say nothing of the program.
+The report also has the times that say nothing about the program: for how long it waited for a
+processor, and the longest time for which the machine stood still, as a virtual one does when its
+host is busy.
 
-A process of its own, because the kernel counts the memory of the process that starts a program as
-the program's: started by a test runner of 100 MB, every program would seem to need 100 MB.
+This is a process of its own because the kernel attributes the memory of the starting process to the
+started one: started by a test runner of 100 MB, every program would seem to need 100 MB.
 """
 
 from __future__ import annotations
@@ -35,18 +36,19 @@ def main() -> None:
 
 def observe(pid: int, started: float, timeout: float) -> dict[str, object]:
     """Wait for a child process, end it after `timeout` seconds, and return the report."""
-    watch = os.pidfd_open(pid)
+    descriptor = os.pidfd_open(pid)
     in_time = False
     stalled = 0.0
     ended = before = started
     while not in_time and ended < started + timeout:
-        in_time = bool(select.select([watch], [], [], _TICK)[0])
+        in_time = bool(select.select([descriptor], [], [], _TICK)[0])
         ended = time.monotonic()
         stalled = max(stalled, ended - before - _TICK)
         before = ended
-    os.close(watch)
+    os.close(descriptor)
     if not in_time:
         os.kill(pid, signal.SIGKILL)
+    delayed = waited_for_processor(f"/proc/{pid}")
     status, max_rss_kib, cpu_seconds = _end_of(pid)
     return {
         "in_time": in_time,
@@ -54,16 +56,33 @@ def observe(pid: int, started: float, timeout: float) -> dict[str, object]:
         "started": started,
         "ended": ended,
         "stalled": stalled,
+        "delayed": delayed,
         "max_rss_kib": max_rss_kib,
         "cpu_seconds": cpu_seconds,
     }
 
 
-def _end_of(pid: int) -> tuple[int, int, float]:
-    """Return a child's status, the peak of its memory in KiB and its seconds on the CPU.
+def waited_for_processor(process: str) -> float:
+    """Return for how many seconds a process or thread of /proc was ready to run but did not.
 
-    The last two are 0 where Python has been built without its module `resource`, as the one of the
-    guarded form; they are limited in other forms.
+    That is 0 if it has gone, or if the kernel does not count it.
+    """
+    try:
+        file = os.open(f"{process}/schedstat", os.O_RDONLY)
+        try:
+            _, nanoseconds, _ = os.read(file, 100).split()
+        finally:
+            os.close(file)
+    except (OSError, ValueError):
+        return 0.0
+    return int(nanoseconds) / 1e9
+
+
+def _end_of(pid: int) -> tuple[int, int, float]:
+    """Return a child's status, its peak memory in KiB and its CPU seconds.
+
+    The last two are 0 if Python was built without the module `resource`, like that of the guarded
+    form; tests limit them in the other forms.
     """
     if resource is None:
         return os.waitpid(pid, 0)[1], 0, 0.0

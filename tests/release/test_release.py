@@ -96,7 +96,7 @@ def clone(tmp_path: Path) -> Iterator[Path]:
     require((ROOT / ".git").exists(), "no Git repository")
     place = tmp_path / "clone"
     succeed(["git", "clone", "--quiet", str(ROOT), str(place)], timeout=60)
-    shutil.copy(ROOT / "scripts/release", place / "scripts/release")
+    shutil.copytree(ROOT / "scripts", place / "scripts", dirs_exist_ok=True)
     git(place, "add", "--all")
     git(place, "commit", "--quiet", "--allow-empty", "--message=now")
     yield place
@@ -123,12 +123,14 @@ def test_what_cannot_be_released_is_refused(clone: Path) -> None:
     executable = clone / "dist" / MACHINE / "healthchecker"
     executable.parent.mkdir(parents=True)
     executable.touch(0o755)
-    os.utime(executable, (0, 0))
     broken_off = f"no dist/{MACHINE}/components.json: run scripts/build-binary first\n"
     assert refused(clone) == broken_off
     for name in ("components.json", "LICENSES.txt"):
         (executable.parent / name).touch()
-    assert refused(clone).startswith(f"dist/{MACHINE}/healthchecker is older than ")
+    (executable.parent / "source-key").write_text("0\n")
+    assert refused(clone).startswith(
+        f"dist/{MACHINE}/healthchecker was built from another source: "
+    )
     (clone / "README.md").write_text("changed")
     assert refused(clone).startswith("the tree is not clean: ")
     git(clone, "commit", "--quiet", "--all", "--message=later")
@@ -136,10 +138,13 @@ def test_what_cannot_be_released_is_refused(clone: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--nonsense", "--machine", "here"])
-def test_what_cannot_be_read_is_refused(option: str) -> None:
+def test_a_mistyped_option_is_refused(option: str) -> None:
     done = release(option)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"scripts/release: {option} ")
+    problem, usage = done.stderr.splitlines()
+    assert problem.startswith("scripts/release: ")
+    assert option in problem
+    assert usage.startswith("usage: scripts/release [--machine MACHINE]")
 
 
 # ---- the bill of materials, and licences in every form

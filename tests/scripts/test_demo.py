@@ -1,4 +1,4 @@
-"""scripts/demo shows what it promises and leaves nothing running."""
+"""scripts/demo shows the promised checks and leaves nothing running."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def running_services(environment_mark: str) -> list[int]:
 
 
 def demo(*arguments: str) -> str:
-    """Run the demo, which must succeed; return what it prints."""
+    """Run the demo, which must succeed; return its output."""
     done = subprocess.run(
         [ROOT / "scripts/demo", *arguments],
         env={
@@ -58,7 +58,7 @@ def test_demo() -> None:
 def test_demo_with_the_executable() -> None:
     require_engine()
     require_form(SAVED)
-    said = demo("--binary")
-    states = re.findall(r"^# Docker calls the container (\w+)$", said, re.MULTILINE)
+    output = demo("--binary")
+    states = re.findall(r"^# Docker reports the container as (\w+)$", output, re.MULTILINE)
     assert states == ["healthy", "unhealthy", "healthy"]
     assert docker("ps", "--all", "--quiet", "--filter", "name=healthchecker-demo") == ""

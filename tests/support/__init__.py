@@ -1,4 +1,4 @@
-"""What every test may use: polling with a deadline, the one way to skip, a pipe that is full."""
+"""Helpers for every test: polling, time on a loaded machine, the one way to skip."""
 
 from __future__ import annotations
 
@@ -12,40 +12,75 @@ from typing import TypeVar
 
 import pytest
 
+from tests.programs.launch import waited_for_processor
+
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 
+REQUIRE_ALL = os.environ.get("TESTS_REQUIRE_ALL") == "1"
+"""Whether something that is missing on this machine fails its tests instead of skipping them."""
+LOADED = 10
+"""How many times as long something may take on a loaded machine: 25 runnable processes on 2 cores.
+
+Limits that only end a test that hangs are multiplied by it.
+"""
+
 
 def poll(condition: Callable[[], T], *, timeout: float, what: str) -> T:
-    """Call `condition` until it returns something truthy; fail after `timeout` seconds."""
-    end = time.monotonic() + timeout
+    """Call `condition` until it returns something truthy.
+
+    Fail after `timeout` seconds, or `LOADED` times as many on a machine that may be loaded.
+    """
+    end = time.monotonic() + timeout * LOADED
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() >= end:
-            raise AssertionError(f"not within {timeout} s: {what}")
+            raise AssertionError(f"not within {timeout * LOADED} s: {what}")
         time.sleep(0.02)
 
 
 def require(ok: object, why: str) -> None:
-    """Skip the test when `ok` is false; under TESTS_REQUIRE_ALL=1 fail instead."""
+    """Skip the test if `ok` is false; with TESTS_REQUIRE_ALL=1 fail instead."""
     if ok:
         return
-    if os.environ.get("TESTS_REQUIRE_ALL") == "1":
+    if REQUIRE_ALL:
         pytest.fail(f"required here: {why}")
     pytest.skip(why)
 
 
+class Stopwatch:
+    """Seconds since it was made, on the clock and without waiting for a processor."""
+
+    def __init__(self) -> None:
+        self._start, self._delayed = time.monotonic(), _delayed()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds on the clock: for lower bounds."""
+        return time.monotonic() - self._start
+
+    @property
+    def own(self) -> float:
+        """Without the time for which our threads waited for a processor: for upper bounds."""
+        return self.elapsed - (_delayed() - self._delayed)
+
+
+def _delayed() -> float:
+    """Return for how long the threads of this process have waited for a processor, in sum."""
+    return sum(map(waited_for_processor, map(str, Path("/proc/self/task").iterdir())))
+
+
 def open_files() -> set[str]:
-    """Return the descriptors that this process has open."""
+    """Return this process's open descriptors."""
     return {file.name for file in Path("/proc/self/fd").iterdir() if file.exists()}
 
 
 @contextmanager
 def full_pipe() -> Iterator[int]:
-    """Make a pipe that nobody reads and nothing more can be written to."""
+    """Make a pipe without a reader that is full: a write to it blocks."""
     reading, writing = os.pipe()
     try:
         os.set_blocking(writing, False)
