@@ -1,1 +1,1 @@
-"""The command line: the only part of the package that prints, reads the environment or exits."""
+"""The command line: the only part that prints, exits or takes options from the environment."""

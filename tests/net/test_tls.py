@@ -668,6 +668,14 @@ def test_the_environment_stays_as_it_was(before: dict[str, str]) -> None:
     assert names.get("OPENSSL_CONF") == before.get("OPENSSL_CONF")
 
 
+def test_a_handshake_needs_no_regular_expression_engine() -> None:
+    show = "import healthchecker._net.tls, sys; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
+    modules = found.stdout.split()
+    assert "healthchecker._values.tls_options" in modules
+    assert not [name for name in modules if name.startswith("healthchecker._values.expect")]
+
+
 def test_a_plain_check_makes_no_context(monkeypatch: pytest.MonkeyPatch) -> None:
     def make_context(*_arguments: object) -> ssl.SSLContext:
         raise AssertionError("a TLS context for a plain check")
