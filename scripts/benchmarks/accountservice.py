@@ -1,21 +1,19 @@
-"""Throughput and latency of accountservice on SQLite and PostgreSQL, beside a bare Starlette route.
+"""Measure throughput and latency of accountservice beside a bare Starlette route.
 
     scripts/bench accountservice [--seconds S] [--connections N] [--rounds N]
 
-The load generator is wrk (Debian: apt-get install wrk postgresql). The routes take turns round by
-round, so that a slow spell of the machine meets all of them; a ratio compares within a round. Ends
-with exit code 1 when /health stays under a third of the bare route, or a request fails.
+accountservice runs on SQLite and on PostgreSQL; the load generator is wrk. The routes take turns
+round by round, so that a slow period of the machine affects all of them; ratios compare within a
+round. The exit code is 1 if /health is below a third of the bare route, or if a request fails.
 
 At one connection /health has 0.42 of the bare route on PostgreSQL and 0.52 on SQLite. The floor of
 PostgreSQL is 0.54: one query by the driver on a thread, without a pool and without a limit. On the
-event loop itself it would be 0.63, and a database that hangs would stop all other requests.
+event loop itself it would be 0.63, and a hanging database would stop all other requests.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -29,6 +27,7 @@ from statistics import median
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[0] = str(ROOT)  # this file's own folder would hide the package of its name
 
+from scripts.benchmarks.usage import Progress, at_least, need, parser  # noqa: E402
 from tests.servers.accountservice import UP, running_service  # noqa: E402
 from tests.servers.postgres import find_binaries, running_cluster  # noqa: E402
 
@@ -38,7 +37,7 @@ REQUIRED = 1 / 3
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk measured in one run: requests per second, and latencies as wrk writes them."""
+    """The result of one run of wrk: requests per second, and latencies in its notation."""
 
     rate: float
     half: str
@@ -46,7 +45,7 @@ class Load:
 
 
 def measure(url: str, connections: int, seconds: int) -> Load:
-    """Put one URL under load. Exits when a request fails or is not answered with 2xx."""
+    """Put one URL under load. Exits if a request fails or its status is not 2xx."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url]
     report = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in report or "Socket errors" in report:
@@ -93,14 +92,15 @@ def running_bare() -> Iterator[str]:
 
 def main() -> int:
     """Run the benchmark and print its table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
-    parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    made = parser(__doc__, "accountservice")
+    made.add_argument("--seconds", type=at_least(1), default=5, help="of each measurement")
+    made.add_argument("--connections", type=at_least(1), default=32)
+    made.add_argument("--rounds", type=at_least(1), default=3)
+    options = made.parse_args()
     binaries = find_binaries()
-    if binaries is None or not shutil.which("wrk"):
-        sys.exit("needs wrk and PostgreSQL: apt-get install wrk postgresql")
+    # PostgreSQL's programs are not in the PATH.
+    need({"wrk": "wrk"} | ({} if binaries else {"initdb": "postgresql"}))
+    assert binaries
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -118,8 +118,10 @@ def main() -> int:
             urls[f"/accounts/10000, {name}"] = f"{service.url}/accounts/10000"
 
         loads: dict[str, list[Load]] = {name: [] for name in urls}
-        for _ in range(options.rounds):
-            for name, url in urls.items():
+        progress = Progress("measurement", options.rounds * len(urls))
+        for number in range(options.rounds):
+            for index, (name, url) in enumerate(urls.items()):
+                progress(number * len(urls) + index)
                 loads[name].append(measure(url, options.connections, options.seconds))
 
     print(f"{'':28} {'requests/s':>10} {'/ bare':>7} {'50 %':>9} {'99 %':>9}")

@@ -1,18 +1,17 @@
-"""What one check costs as a whole process: wall and CPU time, peak memory, page faults, size.
+"""Measure one check as a whole process: wall and CPU time, peak memory, page faults, size.
 
     scripts/bench process [--runs N] [--peer NAME=KIND:COMMAND] [--limits]
                           [--json FILE] [--svg FILE]
 
 The programs check the same healthy servers and take turns, run by run. Ratios are of the medians,
-with those of the first and third quartile. What the machine has is measured: curl, wget, busybox,
-and a helper in Go where there is a compiler. --peer adds another program, KIND being http, https or
-grpc; its COMMAND may name {port}, {url} and {ca}. --limits ends with exit code 1 where
-the executable does not keep the limits of the project.
+with the quartiles of the ratios of pairs. Programs that are installed are measured: curl, wget,
+busybox, and a helper in Go if there is a compiler. --peer adds another one; KIND is http, https or
+grpc, and COMMAND may contain {port}, {url} and {ca}. With --limits, the exit code is 1 if the
+executable exceeds the limits of the project.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -25,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -35,12 +35,15 @@ import trustme
 from scripts.benchmarks.comparison import OURS, Figures, picture
 from scripts.benchmarks.instructions import MAX_INSTRUCTIONS, instructions
 from scripts.benchmarks.turns import Program, Run, Taken, start, take_turns
+from scripts.benchmarks.usage import at_least, need, parser
 
 _DIST = f"dist/{os.uname().machine}"
 _EXECUTABLE, _COLD = f"{_DIST}/healthchecker", f"{_DIST}/healthchecker-cold"
 _HTTP = b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\nconnection: close\r\n\r\n" + b'{"status":"UP"}'
 _SYSTEM_STORE = Path("/etc/ssl/certs")
-# The gRPC server that the build warms up with; binary/ is no package to import from.
+_NEEDED = {"openssl": "openssl", "time": "time", "valgrind": "valgrind"}
+_KINDS = ("http", "https", "grpc")
+# The gRPC server that the build warms up with; binary/ is not a package to import from.
 answer_grpc = runpy.run_path("binary/heap/build/servers.py")["answer_grpc"]
 
 
@@ -49,29 +52,29 @@ def serve(listener: socket.socket, kind: str, chain: str) -> None:
     if kind == "https":
         context.load_cert_chain(chain)
 
-    def answer(peer: socket.socket) -> None:
-        with peer:
+    def respond(client: socket.socket) -> None:
+        with client:
             try:
                 if kind == "grpc":
-                    answer_grpc(peer)
+                    answer_grpc(client)
                     return
                 connection = (
-                    context.wrap_socket(peer, server_side=True) if kind == "https" else peer
+                    context.wrap_socket(client, server_side=True) if kind == "https" else client
                 )
                 with connection:
                     connection.recv(65536)
                     if kind == "slow":
-                        threading.Event().wait(0.1)  # what the service needs for its answer
+                        threading.Event().wait(0.1)  # the time of a slow response
                     connection.sendall(_HTTP)
             except OSError:
                 return
 
     while True:
-        peer, _ = listener.accept()
+        client, _ = listener.accept()
         if kind == "slow":
-            threading.Thread(target=answer, args=(peer,), daemon=True).start()
+            threading.Thread(target=respond, args=(client,), daemon=True).start()
         else:
-            answer(peer)
+            respond(client)
 
 
 @contextmanager
@@ -96,7 +99,7 @@ class Scene:
     slow: int
     ca: str
     hashed: str
-    """A directory of the system's authorities and ours, by their hashes."""
+    """A directory of the system's CA certificates and ours, named by their hashes."""
 
     def port(self, kind: str) -> int:
         return {"http": self.http, "https": self.https, "grpc": self.grpc}[kind]
@@ -134,7 +137,7 @@ def go_helper(directory: Path) -> str:
 
 
 def known_programs(at: Scene, directory: Path) -> Iterator[Program]:
-    """Yield all that the machine has."""
+    """Yield all that are installed."""
     url, tls_url = at.url("http"), at.url("https")
     curl = ("-fsS", "-o", os.devnull)
     store = {"SSL_CERT_DIR": at.hashed}
@@ -157,16 +160,37 @@ def known_programs(at: Scene, directory: Path) -> Iterator[Program]:
             yield replace(program, argv=(path, *program.argv[1:]))
 
 
-def peer_program(text: str, at: Scene) -> Program:
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The value of --peer."""
+
+    name: str
+    kind: str
+    argv: tuple[str, ...]
+
+    def program(self, at: Scene) -> Program:
+        """Return the program that checks a server of the scene."""
+        values = {"port": str(at.port(self.kind)), "url": at.url(self.kind), "ca": at.ca}
+        argv = self.argv
+        for name, value in values.items():
+            argv = tuple(word.replace(f"{{{name}}}", value) for word in argv)
+        return Program(self.name, self.kind, argv)
+
+
+def peer(text: str) -> Peer:
     """Read NAME=KIND:COMMAND."""
     name, _, rest = text.partition("=")
     kind, _, command = rest.partition(":")
-    words = {"port": at.port(kind), "url": at.url(kind), "ca": at.ca}
-    file, *arguments = (word.format(**words) for word in shlex.split(command))
-    path = shutil.which(file)
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = []
+    if not name or kind not in _KINDS or not words:
+        raise ArgumentTypeError(f"expected NAME={'|'.join(_KINDS)}:COMMAND, got {text}")
+    path = shutil.which(words[0])
     if path is None:
-        raise SystemExit(f"--peer {name}: there is no program {file}")
-    return Program(name, kind, (path, *arguments))
+        raise ArgumentTypeError(f"there is no program {words[0]}")
+    return Peer(name, kind, (path, *words[1:]))
 
 
 def find(taken: Sequence[Taken], name: str, kind: str) -> Taken | None:
@@ -179,7 +203,7 @@ def find(taken: Sequence[Taken], name: str, kind: str) -> Taken | None:
 def ours(taken: Sequence[Taken], kind: str) -> Taken:
     found = find(taken, OURS, kind)
     if found is None:
-        raise SystemExit(f"no {_EXECUTABLE}: run scripts/build-binary first")
+        raise SystemExit(f"there is no {_EXECUTABLE}: run scripts/build-binary first")
     return found
 
 
@@ -220,7 +244,7 @@ def figures(taken: Sequence[Taken], fifty: Run, count: int) -> Figures:
 
 
 def judge(taken: Sequence[Taken], fifty: Run, count: int) -> int:
-    """Print which limits are kept; return an exit code."""
+    """Print for each limit whether it is kept; return an exit code."""
     http, https, grpc = (ours(taken, kind) for kind in ("http", "https", "grpc"))
     store = ours(taken, "https, system store")
     kept: list[tuple[str, float, float]] = [
@@ -239,32 +263,39 @@ def judge(taken: Sequence[Taken], fifty: Run, count: int) -> int:
         ("grpc-health-probe", "grpc", "wall", 0.70),
         ("curl", "https", "cpu", 0.60),
     ):
-        peer = find(taken, name, kind)
-        if peer is not None:
-            value = ours(taken, kind).ratio(peer, figure).value
+        other = find(taken, name, kind)
+        if other is not None:
+            value = ours(taken, kind).ratio(other, figure).value
             kept.append((f"{kind} / {name}, {figure}", value, limit))
     for text, value, limit in kept:
         print(f"{'kept    ' if value <= limit else 'NOT KEPT'}  {text}: {value:.2f} <= {limit}")
     return 0 if all(value <= limit for _, value, limit in kept) else 1
 
 
+def arguments() -> ArgumentParser:
+    made = parser(__doc__, "process")
+    made.add_argument("--runs", type=at_least(2), default=200)
+    made.add_argument("--peer", type=peer, action="append", default=[])
+    made.add_argument("--limits", action="store_true")
+    made.add_argument("--json", type=Path, metavar="FILE")
+    made.add_argument("--svg", type=Path, metavar="FILE")
+    return made
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME=KIND:COMMAND")
-    parser.add_argument("--limits", action="store_true")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--svg", type=Path, metavar="FILE")
-    options = parser.parse_args()
+    options = arguments().parse_args()
+    need(_NEEDED)
+    if not Path(_EXECUTABLE).exists():
+        raise SystemExit(f"there is no {_EXECUTABLE}: run scripts/build-binary first")
     with tempfile.TemporaryDirectory() as scratch, scene(Path(scratch)) as at:
         programs = [*known_programs(at, Path(scratch))]
-        programs += [peer_program(text, at) for text in options.peer]
+        programs += [one.program(at) for one in options.peer]
         taken = take_turns(programs, options.runs)
         plain = ours(taken, "http").program
         slow_targets = (f"http://127.0.0.1:{at.slow}/",) * 50
         fifty = start(replace(plain, argv=(plain.argv[0], *slow_targets)))
         count = instructions(plain)
-        print(table(taken))  # peaks are measured now
+        print(table(taken))  # measures the peaks
         measured = figures(taken, fifty, count)
     print(f"50 targets of 100 ms each: {1000 * fifty.wall:.0f} ms")
     print(f"instructions of one healthy HTTP check: {count / 1e6:.2f} million")

@@ -1,4 +1,4 @@
-"""Whole processes, started in turns: what each costs, and ratios, which a busy machine spares."""
+"""Whole processes, started in turns: their costs, and ratios, which a busy machine spares."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-# Started afresh for each run. Prints wall seconds, CPU seconds, page faults and the wait status.
+from scripts.benchmarks.usage import Progress
+
+# A new process for each run. Prints wall seconds, CPU seconds, page faults and the wait status.
 _LAUNCHER = """
 import os, sys, time
 null = os.open(os.devnull, os.O_RDWR)
@@ -33,7 +35,7 @@ class Program:
 
     name: str
     kind: str
-    """What it checks; only programs of one kind can be compared."""
+    """The kind of its target; only programs of one kind can be compared."""
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -47,7 +49,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one process took: seconds, seconds and a count."""
+    """The costs of one process: seconds, seconds and a count."""
 
     wall: float
     cpu: float
@@ -82,10 +84,10 @@ class Taken:
 
     @cached_property
     def peak_mib(self) -> float:
-        """The most memory of a few more runs, started by time(1), which is small.
+        """The peak memory of a few more runs, started by time(1), which is small.
 
-        The kernel counts the memory of the process that starts a program as the program's: started
-        by Python, nothing seems to need less than 8 MiB.
+        The kernel attributes the memory of the starting process to the program: started by Python,
+        no program seems to need less than 8 MiB.
         """
         command = ["time", "--quiet", "-f", "%M", *self.program.argv]
         environment = {**os.environ, **self.program.environment}
@@ -117,22 +119,30 @@ def start(program: Program) -> Run:
         env={**os.environ, **program.environment},
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    if done.returncode:
+        raise SystemExit(f"{program.name} cannot be started: {done.stderr.splitlines()[-1]}")
     wall, cpu, faults, status = json.loads(done.stdout)
     if status:
-        raise RuntimeError(f"{program.argv} called a healthy server unhealthy: {done.stderr}")
+        command = " ".join(program.argv)
+        output = done.stderr.strip() or "no message"
+        raise SystemExit(
+            f"{program.name} reports a healthy server as unhealthy: {command}: {output}"
+        )
     return Run(wall, cpu, faults)
 
 
 def take_turns(programs: Sequence[Program], runs: int) -> list[Taken]:
-    """Run all programs, one after the other, so many times.
+    """Run all programs one after the other, `runs` times.
 
-    Each time in another order: what a program leaves in the caches is worth 9 % to the next one.
+    The order changes: the caches that a program leaves are worth 9 % to the next one.
     """
     taken = [Taken(program) for program in programs]
     chance = random.Random(runs)
-    for _ in range(runs):
+    progress = Progress(f"round of {len(programs)} program", runs)
+    for number in range(runs):
+        progress(number)
         for one in chance.sample(taken, len(taken)):
             one.runs.append(start(one.program))
     return taken

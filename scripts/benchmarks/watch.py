@@ -1,43 +1,46 @@
-"""What it costs to watch many endpoints in one process: CPU, memory, threads, delays.
+"""Measure the watching of many endpoints in one process: CPU, memory, threads, delays.
 
     scripts/bench watch [--endpoints N] [--interval S] [--seconds S] [--hung N] [--limit PERCENT]
-                        [--program PATH]
+                        [--program [PATH]]
 
-The endpoints are served by another process; each has a port of its own. With --hung, so many of
-them accept a connection and never answer. Ends with exit code 1 when the CPU time is over --limit
-percent of one core, or an endpoint that answers was observed wrongly. With --program, it is `PATH
-watch -v` that is measured instead of `awatch()`: a line for every probe is part of the cost then.
+Another process serves the endpoints, each on a port of its own. With --hung, N of them accept a
+connection and never respond. The exit code is 1 if the CPU time exceeds --limit percent of one
+core, or if an endpoint that responds was reported as unhealthy. With --program, `PATH watch -v` is
+measured instead of `awatch()`, with a line for every probe; PATH defaults to the executable.
 
-The floor is what as many requests cost that are made one after the other by a loop of nothing else:
-over bare sockets, and by httpcore and h11 without any socket. Both are part of every probe.
+The floor is the cost of as many requests in a plain loop: over bare sockets, and by h11 without any
+socket. Both are part of every probe.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
 import re
 import resource
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
+from argparse import SUPPRESS
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-import httpcore
+import h11
 
 from healthchecker._watch.awatch import awatch
+from scripts.benchmarks.usage import Progress, at_least, parser, seconds
 
+_EXECUTABLE = f"dist/{os.uname().machine}/healthchecker"
 _LINE = re.compile(r"[^:]+:[^:]+:\S+ (?:probe )?(\w+): http://127\.0\.0\.1:(\d+)/")
-_HEADERS = [("Host", "a"), ("User-Agent", "b"), ("Accept", "*/*"), ("Connection", "close")]
-_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+_HEADERS = [("User-Agent", "b"), ("Accept", "*/*"), ("Connection", "close")]
+_RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
 
 class _Endpoint(asyncio.Protocol):
@@ -46,7 +49,7 @@ class _Endpoint(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self.transport.write(_ANSWER)
+        self.transport.write(_RESPONSE)
         self.transport.close()
 
 
@@ -68,7 +71,7 @@ async def serve(endpoints: int, hung: int) -> None:
 
 @dataclass
 class Figures:
-    """What was seen between the start and the end of the measurement."""
+    """Counts between the start and the end of the measurement."""
 
     reports: Counter[bool] = field(default_factory=Counter)
     arrivals: dict[int, list[float]] = field(default_factory=dict)
@@ -88,7 +91,7 @@ class Figures:
 async def watch_all(
     ports: list[int], hung: set[int], interval: float, seconds: float
 ) -> tuple[Figures, float]:
-    """Watch them all; count what those report that are not hung. Return that and the CPU time."""
+    """Watch them all; count the reports of those that respond. Return the counts and CPU time."""
     figures = Figures()
     measuring = False
 
@@ -105,7 +108,9 @@ async def watch_all(
         measuring = True
         cpu = time.process_time()
         end = time.monotonic() + seconds
+        progress = Progress("second", int(seconds))
         while time.monotonic() < end:
+            progress(int(time.monotonic() - end + seconds))
             await asyncio.sleep(min(1.0, seconds))
             figures.threads = max(figures.threads, threading.active_count())
         cpu = time.process_time() - cpu
@@ -117,14 +122,15 @@ async def watch_all(
 def watch_all_by(
     program: str, ports: list[int], hung: set[int], interval: float, seconds: float
 ) -> tuple[Figures, float, float]:
-    """Do as `watch_all` by the command; return its peak memory in MiB, too."""
+    """Do the same with the command; return also its peak memory in MiB."""
     figures = Figures()
     urls = [f"http://127.0.0.1:{port}/health" for port in ports]
-    command = [*program.split(), "watch", "-v", f"--interval={interval}", *urls]
+    command = [program, "watch", "-v", f"--interval={interval}", *urls]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         begin = time.monotonic() + 1.0 + 2 * interval
         cpu_at_begin = 0.0
+        progress = Progress("second", int(seconds))
         for line in process.stdout:
             now = time.monotonic()
             if now < begin:
@@ -133,6 +139,7 @@ def watch_all_by(
             cpu_at_begin = cpu_at_begin or cpu
             if now >= begin + seconds:
                 break
+            progress(int(now - begin))
             figures.threads = max(figures.threads, threads)
             seen = _LINE.match(line)
             if seen and (port := int(seen[2])) not in hung:
@@ -151,26 +158,7 @@ def _state_of(pid: int) -> tuple[float, int, float]:
     return cpu, int(state["Threads"]), int(state["VmHWM"].split()[0]) / 1024
 
 
-class _Memory(httpcore.NetworkStream):
-    """A connection to an endpoint, without the connection."""
-
-    def __init__(self) -> None:
-        self._answers = [_ANSWER, b""]
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._answers.pop(0)
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def get_extra_info(self, info: str) -> None:
-        return None
-
-
-def ask_by_socket(port: int) -> None:
+def request_by_socket(port: int) -> None:
     with socket.socket() as connection:
         connection.connect(("127.0.0.1", port))
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -178,41 +166,47 @@ def ask_by_socket(port: int) -> None:
             pass
 
 
-def ask_in_memory(port: int) -> None:
-    request = httpcore.Request("GET", f"http://127.0.0.1:{port}/health", headers=_HEADERS)
-    connection = httpcore.HTTP11Connection(request.url.origin, _Memory())
-    connection.handle_request(request).read()
-    connection.close()
+def request_in_memory(port: int) -> None:
+    connection = h11.Connection(h11.CLIENT)
+    headers = [*_HEADERS, ("Host", f"127.0.0.1:{port}")]
+    connection.send(h11.Request(method="GET", target="/health", headers=headers))
+    connection.send(h11.EndOfMessage())
+    connection.receive_data(_RESPONSE)
+    while not isinstance(connection.next_event(), h11.EndOfMessage):
+        pass
 
 
-def cpu_of(ask: Callable[[int], None], ports: list[int]) -> float:
+def cpu_of(request: Callable[[int], None], ports: list[int]) -> float:
     """Return the median seconds of CPU time for one request."""
     times = []
     for port in ports:
         start = time.thread_time()
-        ask(port)
+        request(port)
         times.append(time.thread_time() - start)
     return median(times)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--endpoints", type=int, default=1000)
-    parser.add_argument("--interval", type=float, default=5.0)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--hung", type=int, default=0)
-    parser.add_argument("--limit", type=float, default=10.0)
-    parser.add_argument("--program")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    made = parser(__doc__, "watch")
+    made.add_argument("--endpoints", type=at_least(1), default=1000)
+    made.add_argument("--interval", type=seconds, default=5.0)
+    made.add_argument("--seconds", type=seconds, default=60.0)
+    made.add_argument("--hung", type=at_least(0), default=0)
+    made.add_argument("--limit", type=float, default=10.0)
+    made.add_argument("--program", nargs="?", const=_EXECUTABLE)
+    made.add_argument("--serve", action="store_true", help=SUPPRESS)
+    args = made.parse_args()
+    if args.hung >= args.endpoints:
+        made.error(f"--hung {args.hung}: at least one of {args.endpoints} endpoints must respond")
+    if args.program and not shutil.which(args.program):
+        made.error(f"--program: there is no executable {args.program}")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if args.serve:
         asyncio.run(serve(args.endpoints, args.hung))
         return 0
     command = [
-        sys.executable,
-        str(Path(__file__).resolve()),
+        *(sys.executable, "-m", "scripts.benchmarks.watch"),
         "--serve",
         "--endpoints",
         str(args.endpoints),
@@ -222,14 +216,17 @@ def main() -> int:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         assert server.stdout
         ports = json.loads(server.stdout.readline())
-        asked = (ports, set(ports[: args.hung]), args.interval, args.seconds)
+        given = (ports, set(ports[: args.hung]), args.interval, args.seconds)
         if args.program:
-            figures, cpu, memory = watch_all_by(args.program, *asked)
+            figures, cpu, memory = watch_all_by(args.program, *given)
         else:
-            figures, cpu = asyncio.run(watch_all(*asked))
+            figures, cpu = asyncio.run(watch_all(*given))
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         rate = 100 * (args.endpoints - args.hung) / args.interval  # percent of a core per second
-        floors = [rate * cpu_of(ask, ports[args.hung :]) for ask in (ask_by_socket, ask_in_memory)]
+        floors = [
+            rate * cpu_of(request, ports[args.hung :])
+            for request in (request_by_socket, request_in_memory)
+        ]
         server.communicate()
     percent = 100 * cpu / args.seconds
     observed = figures.reports.total()
@@ -239,7 +236,7 @@ def main() -> int:
     print(f"reports              {observed} in {args.seconds:g} s, {expected:.0f} expected")
     print(f"not healthy          {figures.reports[False]}")
     print(f"CPU                  {percent:.1f} % of a core, {1000 * cpu / observed:.2f} ms each")
-    print(f"floor                {floors[0]:.1f} % sockets + {floors[1]:.1f} % httpcore and h11")
+    print(f"floor                {floors[0]:.1f} % sockets + {floors[1]:.1f} % h11")
     print(f"peak resident memory {memory:.0f} MiB")
     print(f"threads              {figures.threads}")
     print(
