@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from healthchecker._cli import openssl as _openssl  # noqa: F401 - before anything loads it
 from healthchecker._cli.main import main
+from healthchecker._cli.process import open_standard_streams
 
 
 def run() -> NoReturn:
@@ -16,6 +17,7 @@ def run() -> NoReturn:
     Ends without the interpreter's own clean-up, whose complaint about a standard output that has
     been closed would come with exit code 120.
     """
+    open_standard_streams()
     code = main()
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -12,6 +12,7 @@ from typing import ClassVar, NoReturn, Self
 
 from healthchecker._net.deadline import Cancel
 
+STDIN = 0
 STDOUT = 1
 STDERR = 2
 
@@ -188,6 +189,27 @@ def is_read(fd: int) -> bool:
     poll = select.poll()
     poll.register(fd, 0)
     return not any(events & (select.POLLERR | select.POLLNVAL) for _, events in poll.poll(0))
+
+
+def open_standard_streams() -> None:
+    """Open the standard streams that are closed, so that no pipe or socket of ours takes a place.
+
+    What is written to them is dropped. A program that replaces this one finds them closed again.
+    """
+    for fd in (STDIN, STDOUT, STDERR):
+        try:
+            os.get_inheritable(fd)
+        except OSError:
+            _open_nothing()  # as the lowest descriptor that is free
+
+
+def _open_nothing() -> None:
+    for path, access in ((os.devnull, os.O_RDWR), ("/", os.O_RDONLY)):
+        try:
+            os.open(path, access)
+        except OSError:  # no /dev in this file system, or no descriptor left
+            continue
+        break
 
 
 def use_small_thread_stacks() -> None:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -217,22 +217,46 @@ def test_watch_ends_quietly_when_its_output_is_closed(
         assert program.stop_reading() == (1, b"")
 
 
-def test_watch_quiet_says_nothing(form: Form, server: HealthServer) -> None:
-    asked = []
+@contextmanager
+def counting_server() -> Iterator[tuple[str, list[str]]]:
+    """Start a healthy server; yield its URL and the list of the paths requested so far."""
+    requested: list[str] = []
+    server = HealthServer(0, host="127.0.0.1")
     inner = server.app
 
     async def counting(scope: Any, receive: Any, send: Any) -> None:
-        asked.append(scope["path"])
+        requested.append(scope["path"])
         await inner(scope, receive, send)
 
-    counted = HealthServer(0, host="127.0.0.1")
-    counted.app = counting
-    server.ready()
-    with counted, start(form, "watch", *QUICK, "-q", url(counted)) as program:
-        poll(lambda: len(asked) > 3, timeout=15, what="some probes")
+    server.app = counting
+    with server:
+        server.ready()
+        yield url(server), requested
+
+
+def test_watch_quiet_prints_nothing(form: Form) -> None:
+    with (
+        counting_server() as (target, requested),
+        start(form, "watch", *QUICK, "-q", target) as program,
+    ):
+        poll(lambda: len(requested) > 3, timeout=15, what="some probes")
         assert program.stop() == 0
         assert program.process.stdout
         assert program.process.stdout.read() == b""
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("targets", [1, 2])
+def test_watch_goes_on_with_closed_streams(form: Form, closed: str, targets: int) -> None:
+    command = dataclasses.replace(
+        form, argv=("/bin/sh", "-c", f'exec "$@" {closed}', "sh", *form.argv)
+    )
+    with counting_server() as (target, requested):
+        # A busy machine may make any single probe fail.
+        args = ("watch", "-v", *QUICK, "--failure-threshold=1000", *[target] * targets)
+        with start(command, *args) as program:
+            poll(lambda: len(requested) > 6, timeout=20, what="some probes")
+            assert program.stop(stderr=".*") == 0
 
 
 def test_watch_with_a_short_interval_has_a_short_timeout(form: Form) -> None:

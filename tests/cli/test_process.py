@@ -61,12 +61,47 @@ def test_an_ignored_sigpipe_and_a_closed_output_change_nothing(form: Form, port:
     os.close(write)
 
 
-def test_closed_standard_streams_change_nothing(form: Form, port: int) -> None:
-    for args, code in (([f"--port={port}", "-v"], 0), (["--port=1"], 1), (["--bad"], 1)):
-        done = subprocess.run(
-            ["/bin/sh", "-c", '"$@" <&- >&- 2>&-', "sh", *form.argv, *args], check=False, timeout=10
-        )
-        assert done.returncode == code
+def shell(form: Form, command: str, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell's command, in which "$@" is the program with its arguments."""
+    return subprocess.run(
+        ["/bin/sh", "-c", command, "sh", *form.argv, *args],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20 * form.slowness,
+    )
+
+
+CLOSED = ["<&-", ">&-", "2>&-", "<&- >&-", ">&- 2>&-", "<&- >&- 2>&-"]
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+def test_closed_standard_streams_change_no_verdict(form: Form, port: int, closed: str) -> None:
+    for args, code in (
+        (["-v", f"--port={port}"], 0),
+        (["-v", "--output=json", f"--port={port}", "--timeout=10s"], 0),
+        (["-v", f"tcp://127.0.0.1:{port}", f"tcp://localhost:{port}"], 0),
+        (["wait", "-v", "--deadline=10s", f"--port={port}"], 0),
+        (["--port=1"], 1),
+        (["--bad"], 1),
+        (["--version"], 0),
+    ):
+        done = shell(form, f'"$@" {closed}', *args)
+        assert done.returncode == code, (args, done)
+        assert ">&-" in closed or code or args[0] == "-v" or done.stdout or args[0] == "wait"
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+def test_what_replaces_wait_finds_the_streams_closed_again(
+    form: Form, port: int, closed: str, tmp_path: Path
+) -> None:
+    report = 'for fd in 0 1 2; do [ -e /proc/$$/fd/$fd ] || echo $fd >>"$0"; done'
+    ours, shells = tmp_path / "ours", tmp_path / "shells"
+    wait = ["wait", "-v", f"--port={port}", "--", "sh", "-c", report]
+    assert shell(form, f'"$@" {closed}', *wait, str(ours)).returncode == 0
+    skip = f"shift {len(form.argv) + wait.index('sh')}"
+    assert shell(form, f'{skip}; "$@" {closed}', *wait, str(shells)).returncode == 0
+    assert ours.read_text() == shells.read_text() != ""
 
 
 def test_an_output_that_nobody_reads_does_not_hold_it(form: Form, port: int) -> None:
