@@ -1,1 +1,1 @@
-"""How to ask: a prober per protocol, each with the codec of its wire format where it needs one."""
+"""Probers: one module per protocol, with its decode functions."""

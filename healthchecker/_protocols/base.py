@@ -1,4 +1,4 @@
-"""What every prober has in common: ask once under a deadline, and report a `CheckResult`."""
+"""Shared by all probers: probe once under a deadline, report a `CheckResult`, connect."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ipaddress
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ from healthchecker._net.deadline import Cancel, Deadline
 from healthchecker._net.resolver import resolve
 from healthchecker._net.stream import Stream, UnknownIssuer
 from healthchecker._net.tls import TlsClient
+from healthchecker._protocols.unbounded import UnboundedCall
 from healthchecker._values.options import CheckOptions
 from healthchecker._values.result import (
     CheckResult,
@@ -24,20 +26,20 @@ from healthchecker._values.result import (
 )
 from healthchecker._values.target import Endpoint, Scheme, Target
 
-DEFAULT_USER = "healthchecker"
-"""Who asks, where a protocol wants a name and the target has none."""
+_LEAVE_SECONDS = 0.1
+_LEAVE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Healthy:
-    """What a target that is healthy said."""
+    """What a healthy target reported."""
 
     status: int | str | None
     detail: str
 
 
 class Progress:
-    """The phase that a probe is in, and the time that it has spent in each."""
+    """The current phase of a probe, and the time spent in each phase."""
 
     def __init__(self, start: float) -> None:
         self.phase: Phase | None = None
@@ -45,7 +47,7 @@ class Progress:
         self._spent: dict[Phase, float] = {}
 
     def enter(self, phase: Phase) -> None:
-        """Begin a phase; the one before is over."""
+        """Begin a phase; the previous one ends."""
         self._stop(time.monotonic())
         self.phase = phase
 
@@ -54,6 +56,10 @@ class Progress:
         self._stop(now)
         return {phase: seconds * 1000 for phase, seconds in self._spent.items()}
 
+    def spent(self, phase: Phase) -> float:
+        """Return the seconds spent in a phase that has ended."""
+        return self._spent.get(phase, 0.0)
+
     def _stop(self, now: float) -> None:
         if self.phase is not None:
             self._spent[self.phase] = self._spent.get(self.phase, 0.0) + now - self._since
@@ -61,13 +67,13 @@ class Progress:
 
 
 class Prober(ABC):
-    """Asks one target how it is. May be used again and again, one probe at a time."""
+    """Checks one target. Reusable, but not concurrently."""
 
     SCHEMES: ClassVar[Mapping[str, Scheme]]
-    """The targets that it can ask, by URL scheme."""
+    """The URL schemes of its targets."""
 
     def __init__(self, target: Target, options: CheckOptions) -> None:
-        """Take what to ask, and how; `BadArgumentError` where that makes no sense together."""
+        """Raise `BadArgumentError` if target and options do not fit together."""
         self.label = target.label
         self._target = target
         self._options = options
@@ -75,29 +81,75 @@ class Prober(ABC):
     def probe(
         self, timeout: float, cancel: Cancel | None = None, start: float | None = None
     ) -> CheckResult:
-        """Ask within `timeout` seconds from now, or from `start` (of `time.monotonic()`).
+        """Probe within `timeout` seconds from now, or from `start` (of `time.monotonic()`).
 
-        Raises `Cancelled` when `cancel` is set meanwhile; any other exception is a bug.
+        Raises `Cancelled` if `cancel` is set before the end; any other exception is a bug.
         """
         return probe_once(self.label, self._probe, timeout, cancel, start)
 
     @abstractmethod
     def _probe(self, deadline: Deadline, progress: Progress) -> Healthy:
-        """Ask the target; raise `ProbeFailure` when it is not healthy."""
+        """Probe the target; raise `ProbeFailure` if it is not healthy."""
+
+
+class StreamProber(Prober):
+    """Exchanges messages over one connection, with TLS if the scheme says so."""
+
+    def __init__(self, target: Target, options: CheckOptions) -> None:
+        super().__init__(target, options)
+        self._tls = TlsClient(options.tls) if target.tls else None
+        self._goodbye = b""
+        """How to end a session politely; `_exchange` may set it, and drops it with its failure."""
+
+    def _probe(self, deadline: Deadline, progress: Progress) -> Healthy:
+        with connect(self._target.endpoint, self._options, deadline, progress, self._tls) as stream:
+            self._goodbye = b""
+            healthy = self._exchange(stream)
+            if self._goodbye:
+                _take_leave(stream, self._goodbye, deadline)
+            return healthy
+
+    @abstractmethod
+    def _exchange(self, stream: Stream) -> Healthy:
+        """Send and receive; raise `ProbeFailure` if the peer is not healthy."""
+
+
+def _take_leave(stream: Stream, goodbye: bytes, deadline: Deadline) -> None:
+    """Send a goodbye and wait a little while for the peer to close: some log any other end."""
+    stream.extend(deadline.tightened(_LEAVE_SECONDS))
+    with suppress(ProbeFailure):
+        stream.write(goodbye)
+        while stream.read(_LEAVE_BYTES):
+            pass
+
+
+class LocalProber(Prober):
+    """Examines something on this machine with system calls that have no timeout of their own."""
+
+    def __init__(self, target: Target, options: CheckOptions) -> None:
+        super().__init__(target, options)
+        self._examination = UnboundedCall(self._examine)
+
+    def _probe(self, deadline: Deadline, progress: Progress) -> Healthy:
+        return self._examination.result(deadline)
+
+    @abstractmethod
+    def _examine(self) -> Healthy:
+        """Examine the target; raise `ProbeFailure` if it is not healthy."""
 
 
 def probe_once(
     label: str,
-    ask: Callable[[Deadline, Progress], Healthy],
+    probe: Callable[[Deadline, Progress], Healthy],
     timeout: float,
     cancel: Cancel | None = None,
     start: float | None = None,
 ) -> CheckResult:
-    """Carry out what asks a target: for `Prober.probe`, and for what is asked in another way."""
+    """Run one probe and turn its outcome into a `CheckResult`; gRPC List and Watch use it, too."""
     start = time.monotonic() if start is None else start
     progress = Progress(start)
     try:
-        healthy = ask(Deadline(timeout, cancel, start), progress)
+        healthy = probe(Deadline(timeout, cancel, start), progress)
     except ProbeFailure as failure:
         return failed(label, failure, progress, start)
     except MemoryError:
@@ -116,7 +168,7 @@ def probe_once(
 
 
 def failed(label: str, failure: ProbeFailure, progress: Progress, start: float) -> CheckResult:
-    """Return the result of a probe that a failure has ended."""
+    """Return the result of a probe that ended in a failure."""
     now = time.monotonic()
     detail = failure.message
     if progress.phase is not None and not isinstance(failure, UnexpectedResponse):
@@ -144,9 +196,9 @@ def connect(
     progress: Progress,
     tls: TlsClient | None = None,
 ) -> Stream:
-    """Look up, connect and, for a client of TLS, do the handshake; what follows is the response.
+    """Look up the host, connect and, with `tls`, do the handshake; then enter the response phase.
 
-    The one place that knows the order of the phases.
+    Only this function knows the order of the phases.
     """
     connecting = deadline
     if options.connect_timeout is not None:
@@ -177,16 +229,17 @@ def _open(
     progress.enter(Phase.LOOKUP)
     addresses = resolve(endpoint.host, deadline)
     if options.loopback_only:
-        _refuse_others_than_loopback(endpoint.host, addresses)
+        _require_loopback(endpoint.host, addresses)
     progress.enter(Phase.CONNECT)
     return open_tcp(addresses, endpoint.port, deadline)
 
 
-def _refuse_others_than_loopback(host: str, addresses: Sequence[str]) -> None:
+def _require_loopback(host: str, addresses: Sequence[str]) -> None:
     for address in addresses:
         parsed = ipaddress.ip_address(address)
         mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
         if not (mapped or parsed).is_loopback:
             raise ProbeFailure(
-                Reason.NOT_LOOPBACK, f"{host} is {address}, which is not a loopback address"
+                Reason.NOT_LOOPBACK,
+                f"{host} resolves to {address}, which is not a loopback address",
             )

@@ -1,6 +1,6 @@
-"""The probe for file:// targets: healthy when the file is there, new enough, and as expected.
+"""file://: healthy if the file exists, is recent enough and contains the expected text.
 
-A worker without a port tells by such a file that it is alive: its heartbeat.
+A worker without a port can report in this way that it is alive: the file is its heartbeat.
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from healthchecker._net.deadline import Deadline
-from healthchecker._protocols.base import Healthy, Prober, Progress
-from healthchecker._protocols.unbounded import UnboundedCall
+from healthchecker._protocols.base import Healthy, LocalProber
 from healthchecker._values.expect.body import MAX_BODY_BYTES
-from healthchecker._values.options import CheckOptions
 from healthchecker._values.result import ProbeFailure, Reason, UnexpectedResponse
-from healthchecker._values.target import Place, Scheme, Target
+from healthchecker._values.target import Place, Scheme
 from healthchecker._values.text import encode
 
 _KINDS = (
@@ -29,8 +26,8 @@ _KINDS = (
 )
 
 
-class FileProber(Prober):
-    """Looks at a file; links are followed. Only with a text to expect is it opened and read."""
+class FileProber(LocalProber):
+    """Looks at a file; links are followed. Its content is read only if a text is expected."""
 
     SCHEMES: ClassVar = {
         "file": Scheme(
@@ -42,43 +39,48 @@ class FileProber(Prober):
         )
     }
 
-    def __init__(self, target: Target, options: CheckOptions) -> None:
-        super().__init__(target, options)
-        self._look = UnboundedCall(self._judge)
-
-    def _probe(self, deadline: Deadline, progress: Progress) -> Healthy:
-        return self._look.result(deadline)
-
-    def _judge(self) -> Healthy:
+    def _examine(self) -> Healthy:
         options = self._options
-        status = regular_file(self._target.path)
-        age = time.time() - status.st_mtime
-        # The clock has been set back since a time to come, which says as little as an old one.
-        if options.max_age is not None and abs(age) > options.max_age:
-            when = f"{age:.1f} s ago" if age > 0 else f"{-age:.1f} s in the future"
-            raise UnexpectedResponse(
-                Reason.STALE, f"changed {when}, not within {options.max_age:g} s"
-            )
+        modified = regular_file(self._target.path).st_mtime
+        age = time.time() - modified
+        if options.max_age is not None:
+            _require_recent(modified, age, options.max_age)
         if options.expect_body:
             content = read_start(self._target.path, MAX_BODY_BYTES)
             for expected in options.expect_body:
                 if encode(expected) not in content:
-                    where = "file"
+                    place = "file"
                     if len(content) == MAX_BODY_BYTES:
-                        where = f"first {MAX_BODY_BYTES} bytes of the file"
+                        place = f"first {MAX_BODY_BYTES} bytes of the file"
                     raise UnexpectedResponse(
-                        Reason.UNEXPECTED_BODY, f"no {expected!r} in the {where}"
+                        Reason.UNEXPECTED_BODY, f"no {expected!r} in the {place}"
                     )
-        return Healthy(None, f"changed {max(age, 0.0):.1f} s ago")
+        return Healthy(None, f"last modified {max(age, 0.0):.1f} s ago")
+
+
+def _require_recent(modified: float, age: float, max_age: float) -> None:
+    """Fail if the file is too old, or if its time is as far in the future.
+
+    The clock was set back since, so that a time in the future proves as little as an old one. The
+    message has no age in it, to be the same for each check.
+    """
+    if abs(age) <= max_age:
+        return
+    limit = f"more than {max_age:g} s {'ago' if age > 0 else 'in the future'}"
+    try:
+        when = time.strftime(" %Y-%m-%dT%H:%M:%SZ", time.gmtime(modified))
+    except (OverflowError, ValueError, OSError):  # some file systems have times beyond any calendar
+        when = ""
+    raise UnexpectedResponse(Reason.STALE, f"last modified{when}, {limit}")
 
 
 def regular_file(path: str) -> os.stat_result:
-    """Return what is known of a file, or raise the `ProbeFailure` that says why it is none."""
+    """Return the status of a regular file; anything else is a `ProbeFailure`."""
     try:
         status = Path(path).stat()
     except OSError as error:
         raise _missing(error) from error
-    _refuse_others_than_files(status)
+    _require_regular(status)
     return status
 
 
@@ -86,11 +88,11 @@ def read_start(path: str, size: int) -> bytes:
     """Return the first bytes of a regular file."""
     content = b""
     try:
-        # Not to wait for a writer, should a FIFO have taken its place meanwhile.
+        # Non-blocking: a FIFO may have replaced it in the meantime, and has no writer.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         try:
-            _refuse_others_than_files(os.fstat(fd))
-            # Files in /proc come in parts.
+            _require_regular(os.fstat(fd))
+            # Files in /proc arrive in parts.
             while more := os.read(fd, size - len(content)):
                 content += more
         finally:
@@ -100,10 +102,10 @@ def read_start(path: str, size: int) -> bytes:
     return content
 
 
-def _refuse_others_than_files(status: os.stat_result) -> None:
+def _require_regular(status: os.stat_result) -> None:
     for is_kind, kind in _KINDS:
         if is_kind(status.st_mode):
-            raise ProbeFailure(Reason.MISSING, f"{kind}, not a file")
+            raise ProbeFailure(Reason.MISSING, f"is {kind}, not a regular file")
 
 
 def _missing(error: OSError) -> ProbeFailure:

@@ -1,4 +1,4 @@
-"""The protocols that can be asked. A new one is a module beside this and a name in `_PROBERS`."""
+"""The supported protocols. A new one is a module beside this and a name in `_PROBERS`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from healthchecker._protocols.pid import PidProber
 from healthchecker._protocols.postgresql import PostgresqlProber
 from healthchecker._protocols.redis import RedisProber
 from healthchecker._protocols.tcp import TcpProber
+from healthchecker._protocols.text import TextProber
 from healthchecker._values.options import (
     FOR_EVERY_TARGET,
     TLS_OPTIONS,
@@ -34,6 +35,7 @@ _PROBERS: tuple[type[Prober], ...] = (
     AmqpProber,
     FileProber,
     PidProber,
+    TextProber,
 )
 
 _PROBER_BY_SCHEME = {scheme: prober for prober in _PROBERS for scheme in prober.SCHEMES}
@@ -41,7 +43,7 @@ SCHEMES = {name: scheme for prober in _PROBERS for name, scheme in prober.SCHEME
 
 
 def parse_target(text: str, unix_socket: str | None = None) -> Target:
-    """Read a TARGET; raise `BadArgumentError` when it is none."""
+    """Parse a TARGET; raise `BadArgumentError` if it is malformed."""
     return read_target(text, SCHEMES, unix_socket)
 
 
@@ -84,9 +86,9 @@ def targets_with(option: str) -> str:
 
 
 def make_probers(targets: Sequence[Target], options: CheckOptions) -> list[Prober]:
-    """Return the probers for targets that are checked together.
+    """Return the probers of targets that are checked together.
 
-    Options that none of them can use are a `BadArgumentError`.
+    An option that none of them can use is a `BadArgumentError`.
     """
     return [
         _PROBER_BY_SCHEME[target.scheme](target, own)
@@ -95,7 +97,7 @@ def make_probers(targets: Sequence[Target], options: CheckOptions) -> list[Probe
 
 
 def make_prober(target: Target, options: CheckOptions) -> Prober:
-    """Return the prober for one target, as `make_probers`."""
+    """Return the prober of one target; raises like `make_probers`."""
     return make_probers([target], options)[0]
 
 

@@ -1,4 +1,8 @@
-"""One answer from a peer: bytes are read until a codec can tell what they are."""
+"""One reply of a peer: bytes are read until a decode function recognizes them.
+
+Decode functions are pure. They get all bytes received so far and return a value, return None if
+the reply is incomplete, or raise `CodecError`.
+"""
 
 from __future__ import annotations
 
@@ -6,32 +10,72 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from healthchecker._net.stream import Stream
-from healthchecker._protocols.codec import MAX_REPLY_BYTES, CodecError
 from healthchecker._values.result import ProbeFailure, Reason
 
 T = TypeVar("T")
 
+MAX_REPLY_BYTES = 64 * 1024
+"""No reply that a check waits for is nearly as long."""
+
+_MAX_SHOWN = 200
+_SHORTEST_SECRET = 4
+_SPACE = 0x20
+
+
+class CodecError(ValueError):
+    """Bytes that violate the protocol; the message is for users."""
+
 
 def read_reply(stream: Stream, decode: Callable[[bytes], T | None]) -> T:
-    """Return what `decode` makes of all that has come; it returns None where more must come.
+    """Read until `decode` returns a value, and return it; what follows the reply is dropped.
 
-    What it refuses, an answer that is too long, and an end before the answer has come are a
-    `ProbeFailure`.
+    A reply that is malformed, too long or cut off is a `ProbeFailure`.
     """
     data = b""
     while True:
         more = stream.read(MAX_REPLY_BYTES - len(data))
         if not more:
-            when = "within its answer" if data else "without an answer"
-            raise ProbeFailure(Reason.INVALID_RESPONSE, f"the peer closed the connection {when}")
+            when = "in the middle of the reply" if data else "before any reply"
+            raise ProbeFailure(Reason.INVALID_RESPONSE, f"connection closed {when}")
         data += more
         try:
-            answer = decode(data)
+            reply = decode(data)
         except CodecError as error:
             raise ProbeFailure(Reason.INVALID_RESPONSE, str(error)) from error
-        if answer is not None:
-            return answer
+        if reply is not None:
+            return reply
         if len(data) >= MAX_REPLY_BYTES:
             raise ProbeFailure(
-                Reason.INVALID_RESPONSE, f"an answer of more than {MAX_REPLY_BYTES} bytes"
+                Reason.INVALID_RESPONSE, f"reply longer than {MAX_REPLY_BYTES} bytes"
             )
+
+
+def shown_text(data: bytes) -> str:
+    """Return a text of a peer, cut to a length that fits into a message."""
+    return data[:_MAX_SHOWN].decode("utf-8", "replace")
+
+
+def shown_bytes(data: bytes, sent: bytes = b"") -> str:
+    r"""Return bytes in quotes, cut likewise, in the escapes that `--send` takes (`\r`, `\x81`).
+
+    Parts of `sent`, which may hold a secret, are replaced by `...`.
+    """
+    return repr(_without(data[: 2 * _MAX_SHOWN], sent)[:_MAX_SHOWN])[1:]
+
+
+def _without(data: bytes, sent: bytes) -> bytes:
+    """Replace each run of at least four bytes that is also in `sent`, white space excepted."""
+    kept = b""
+    start = 0
+    while start < len(data):
+        end = start
+        while end < len(data) and data[end] > _SPACE and data[start : end + 1] in sent:
+            end += 1
+        run = data[start:end]
+        if len(run) >= _SHORTEST_SECRET:
+            kept += b"..."
+            start = end
+        else:
+            kept += data[start : start + 1]
+            start += 1
+    return kept

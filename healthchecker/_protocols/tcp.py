@@ -1,4 +1,4 @@
-"""The probe for tcp:// and unix: targets: healthy when they take connections and reply well."""
+"""tcp:// and unix:, healthy if the peer keeps a connection open, or replies as expected."""
 
 from __future__ import annotations
 
@@ -7,18 +7,25 @@ from typing import ClassVar
 from healthchecker._net.deadline import Deadline
 from healthchecker._net.stream import Stream
 from healthchecker._protocols.base import Healthy, Prober, Progress, connect
-from healthchecker._protocols.codec import MAX_REPLY_BYTES, shown_text
-from healthchecker._values.result import ProbeFailure, Reason, UnexpectedResponse
+from healthchecker._protocols.reply import MAX_REPLY_BYTES, shown_bytes
+from healthchecker._values.result import Phase, ProbeFailure, Reason, UnexpectedResponse
 from healthchecker._values.target import Place, Scheme
 
 _OPTIONS = frozenset({"send", "expect_reply"})
+_LOOK = 0.05
+"""Seconds to wait for a peer that closes the connection at once, besides one round trip.
+
+A proxy that forwards to nobody accepts connections, too (docker-proxy, HAProxy without servers).
+It closes them within a millisecond or so, unless the machine is busy.
+"""
+_MAX_ROUND_TRIP = 0.1
 
 
 class TcpProber(Prober):
-    """Connects; where it is given something to send or to expect, it waits for a reply, too.
+    """Connects; given something to send or to expect, it also waits for a reply.
 
-    With nothing to expect any reply is a good one. The reply need not end: many protocols keep
-    the connection open, so it is enough that the expected text has come.
+    With nothing to expect, any reply will do. The reply need not end: many protocols keep the
+    connection open, so it is enough that the expected text has arrived.
     """
 
     SCHEMES: ClassVar = {
@@ -36,21 +43,36 @@ class TcpProber(Prober):
         send, expected = self._options.send, self._options.expect_reply
         with connect(self._target.endpoint, self._options, deadline, progress) as stream:
             if send is None and expected is None:
+                round_trip = min(progress.spent(Phase.CONNECT), _MAX_ROUND_TRIP)
+                _require_open(stream, deadline.tightened(_LOOK + round_trip))
                 return Healthy(None, "connected")
             stream.write(send or b"")
-            reply = _read_reply(stream, expected or b"")
-        return Healthy(None, f"reply {shown_text(reply)!r}")
+            reply = _read_expected(stream, expected or b"", send or b"")
+        return Healthy(None, f"reply {shown_bytes(reply, send or b'')}")
 
 
-def _read_reply(stream: Stream, expected: bytes) -> bytes:
-    """Return what has come by the time that it contains the expected text."""
+def _require_open(stream: Stream, deadline: Deadline) -> None:
+    """Fail if the peer closes the connection before the deadline without having sent anything."""
+    stream.extend(deadline)
+    try:
+        is_open = stream.read(MAX_REPLY_BYTES) != b""
+    except ProbeFailure as failure:
+        if failure.reason is not Reason.TIMEOUT:
+            raise
+        is_open = True
+    if not is_open:
+        raise ProbeFailure(Reason.CONNECTION_RESET, "the peer closed the connection immediately")
+
+
+def _read_expected(stream: Stream, expected: bytes, sent: bytes) -> bytes:
+    """Return what has been received by the time that it contains the expected text."""
     reply = b""
     while len(reply) < MAX_REPLY_BYTES:
         try:
             more = stream.read(MAX_REPLY_BYTES - len(reply))
         except ProbeFailure as failure:
             if reply and failure.reason is Reason.TIMEOUT:
-                raise _unexpected(expected, reply, f"; {failure.message}") from failure
+                raise _unexpected(expected, reply, sent, f"; {failure.message}") from failure
             raise
         if not more:
             break
@@ -58,14 +80,12 @@ def _read_reply(stream: Stream, expected: bytes) -> bytes:
         if expected in reply:
             return reply
     if not reply:
-        raise ProbeFailure(
-            Reason.UNEXPECTED_REPLY, "the peer closed the connection without a reply"
-        )
-    raise _unexpected(expected, reply)
+        raise ProbeFailure(Reason.UNEXPECTED_REPLY, "connection closed without a reply")
+    raise _unexpected(expected, reply, sent)
 
 
-def _unexpected(expected: bytes, reply: bytes, more: str = "") -> UnexpectedResponse:
+def _unexpected(expected: bytes, reply: bytes, sent: bytes, more: str = "") -> UnexpectedResponse:
     return UnexpectedResponse(
         Reason.UNEXPECTED_REPLY,
-        f"no {shown_text(expected)!r} in the reply {shown_text(reply)!r}{more}",
+        f"no {shown_bytes(expected)} in the reply {shown_bytes(reply, sent)}{more}",
     )

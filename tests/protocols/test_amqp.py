@@ -1,4 +1,4 @@
-"""amqp:// and amqps:// targets: a real RabbitMQ that starts, runs, and has an alarm."""
+"""amqp:// and amqps:// targets: a real RabbitMQ that is starting, running, and has an alarm."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 import trustme
 
 from healthchecker import Reason, check
-from healthchecker._protocols.amqp_codec import PROTOCOL_HEADER, decode_start
-from healthchecker._protocols.codec import CodecError
+from healthchecker._protocols.amqp import PROTOCOL_HEADER, decode_start
+from healthchecker._protocols.reply import CodecError
 from tests.servers.peers import Peer, blurt, hold
 from tests.servers.rabbitmq import RabbitMq, starting_rabbitmq
 from tests.support import poll
 
 SECONDS = 20.0
-"""How long the node may take for an answer: it loads code for the first client of each kind."""
+"""How long the node may take for a reply: it loads code for the first client of each kind."""
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(scope="module")
 def node(authority: trustme.CA) -> Iterator[RabbitMq]:
-    """Start a node and look how it is meanwhile."""
+    """Start a node and check it all the time until it is up."""
     with starting_rabbitmq(authority.issue_cert("localhost")) as node:
         url = f"amqp://127.0.0.1:{node.port}"
         reasons = {check(url).reason}
@@ -43,7 +43,7 @@ def node(authority: trustme.CA) -> Iterator[RabbitMq]:
 
 def test_up(node: RabbitMq) -> None:
     result = check(f"amqp://guest:s3cret@127.0.0.1:{node.port}/host", timeout=SECONDS)
-    assert (result.healthy, result.detail) == (True, "AMQP 0-9 is started")
+    assert (result.healthy, result.detail) == (True, "broker speaks AMQP 0-9")
     assert result.target == f"amqp://127.0.0.1:{node.port}/host"
 
 
@@ -56,9 +56,9 @@ def test_tls(node: RabbitMq, authority: trustme.CA, tmp_path: Path) -> None:
     assert not check(f"amqps://localhost:{node.port}")
 
 
-def test_alarm_keeps_publishers_out_and_nobody_else(node: RabbitMq) -> None:
+def test_alarm_stops_publishers_only(node: RabbitMq) -> None:
     node.control("set_vm_memory_high_watermark", "absolute", "1")
-    poll(lambda: "Memory alarm" in node.control("status"), timeout=120, what="the alarm is there")
+    poll(lambda: "Memory alarm" in node.control("status"), timeout=120, what="the alarm is raised")
     assert check(f"amqp://127.0.0.1:{node.port}", timeout=SECONDS)
 
 
@@ -66,7 +66,7 @@ def test_wrong_version(node: RabbitMq) -> None:
     with socket.create_connection(("127.0.0.1", node.port), timeout=5) as connection:
         connection.sendall(b"AMQP\0\x02\0\0")
         header = connection.recv(64)
-    with pytest.raises(CodecError, match="does not speak AMQP 0-9-1 but 0-9-1"):
+    with pytest.raises(CodecError, match="expected AMQP 0-9-1, got 0-9-1"):
         decode_start(header)
 
 
@@ -79,10 +79,10 @@ def test_broker_of_another_version() -> None:
     with Peer(blurt(b"AMQP\0\x01\0\0", hold)) as peer:
         result = check(f"amqp://127.0.0.1:{peer.port}")
     assert result.reason is Reason.INVALID_RESPONSE
-    assert result.detail == "response: the broker does not speak AMQP 0-9-1 but 1-0-0"
+    assert result.detail == "response: expected AMQP 0-9-1, got 1-0-0"
 
 
-# The codec.
+# Decoding
 
 
 def frame(payload: bytes, *, kind: int = 1, channel: int = 0, end: bytes = b"\xce") -> bytes:
@@ -114,6 +114,6 @@ def test_start() -> None:
         b"\x01\0\0\xff\xff\xff\xff",
     ],
 )
-def test_other_answers(data: bytes) -> None:
+def test_other_replies(data: bytes) -> None:
     with pytest.raises(CodecError):
         decode_start(data)

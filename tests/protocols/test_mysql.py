@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import pytest
 
 from healthchecker import CheckResult, Reason, check
-from healthchecker._protocols.codec import CodecError
-from healthchecker._protocols.mysql_codec import (
+from healthchecker._protocols.mysql import (
     Greeting,
     LoginReply,
     decode_greeting,
     decode_login_reply,
     encode_login,
 )
+from healthchecker._protocols.reply import CodecError
 from tests.servers.mariadb import MAX_CONNECT_ERRORS, MariaDb, running_mariadb
 from tests.servers.peers import Connection, Peer
 from tests.support import require
@@ -108,7 +108,7 @@ def test_stopped(server: MariaDb) -> None:
         server.start()
 
 
-# The codec.
+# Decoding
 
 
 def packet(body: bytes, number: int = 0) -> bytes:
@@ -172,8 +172,8 @@ def test_login() -> None:
     ("data", "reply"),
     [
         (packet(b"\0\0\0\x02\0\0\0", 2), LoginReply.SESSION),
-        (packet(b"\x01\x04", 2), LoginReply.ANOTHER_WAY),
-        (packet(b"\xfemysql_native_password\0scramble\0", 2), LoginReply.ANOTHER_WAY),
+        (packet(b"\x01\x04", 2), LoginReply.SWITCH),
+        (packet(b"\xfemysql_native_password\0scramble\0", 2), LoginReply.SWITCH),
         (ACCESS_DENIED, LoginReply.REFUSED),
     ],
 )

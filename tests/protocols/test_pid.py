@@ -1,4 +1,4 @@
-"""pid:// targets: processes that live, have ended, are zombies, or got the id of another one."""
+"""pid:// targets: processes that are running, have ended, are zombies, or have a reused id."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from pathlib import Path
 import pytest
 
 from healthchecker import Reason, check
-from healthchecker._protocols.pid import parse_pid
+from healthchecker._protocols import pid as pid_module
+from healthchecker._protocols.pid import boot_time, parse_pid
 from healthchecker._values.result import ProbeFailure
 from tests.support import poll, require
 from tests.support.forms import Form, run
 
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="Linux tells more of processes")
+linux_only = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux has pidfds and /proc/PID/stat"
+)
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 def test_alive(form: Form, file: Path, process: subprocess.Popen[bytes]) -> None:
     file.write_text(f"{process.pid}\n")
     found = run(form, [f"pid://{file}", "--output=json"]).check
-    assert (found["healthy"], found["detail"]) == (True, f"process {process.pid} lives")
+    assert (found["healthy"], found["detail"]) == (True, f"process {process.pid} is running")
 
 
 def test_ended(form: Form, file: Path, process: subprocess.Popen[bytes]) -> None:
@@ -46,7 +49,10 @@ def test_ended(form: Form, file: Path, process: subprocess.Popen[bytes]) -> None
     process.kill()
     process.wait()
     found = run(form, [f"pid://{file}", "--output=json"]).check
-    assert (found["reason"], found["detail"]) == ("missing", f"no process {process.pid}")
+    assert (found["reason"], found["detail"]) == (
+        "missing",
+        f"process {process.pid} is not running",
+    )
 
 
 @linux_only
@@ -68,7 +74,38 @@ def test_id_of_another_process(form: Form, file: Path, process: subprocess.Popen
     os.utime(file, times=(0, written))
     found = run(form, [f"pid://{file}", "--output=json"]).check
     assert found["reason"] == "stale"
-    assert f"process {process.pid} is another one: it was started " in found["detail"]
+    assert found["detail"] == (
+        f"process id {process.pid} has been reused: process {process.pid} started after the file "
+        "was written"
+    )
+
+
+@linux_only
+def test_clock_stepped_forward(
+    file: Path, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
+    mounted = Path("/proc").stat().st_mtime
+    file.write_text(f"{process.pid}\n")
+    # As by a clock that has not been stepped since /proc was mounted, and then is, by an hour.
+    os.utime(file, times=(0, mounted + uptime))
+    stepped = type("SteppedClock", (), {"__getattr__": lambda _, name: getattr(time, name)})()
+    stepped.time = lambda: mounted + uptime + 3600
+    monkeypatch.setattr(pid_module, "time", stepped)
+    assert check(f"pid://{file}")
+
+
+@pytest.mark.parametrize(
+    ("written", "boot", "mounted_boot", "expected"),
+    [
+        (1000.0, 500.0, 500.0, 500.0),  # no step
+        (1000.0, 4100.0, 500.0, 500.0),  # written before a step forward by an hour
+        (4700.0, 4100.0, 500.0, 4100.0),  # written after it
+        (1000.0, 100.0, 500.0, 100.0),  # a step back, or /proc mounted long after process 1
+    ],
+)
+def test_boot_time(written: float, boot: float, mounted_boot: float, expected: float) -> None:
+    assert boot_time(written, 1000.0, boot, mounted_boot) == expected
 
 
 @linux_only
@@ -85,7 +122,7 @@ def test_id_of_a_thread(file: Path) -> None:
 
 
 def test_process_of_another_user(form: Form, file: Path) -> None:
-    # Ours, seen by one who may not send it a signal; or the first one, which is not ours.
+    # Ours, seen by a user who may not signal it; or process 1, which is not ours.
     is_root = os.geteuid() == 0
     file.write_text(f"{os.getpid() if is_root else 1}\n")
     assert check(f"pid://{file}")
@@ -108,7 +145,7 @@ def test_without_proc(form: Form, file: Path, process: subprocess.Popen[bytes]) 
     file.write_text(f"{process.pid}\n")
     assert run(form, [f"pid://{file}"], prefix=prefix).code == 0
     os.utime(file, times=(0, 0))
-    assert run(form, [f"pid://{file}"], prefix=prefix).code == 0  # nobody tells when it started
+    assert run(form, [f"pid://{file}"], prefix=prefix).code == 0  # its start time is unknown
     process.kill()
     poll(lambda: _state(process.pid) == "Z", timeout=5, what="it is a zombie")
     assert run(form, [f"pid://{file}"], prefix=prefix).code == 1
@@ -134,7 +171,7 @@ def test_no_number(form: Form, file: Path) -> None:
     found = run(form, [f"pid://{file}", "--output=json"]).check
     assert (found["reason"], found["detail"]) == (
         "invalid_response",
-        "the file holds no process id",
+        "the file does not start with a process id",
     )
 
 
@@ -165,5 +202,5 @@ def test_ids(content: bytes, pid: int) -> None:
      "\u0661".encode(), b"\n123"],
 )  # fmt: skip
 def test_no_ids(content: bytes) -> None:
-    with pytest.raises(ProbeFailure, match="no process id"):
+    with pytest.raises(ProbeFailure, match="not start with"):
         parse_pid(content)

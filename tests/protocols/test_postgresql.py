@@ -11,12 +11,12 @@ import pytest
 import trustme
 
 from healthchecker import BadArgumentError, CheckResult, Reason, check
-from healthchecker._protocols.codec import CodecError
-from healthchecker._protocols.postgresql_codec import (
-    StartupAnswer,
-    decode_startup_answer,
+from healthchecker._protocols.postgresql import (
+    StartupReply,
+    decode_startup_reply,
     encode_startup,
 )
+from healthchecker._protocols.reply import CodecError
 from tests.servers.postgres import Cluster, find_binaries, running_cluster
 from tests.support import require
 
@@ -73,7 +73,7 @@ def test_unix_socket(cluster: Cluster, open_directory: Path) -> None:
     assert result.reason is Reason.CONNECTION_FAILED
 
 
-def test_password_is_asked_for(cluster: Cluster) -> None:
+def test_password_is_required(cluster: Cluster) -> None:
     restart(cluster, "host all all 127.0.0.1/32 scram-sha-256\n")
     assert probe(cluster).healthy
     result = check(f"postgres://accounts:s3cret@127.0.0.1:{cluster.port}/accounts")
@@ -81,7 +81,7 @@ def test_password_is_asked_for(cluster: Cluster) -> None:
     assert result.target == f"postgres://127.0.0.1:{cluster.port}/accounts"
 
 
-def test_nobody_is_let_in(cluster: Cluster) -> None:
+def test_every_client_is_rejected(cluster: Cluster) -> None:
     restart(cluster, "host all all 127.0.0.1/32 reject\n")
     result = probe(cluster)
     assert (result.healthy, result.status) == (True, "28000")
@@ -142,7 +142,7 @@ def test_stopped(cluster: Cluster) -> None:
     assert probe(cluster).reason is Reason.CONNECTION_REFUSED
 
 
-# The codec.
+# Decoding
 
 ERROR = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0Fpostmaster.c\0\0"
 
@@ -158,19 +158,19 @@ def test_startup_packet() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "answer"),
+    ("data", "reply"),
     [
-        (message(b"R", b"\0\0\0\0") + b"S...", StartupAnswer(None)),
-        (message(b"R", b"\0\0\0\x0aSCRAM-SHA-256\0\0"), StartupAnswer(None)),
-        (message(b"E", ERROR), StartupAnswer("57P03", "the database system is starting up")),
-        (message(b"E", b"C28000\0\0"), StartupAnswer("28000", "")),
-        (message(b"E", b"C28000\0M\xff\x1b[2J\0\0"), StartupAnswer("28000", "\ufffd\x1b[2J")),
+        (message(b"R", b"\0\0\0\0") + b"S...", StartupReply(None)),
+        (message(b"R", b"\0\0\0\x0aSCRAM-SHA-256\0\0"), StartupReply(None)),
+        (message(b"E", ERROR), StartupReply("57P03", "the database system is starting up")),
+        (message(b"E", b"C28000\0\0"), StartupReply("28000", "")),
+        (message(b"E", b"C28000\0M\xff\x1b[2J\0\0"), StartupReply("28000", "\ufffd\x1b[2J")),
     ],
 )
-def test_answers(data: bytes, answer: StartupAnswer) -> None:
-    assert decode_startup_answer(data) == answer
+def test_replies(data: bytes, reply: StartupReply) -> None:
+    assert decode_startup_reply(data) == reply
     length = 1 + int.from_bytes(data[1:5])
-    assert all(decode_startup_answer(data[:end]) is None for end in range(length))
+    assert all(decode_startup_reply(data[:end]) is None for end in range(length))
 
 
 @pytest.mark.parametrize(
@@ -188,9 +188,9 @@ def test_answers(data: bytes, answer: StartupAnswer) -> None:
         b"R\0\0\0\0",
     ],
 )
-def test_other_answers(data: bytes) -> None:
+def test_other_replies(data: bytes) -> None:
     with pytest.raises(CodecError):
-        decode_startup_answer(data)
+        decode_startup_reply(data)
 
 
 @pytest.mark.parametrize(

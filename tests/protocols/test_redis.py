@@ -9,8 +9,8 @@ import pytest
 import trustme
 
 from healthchecker import Reason, check
-from healthchecker._protocols.codec import CodecError
-from healthchecker._protocols.redis_codec import Reply, decode_replies, encode_command
+from healthchecker._protocols.redis import Reply, decode_replies, encode_command
+from healthchecker._protocols.reply import CodecError
 from tests.servers.daemons import free_port
 from tests.servers.peers import Connection, Peer, blurt
 from tests.servers.redis import Redis, running_redis
@@ -52,7 +52,7 @@ def test_unix_socket(server: Redis) -> None:
         ("nobody:s3cret@", Reason.UNEXPECTED_REPLY, "WRONGPASS"),
     ],
 )
-def test_password_is_wanted(
+def test_password_is_required(
     guarded: Redis, credentials: str, reason: Reason, status: str | None
 ) -> None:
     result = check(f"redis://{credentials}127.0.0.1:{guarded.port}")
@@ -61,7 +61,7 @@ def test_password_is_wanted(
     assert not any(secret in result.detail for secret in ("s3cre", "p%ss", "checker"))
 
 
-def test_password_is_not_wanted(server: Redis) -> None:
+def test_password_is_not_required(server: Redis) -> None:
     result = check(f"redis://:s3cret@127.0.0.1:{server.port}")
     assert (result.reason, result.status) == (Reason.UNEXPECTED_REPLY, "ERR")
 
@@ -69,7 +69,10 @@ def test_password_is_not_wanted(server: Redis) -> None:
 def test_user_may_not_ping(guarded: Redis) -> None:
     guarded.execute("--pass", "s3cret", "ACL", "SETUSER", "mute", "on", ">s3cret", "+get")
     result = check(f"redis://mute:s3cret@127.0.0.1:{guarded.port}")
-    assert (result.reason, result.status) == (Reason.UNEXPECTED_REPLY, "NOPERM")
+    assert (result.reason, result.status) == (Reason.OK, "NOPERM")
+    assert result.detail == "alive, the user may not run PING"
+    denied = check(f"redis://mute:wrong@127.0.0.1:{guarded.port}")
+    assert (denied.reason, denied.status) == (Reason.UNEXPECTED_REPLY, "WRONGPASS")
 
 
 def test_loading() -> None:
@@ -179,13 +182,13 @@ def test_error_that_repeats_the_password() -> None:
     assert "s3cret" not in f"{result}"
 
 
-def test_other_word_than_pong() -> None:
+def test_other_string_than_pong() -> None:
     with Peer(blurt(b"+pong\r\n")) as peer:
         result = check(f"redis://127.0.0.1:{peer.port}")
-    assert (result.reason, result.detail) == (Reason.UNEXPECTED_REPLY, "no PONG but pong")
+    assert (result.reason, result.detail) == (Reason.UNEXPECTED_REPLY, "expected PONG, got pong")
 
 
-# The codec.
+# Decoding
 
 
 def test_commands() -> None:

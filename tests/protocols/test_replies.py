@@ -1,4 +1,4 @@
-"""tcp:// and unix: targets with --send and --expect-reply: real servers that answer in words."""
+"""tcp:// and unix: targets, with and without --send and --expect-reply: real servers and peers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from healthchecker import BadArgumentError, Reason, check
 from healthchecker._values.text import parse_escapes
 from tests.servers.daemons import Daemon, data_directory, free_port, program
-from tests.servers.peers import Connection, Peer, blurt, close, drip, flood, hold, reset
+from tests.servers.peers import Behaviour, Connection, Peer, blurt, close, drip, flood, hold, reset
 from tests.servers.redis import running_redis
 from tests.support import poll, require
 from tests.support.forms import Form, run
@@ -154,6 +154,42 @@ def test_not_over_another_unix_socket(target: str) -> None:
 # What a peer may do
 
 
+@pytest.mark.parametrize("behaviour", [close, reset])
+def test_closed_immediately(form: Form, behaviour: Behaviour) -> None:
+    with Peer(behaviour) as peer:
+        url = f"tcp://{peer.address}"
+        # On a busy machine the peer may be late.
+        detail = poll(
+            lambda: (found := reply_of(form, url))[0] == "connection_reset" and found[1],
+            timeout=10,
+            what="closed while the check looks",
+        )
+    if behaviour is close:
+        assert detail == "response: the peer closed the connection immediately"
+
+
+def test_closed_immediately_on_a_unix_socket(open_directory: Path) -> None:
+    path = str(open_directory / "socket")
+    with Peer(close, unix_socket=path):
+        poll(
+            lambda: check(f"unix://{path}").reason is Reason.CONNECTION_RESET,
+            timeout=10,
+            what="closed while the check looks",
+        )
+
+
+def test_closed_after_a_greeting() -> None:
+    with Peer(blurt(b"12:00\r\n", close)) as peer:
+        assert ask(peer) == (Reason.OK, "connected")
+
+
+@pytest.mark.timing
+def test_look_at_a_silent_peer_is_short() -> None:
+    with Peer(hold) as peer:
+        assert min(check(f"tcp://{peer.address}").elapsed for _ in range(5)) < 0.1
+        assert check(f"tcp://{peer.address}", timeout=0.02)
+
+
 def ask(peer: Peer, timeout: float = 2, **options: str | bytes) -> tuple[Reason, str]:
     result = check(f"tcp://{peer.address}", timeout=timeout, **options)  # type: ignore[arg-type]
     return result.reason, result.detail
@@ -162,6 +198,31 @@ def ask(peer: Peer, timeout: float = 2, **options: str | bytes) -> tuple[Reason,
 def test_any_reply_is_one() -> None:
     with Peer(blurt(b"\0\x1b[2J", hold)) as peer:
         assert ask(peer, send="x") == (Reason.OK, r"reply '\x00\x1b[2J'")
+
+
+def test_bytes_are_shown_as_escapes() -> None:
+    with Peer(blurt(b"\x81\x82\xc3\xbc\\\r\n", close)) as peer:
+        assert ask(peer, send="x", expect_reply=b"\xff\0") == (
+            Reason.UNEXPECTED_REPLY,
+            r"no '\xff\x00' in the reply '\x81\x82\xc3\xbc\\\r\n'",
+        )
+
+
+@pytest.mark.parametrize(
+    ("sent", "reply", "shown"),
+    [
+        (b"AUTH s3cret\r\n", b"AUTH s3cret\r\n", r"... ...\r\n"),
+        (b"AUTH s3cret\r\n", b"-ERR unknown: <s3cret>\r\n", r"-ERR unknown: <...>\r\n"),
+        (b"AUTH s3cret\r\n", b"-ERR unknown: s3cre", "-ERR unknown: ..."),
+        (b"AUTH s3cret\r\n", b"x" * 195 + b"s3cret", "x" * 195 + "..."),
+        (b"PING\r\n", b"+PONG\r\n", r"+PONG\r\n"),
+        (bytes(8), bytes(8) + b"abc", r"\x00" * 8 + "abc"),
+    ],
+)
+def test_sent_text_is_left_out(sent: bytes, reply: bytes, shown: str) -> None:
+    with Peer(blurt(reply, hold)) as peer:
+        found = check(f"tcp://{peer.address}", send=sent)
+    assert found.detail[len("reply '") : -1] == shown
 
 
 def test_reply_in_pieces() -> None:

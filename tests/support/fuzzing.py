@@ -37,8 +37,7 @@ from healthchecker._cli.render import MAX_OUTPUT_BYTES, json_line, text_lines
 from healthchecker._net.dns import DnsMessageError, is_name
 from healthchecker._net.dns import parse as parse_dns
 from healthchecker._net.resolver import parse_resolv_conf
-from healthchecker._protocols.amqp_codec import decode_start
-from healthchecker._protocols.codec import CodecError
+from healthchecker._protocols.amqp import decode_start
 from healthchecker._protocols.grpc.codec import (
     FrameReader,
     MessageReader,
@@ -51,11 +50,12 @@ from healthchecker._protocols.grpc.list import list_services
 from healthchecker._protocols.grpc.metadata import make_headers
 from healthchecker._protocols.grpc.rpc import CHECK, LIST, WATCH, Call
 from healthchecker._protocols.http.decoding import ContentError, decode
-from healthchecker._protocols.mysql_codec import decode_greeting, decode_login_reply
+from healthchecker._protocols.mysql import decode_greeting, decode_login_reply
 from healthchecker._protocols.pid import parse_pid
-from healthchecker._protocols.postgresql_codec import decode_startup_answer
-from healthchecker._protocols.redis_codec import decode_replies
+from healthchecker._protocols.postgresql import decode_startup_reply
+from healthchecker._protocols.redis import decode_replies
 from healthchecker._protocols.registry import parse_target
+from healthchecker._protocols.reply import CodecError
 from healthchecker._values.expect.json_path import JsonError, expect_json, read_json
 from healthchecker._values.expect.regex import Pattern
 from healthchecker._values.options import make_options
@@ -590,7 +590,7 @@ _PARSERS: tuple[
     *(
         (name, parse, CodecError, ANSWERS[scheme], ANSWER_WORDS)
         for name, scheme, parse in (
-            ("start-up answer", "postgresql", decode_startup_answer),
+            ("start-up answer", "postgresql", decode_startup_reply),
             ("greeting", "mysql", decode_greeting),
             ("login reply", "mysql", decode_login_reply),
             ("replies", "redis", partial(decode_replies, count=2)),

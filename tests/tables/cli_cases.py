@@ -136,10 +136,10 @@ CASES = [
         for scheme in ("postgresql", "mysql", "redis", "amqps")
     ),
     Case(
-        "another protocol than Redis's",
+        "another protocol than Redis",
         "redis://127.0.0.1:{port}",
         1,
-        stderr=unhealthy("invalid_response", "response: the answer is not Redis's"),
+        stderr=unhealthy("invalid_response", "response: not a Redis reply"),
     ),
     Case(
         "secret of a query",

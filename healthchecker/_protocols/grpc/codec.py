@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from healthchecker._protocols.codec import CodecError
+from healthchecker._protocols.reply import CodecError
 
 MAX_FRAME_SIZE = 16 * 1024
 """The longest HTTP/2 frame payload a peer may send (RFC 9113's SETTINGS_MAX_FRAME_SIZE)."""

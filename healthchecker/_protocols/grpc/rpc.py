@@ -29,7 +29,6 @@ from h2.events import (
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 
-from healthchecker._protocols.codec import CodecError
 from healthchecker._protocols.grpc.codec import (
     DATA,
     GOAWAY,
@@ -44,6 +43,7 @@ from healthchecker._protocols.grpc.codec import (
     frame_type,
 )
 from healthchecker._protocols.h2_message import h2_message
+from healthchecker._protocols.reply import CodecError
 from healthchecker._values.result import ProbeFailure, Reason, UnexpectedResponse
 
 T = TypeVar("T")

@@ -10,7 +10,6 @@ from grpc import StatusCode
 from grpc_health.v1 import health_pb2
 from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame
 
-from healthchecker._protocols.codec import CodecError
 from healthchecker._protocols.grpc.codec import (
     GOAWAY,
     MAX_FRAME_SIZE,
@@ -26,6 +25,7 @@ from healthchecker._protocols.grpc.codec import (
     encode_message,
     frame_type,
 )
+from healthchecker._protocols.reply import CodecError
 from tests.servers.grpc import list_response
 
 FRAMES = [

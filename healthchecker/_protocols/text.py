@@ -1,0 +1,100 @@
+"""Protocols whose replies are lines of text, as rows of what to send and what to expect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import ClassVar
+
+from healthchecker._net.stream import Stream
+from healthchecker._protocols.base import Healthy, StreamProber
+from healthchecker._protocols.reply import CodecError, read_reply, shown_text
+from healthchecker._values.options import CheckOptions
+from healthchecker._values.result import Reason, UnexpectedResponse
+from healthchecker._values.target import Scheme, Target
+
+_CODE = 3  # digits
+
+
+class Shape(Enum):
+    """Which line of a reply decides."""
+
+    LINE = "the first one"
+    CODE = "the first one, or the last of several: `220-` precedes it, and `220 ` begins it"
+    TEXT = "the first one with a known beginning"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """One text protocol."""
+
+    name: str
+    """For messages."""
+    schemes: dict[str, Scheme]
+    healthy: tuple[bytes, ...]
+    """How the line begins that decides for healthy."""
+    not_serving: tuple[bytes, ...] = ()
+    """How it begins if the server is alive, but refuses its service."""
+    request: bytes = b""
+    """Empty if the server sends first."""
+    goodbye: bytes = b""
+    shape: Shape = Shape.LINE
+
+
+def _schemes(name: str, port: int, tls_port: int | None = None) -> dict[str, Scheme]:
+    """Return the schemes of a protocol, with and without TLS if it has a port for TLS."""
+    if tls_port is None:
+        return {name: Scheme(f"{name}://HOST", port, has_path=False)}
+    form = f"{name}[s]://HOST"
+    return {
+        name: Scheme(form, port, has_path=False),
+        f"{name}s": Scheme(form, tls_port, tls=True, has_path=False),
+    }
+
+
+_DIALOGUES = (
+    Dialogue(  # protocol.txt of memcached
+        "memcached",
+        _schemes("memcached", 11211, 11211),
+        request=b"version\r\n",
+        healthy=(b"VERSION ", b"CLIENT_ERROR unauthenticated"),
+        not_serving=(b"ERROR Too many open connections",),
+        goodbye=b"quit\r\n",
+    ),
+)
+
+
+class TextProber(StreamProber):
+    """Sends the request, if there is one, and judges one line of the reply."""
+
+    SCHEMES: ClassVar = {
+        name: scheme for dialogue in _DIALOGUES for name, scheme in dialogue.schemes.items()
+    }
+
+    def __init__(self, target: Target, options: CheckOptions) -> None:
+        super().__init__(target, options)
+        self._dialogue = next(one for one in _DIALOGUES if target.scheme in one.schemes)
+
+    def _exchange(self, stream: Stream) -> Healthy:
+        dialogue = self._dialogue
+        stream.write(dialogue.request)
+        line = read_reply(stream, partial(decode_line, dialogue))
+        if line.startswith(dialogue.not_serving):
+            code = line[:_CODE].decode("ascii") if dialogue.shape is Shape.CODE else None
+            raise UnexpectedResponse(Reason.NOT_SERVING, shown_text(line), code)
+        self._goodbye = dialogue.goodbye
+        return Healthy(None, shown_text(line))
+
+
+def decode_line(dialogue: Dialogue, data: bytes) -> bytes | None:
+    """Return the line that decides, without its end; None if it is incomplete."""
+    known = (*dialogue.healthy, *dialogue.not_serving)
+    *lines, last = data.split(b"\n")
+    first = lines[0] if lines else last
+    if dialogue.shape is Shape.CODE and first[_CODE : _CODE + 1] == b"-":
+        first = first[:_CODE] + b" "
+    may_begin = first.startswith(known) or any(start.startswith(first) for start in known)
+    if dialogue.shape is not Shape.TEXT and not may_begin:
+        raise CodecError(f"not a {dialogue.name} reply")
+    return next((line.removesuffix(b"\r") for line in lines if line.startswith(known)), None)
