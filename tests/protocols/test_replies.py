@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from healthchecker import BadArgumentError, Reason, check
 from healthchecker._values.text import parse_escapes
-from tests.servers.daemons import Daemon, data_directory, free_port, program
+from tests.servers.daemons import free_port, program, running_daemon
 from tests.servers.peers import Behaviour, Connection, Peer, blurt, close, drip, flood, hold, reset
 from tests.servers.redis import running_redis
 from tests.support import poll, require
 from tests.support.forms import Form, run
 
 _AIOSMTPD = "/usr/bin/aiosmtpd"
-
-
-@contextmanager
-def daemon(user: str, *command: str, port: int | None = None) -> Iterator[Daemon]:
-    """Run a server that needs no data until it listens on the port, if it is to have one."""
-    with data_directory(user) as directory:
-        server = Daemon([word.format(directory=directory) for word in command], directory)
-        server.start()
-        try:
-            if port is not None:
-                server.await_port(port)
-            yield server
-        finally:
-            server.stop()
 
 
 def listens(path: Path) -> bool:
@@ -52,7 +36,7 @@ def reply_of(form: Form, target: str, *args: str) -> tuple[str, str]:
 def test_memcached(form: Form) -> None:
     port = free_port()
     command = [program("memcached"), "-l", "127.0.0.1", "-p", str(port)]
-    with daemon("nobody", *command, port=port):
+    with running_daemon("nobody", *command, port=port):
         url = f"tcp://127.0.0.1:{port}"
         version = (r"--send=version\r\n", "--expect-reply=VERSION ")
         assert reply_of(form, url, *version)[0] == "ok"
@@ -64,7 +48,7 @@ def test_memcached(form: Form) -> None:
 
 
 def test_memcached_on_a_unix_socket(form: Form) -> None:
-    with daemon("nobody", program("memcached"), "-s", "{directory}/socket") as server:
+    with running_daemon("nobody", program("memcached"), "-s", "{directory}/socket") as server:
         path = server.directory / "socket"
         poll(lambda: listens(path), timeout=10, what="memcached listens")
         url = f"unix://{path}"
@@ -85,7 +69,7 @@ def test_redis(form: Form) -> None:
 def test_smtp(form: Form) -> None:
     require(Path(_AIOSMTPD).exists(), "aiosmtpd is not installed")
     port = free_port()
-    with daemon("nobody", _AIOSMTPD, "-n", "-l", f"127.0.0.1:{port}", port=port):
+    with running_daemon("nobody", _AIOSMTPD, "-n", "-l", f"127.0.0.1:{port}", port=port):
         url = f"tcp://127.0.0.1:{port}"
         assert reply_of(form, url, "--expect-reply=220 ")[0] == "ok"
         assert reply_of(form, url, r"--send=EHLO me\r\n", "--expect-reply=250 HELP")[0] == "ok"
@@ -93,7 +77,7 @@ def test_smtp(form: Form) -> None:
 
 def test_netcat(form: Form) -> None:
     port = free_port()
-    with daemon("nobody", program("nc"), "-lk", "127.0.0.1", str(port), port=port):
+    with running_daemon("nobody", program("nc"), "-lk", "127.0.0.1", str(port), port=port):
         url = f"tcp://127.0.0.1:{port}"
         assert reply_of(form, url)[0] == "ok"
         assert reply_of(form, url, "--send=x", "--timeout=200ms")[0] == "timeout"

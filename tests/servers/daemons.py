@@ -134,3 +134,30 @@ def data_directory(user: str) -> Iterator[Path]:
             shutil.chown(name, user, pwd.getpwnam(user).pw_gid)
         Path(name).chmod(0o755)
         yield Path(name)
+
+
+@contextmanager
+def running_daemon(
+    user: str,
+    *command: str,
+    port: int | None = None,
+    files: Mapping[str, bytes] | None = None,
+) -> Iterator[Daemon]:
+    """Run a server that needs no data; wait until it listens, if `port` is its port on loopback.
+
+    `{directory}` in the command and in `files` is its directory; `files` are put there, by name.
+    """
+    with data_directory(user) as directory:
+        place = str(directory)
+        for name, content in (files or {}).items():
+            path = directory / name
+            path.write_bytes(content.replace(b"{directory}", place.encode()))
+            path.chmod(0o644)  # secrets in it are thrown away
+        server = Daemon([word.replace("{directory}", place) for word in command], directory)
+        server.start()
+        try:
+            if port is not None:
+                server.await_port(port)
+            yield server
+        finally:
+            server.stop()
