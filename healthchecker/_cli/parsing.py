@@ -262,11 +262,11 @@ class Command(click.Command):
         ]
         given.sort(key=_is_eager, reverse=True)
         for one in given:
-            one.handle_parse_result(ctx, named, rest)
+            _process(one, ctx, named, rest)
         names = variables()
         for one in self.params if names else ():
             if one not in given and one.envvar in names and one.resolve_envvar_value(ctx):
-                one.handle_parse_result(ctx, named, rest)
+                _process(one, ctx, named, rest)
                 given.append(one)
         if self._target and self._target.required and self._target not in given:
             raise click.MissingParameter(ctx=ctx, param=self._target)
@@ -348,6 +348,14 @@ def split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return what comes before the first `--`, and what follows it."""
     own = list(itertools.takewhile(lambda argument: argument != "--", arguments))
     return own, list(arguments[len(own) + 1 :])
+
+
+def _process(
+    parameter: click.Parameter, context: click.Context, named: dict[str, Any], rest: list[str]
+) -> None:
+    """Let click read the value of a parameter, in place of the default."""
+    context.params.pop(parameter.name, None)  # click 8.3 keeps what is there
+    parameter.handle_parse_result(context, named, rest)
 
 
 def _is_eager(parameter: click.Parameter) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 
 import click
 from click.core import ParameterSource
@@ -94,12 +95,17 @@ def _spelled(argument: str, context: click.Context | None) -> str:
 def _no_such_option(error: click.NoSuchOption) -> str:
     match = _OPTION_NAME.match(error.option_name)
     if match is None or (match[2] and not match[2].isspace() and match[2] not in ":="):
-        return "No such option; it is not shown because it may hold a secret. See --help"
+        return "unknown option (not shown, because it may contain a secret); see --help"
     if match[2].isspace():
-        return f"{match[1]!r} and its value must be two arguments, or joined by '='"
-    if match[2] or not error.possibilities:
-        return f"No such option {match[1]!r}; --help lists them"
-    return error.format_message()
+        return f"pass {match[1]!r} and its value as two arguments, or join them with '='"
+    meant = "" if match[2] else did_you_mean(error.possibilities or ())
+    return f"unknown option {match[1]!r}; {meant or 'see --help'}"
+
+
+def did_you_mean(possibilities: Sequence[str]) -> str:
+    """Return a question with the names that may have been meant; empty if there are none."""
+    *most, last = sorted(possibilities) or [""]
+    return f"did you mean {', '.join(most)}{' or ' * bool(most)}{last}?" if last else ""
 
 
 def _misused_option(error: click.BadOptionUsage) -> str:

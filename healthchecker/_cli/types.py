@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,13 +12,24 @@ from healthchecker._cli.problems import shown
 from healthchecker._values.text import parse_duration, parse_escapes
 from healthchecker._values.validate import MAX_SECONDS
 
+if TYPE_CHECKING:
+    from click import ParamType
+else:
+
+    class ParamType(click.ParamType):
+        """click's own, which takes type parameters since 8.5 only."""
+
+        def __class_getitem__(cls, _: object) -> type:
+            return cls
+
+
 _MAX_PORT = 65535
 _MAX_COUNT = 1_000_000
 _MAX_DIGITS = 7  # of a number that is worth reading
 _MAX_PID = 1 << 22  # PID_MAX_LIMIT of Linux
 
 
-class Port(click.ParamType[int, object]):
+class Port(ParamType[int, object]):
     """A TCP port."""
 
     name = "port"
@@ -31,7 +43,7 @@ class Port(click.ParamType[int, object]):
         return int(text)
 
 
-class Duration(click.ParamType[float, object]):
+class Duration(ParamType[float, object]):
     """Seconds, from text such as `500ms`, `2s`, `1m` or a bare number."""
 
     name = "duration"
@@ -54,7 +66,7 @@ class Duration(click.ParamType[float, object]):
         return seconds
 
 
-class Count(click.ParamType[int, object]):
+class Count(ParamType[int, object]):
     """A number of times, 1 or more."""
 
     name = "number"
@@ -82,7 +94,7 @@ class Flag(click.types.BoolParamType):
         return given
 
 
-class Lines(click.ParamType[str, object]):
+class Lines(ParamType[str, object]):
     """A text; a variable may hold several, one per line."""
 
     name = "text"
@@ -96,7 +108,7 @@ class Lines(click.ParamType[str, object]):
         return _lines(rv)
 
 
-class Escaped(click.ParamType[bytes, object]):
+class Escaped(ParamType[bytes, object]):
     """Bytes, from a text with escapes. It may hold a secret and is never shown."""
 
     name = "text"
@@ -110,7 +122,7 @@ class Escaped(click.ParamType[bytes, object]):
             self.fail(str(error), param, ctx)
 
 
-class Pair(click.ParamType[tuple[str, str], object]):
+class Pair(ParamType[tuple[str, str], object]):
     """Two texts with a separator between. The value may be a secret and is never shown."""
 
     def __init__(self, separator: str, form: str, *, may_be_empty: bool = False) -> None:
@@ -145,7 +157,7 @@ class Field(Pair):
         return (first.strip(), second.strip())
 
 
-class ExpectedField(click.ParamType[tuple[str, str | None], object]):
+class ExpectedField(ParamType[tuple[str, str | None], object]):
     """`N: v`, or `N` for a header with any value."""
 
     name = "N[: v]"
@@ -162,7 +174,7 @@ class ExpectedField(click.ParamType[tuple[str, str | None], object]):
         return _lines(rv)
 
 
-class SignalToProcess(click.ParamType[tuple[signal.Signals, int], object]):
+class SignalToProcess(ParamType[tuple[signal.Signals, int], object]):
     """`TERM:1`: a signal, with or without SIG or by its number, and the id of a process."""
 
     name = "SIGNAL:PID"
@@ -192,7 +204,7 @@ class Credentials(Pair):
         return (first, second)
 
 
-class OutputFormat(click.ParamType[bool, object]):
+class OutputFormat(ParamType[bool, object]):
     """`text` or `json`: whether the output is JSON."""
 
     name = "format"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import random
 import re
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from healthchecker._net.deadline import Deadline
+from healthchecker._values.expect import regex
 from healthchecker._values.expect.regex import Pattern
 from healthchecker._values.result import ProbeFailure
+from tests.support import ROOT
 
 ATOMS = [
     *("a", "b", "ab", "A", "é", r"\n", ".", r"\d", r"\w", r"\s", r"\W", "[ab]", "[^a]", "[a-c_]"),
@@ -99,3 +103,31 @@ def test_the_deadline_ends_a_search_on_any_thread() -> None:
     thread.start()
     thread.join(timeout=10)
     assert ended == ["timeout"]
+
+
+def test_categories_are_known_by_their_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    # On PyPy str() of a constant is its number.
+    constants = vars(regex)["_constants"]
+    monkeypatch.setattr(type(constants.CATEGORY_DIGIT), "__repr__", int.__repr__)
+    assert found(r"^\d\D\s\S\w\W$", "1a b_!")
+    assert not found(r"\d", "a")
+
+
+@pytest.mark.parametrize("parser", [None, object()])
+def test_an_unknown_parser_is_reported(parser: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regex, "_parser", parser)
+    with pytest.raises(ValueError, match="this Python's re module"):
+        Pattern("a")
+
+
+def test_the_engine_is_imported_for_patterns_only() -> None:
+    code = """
+import sys
+from healthchecker import check
+name = "healthchecker._values.expect.regex"
+check("tcp://127.0.0.1:9")
+assert name not in sys.modules
+check("http://127.0.0.1:9", match_body="x")
+assert name in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)

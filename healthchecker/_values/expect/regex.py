@@ -1,10 +1,11 @@
 """Regular expressions whose search takes time in proportion to the text, whatever the pattern.
 
 Python's own `re` backtracks: `(a+)+$` on thirty letters runs for minutes, and as it holds the
-interpreter meanwhile, no deadline can end it. Here a pattern, read by `re`'s own parser, becomes a
-nondeterministic automaton whose states are followed side by side and remembered as those of a
-deterministic one: Thompson's construction, as in RE2 and Go. What only backtracking can do is
-refused: back-references, look-around, conditions, atomic groups and possessive repeats.
+interpreter during this time, no deadline can end it. Here a pattern, read by `re`'s own parser,
+becomes a nondeterministic automaton whose states are followed side by side and remembered as
+those of a deterministic one: Thompson's construction, as in RE2 and Go. Constructs that need
+backtracking are refused: back-references, look-around, conditions, atomic groups and possessive
+repeats.
 """
 
 from __future__ import annotations
@@ -13,14 +14,24 @@ import re
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from re import _constants, _parser  # type: ignore[attr-defined]
 from typing import Any
+
+try:
+    from re import _constants, _parser  # type: ignore[attr-defined]
+except ImportError:  # private to CPython and PyPy
+    _constants = _parser = None
 
 MAX_STATES = 2000
 """How many states the automaton of a pattern may have; `x{5000}` has too many."""
 
 _MAX_REMEMBERED = 20_000
 _TICK = 4096  # characters between two looks at the clock
+
+_UNKNOWN_RE = "this Python's re module has a parser that healthchecker does not know"
+_TOO_LARGE = "regular expression too large; use smaller repeat counts"
+_UNSUPPORTED = (
+    "unsupported: back-references, look-around and other constructs that need backtracking"
+)
 
 _Accepts = Callable[[str], bool]
 _Holds = Callable[[str, str, bool], bool]
@@ -33,24 +44,26 @@ class _State:
     then: list[_State] = field(default_factory=list)
     accepts: _Accepts | None = None
     holds: _Holds | None = None
-    """Asked with the characters before and after, and whether only a newline follows."""
+    """Called with the characters before and after, and whether only a newline follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What a character leads to."""
+    """The states that a character leads to."""
 
     states: frozenset[_State]
     found: bool
 
 
 class Pattern:
-    """A regular expression to search for. A text that is none is a `ValueError`, in words."""
+    """A regular expression. Raises `ValueError` with a readable message if it is invalid."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self._count = 0
         self._end = _State()
+        if _parser is None:
+            raise ValueError(_UNKNOWN_RE)
         try:
             with warnings.catch_warnings():
                 # `[[` may mean something else to a later Python's own engine; this is not that one.
@@ -58,17 +71,18 @@ class Pattern:
                 parsed = _parser.parse(text)
             self._first = self._sequence(parsed, parsed.state.flags, self._end)
         except re.error as error:
-            raise ValueError(
-                f"not a regular expression ({error.msg}); --expect-body takes text"
-            ) from error
+            problem = f"invalid regular expression: {error.msg} (use expect_body for plain text)"
+            raise ValueError(problem) from error
         except (OverflowError, RecursionError) as error:
-            raise ValueError("too large a regular expression; repeat less in it") from error
+            raise ValueError(_TOO_LARGE) from error
+        except (AttributeError, TypeError, KeyError) as error:
+            raise ValueError(_UNKNOWN_RE) from error
         self._steps: dict[tuple[frozenset[_State], str, str, bool], _Step] = {}
 
     def found_in(self, text: str, tick: Callable[[], object]) -> bool:
-        """Tell whether the pattern matches anywhere in `text`.
+        """Return whether the pattern matches anywhere in `text`.
 
-        `tick` is called now and then; what it raises ends the search.
+        `tick` is called now and then; an exception from it ends the search.
         """
         states: frozenset[_State] = frozenset()
         before = ""
@@ -95,7 +109,7 @@ class Pattern:
     def _closure(
         self, states: Iterable[_State], before: str, after: str, *, only_newline: bool
     ) -> set[_State]:
-        """Return what can be reached without taking a character; a match may begin here, too."""
+        """Return the states reachable without taking a character; a match may also begin here."""
         reached: set[_State] = set()
         waiting = [*states, self._first]
         while waiting:
@@ -108,15 +122,14 @@ class Pattern:
                     waiting += state.then
         return reached
 
-    # The states of a part of the pattern are made from its end to its start, so that each knows
-    # what comes then.
+    # States are built from the end of the pattern to its start, so that each knows its successor.
 
     def _state(
         self, *then: _State, accepts: _Accepts | None = None, holds: _Holds | None = None
     ) -> _State:
         self._count += 1
         if self._count > MAX_STATES:
-            raise ValueError("too large a regular expression; repeat less in it")
+            raise ValueError(_TOO_LARGE)
         return _State(list(then), accepts, holds)
 
     def _sequence(self, parts: Any, flags: int, then: _State) -> _State:
@@ -151,7 +164,7 @@ class Pattern:
 
 
 def _kind(char: str) -> str:
-    """Return a character that stands for all that conditions see as the same."""
+    """Return a character that represents all those that conditions treat alike."""
     if char == "\n":
         return char
     if _is_word(char):
@@ -186,7 +199,7 @@ def _condition(at: Any, flags: int) -> _Holds:
 
 
 def _accepts(operation: Any, argument: Any, flags: int) -> _Accepts:
-    """Return the test of a character that a single-character part of a pattern stands for."""
+    """Return the test of a character for a part of a pattern that takes one."""
     if operation is _constants.ANY:
         return (lambda _: True) if flags & re.DOTALL else (lambda char: char != "\n")
     if operation is _constants.IN:
@@ -196,7 +209,7 @@ def _accepts(operation: Any, argument: Any, flags: int) -> _Accepts:
         return _in_any_case(lambda char: char == wanted, flags)
     if operation is _constants.NOT_LITERAL:
         return _not(_accepts(_constants.LITERAL, argument, flags))
-    raise ValueError("a regular expression with a part that needs backtracking; do without")
+    raise ValueError(_UNSUPPORTED)
 
 
 def _in_set(members: Any, flags: int) -> _Accepts:
@@ -223,15 +236,20 @@ def _range(low: int, high: int) -> _Accepts:
 
 
 def _category(category: Any, flags: int) -> _Accepts:
-    name = str(category).removeprefix("CATEGORY_")
-    test = {"DIGIT": str.isdecimal, "SPACE": str.isspace, "WORD": _is_word}[
-        name.removeprefix("NOT_")
-    ]
+    # By the constants themselves: what str() makes of them differs between Pythons.
+    test, negated = {
+        _constants.CATEGORY_DIGIT: (str.isdecimal, False),
+        _constants.CATEGORY_NOT_DIGIT: (str.isdecimal, True),
+        _constants.CATEGORY_SPACE: (str.isspace, False),
+        _constants.CATEGORY_NOT_SPACE: (str.isspace, True),
+        _constants.CATEGORY_WORD: (_is_word, False),
+        _constants.CATEGORY_NOT_WORD: (_is_word, True),
+    }[category]
 
     def accepts(char: str) -> bool:
         return test(char) and (char.isascii() or not flags & re.ASCII)
 
-    return _not(accepts) if name.startswith("NOT_") else accepts
+    return _not(accepts) if negated else accepts
 
 
 def _in_any_case(accepts: _Accepts, flags: int) -> _Accepts:
