@@ -1,7 +1,8 @@
-"""A short run of the fuzzer, and a look at whether it would find anything."""
+"""Short runs of the fuzzers, and whether they would find a bug."""
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from healthchecker._values.expect.json_path import JsonExpectation
 from tests.support import ROOT
 from tests.support.forms import SAVED, why_not_built
 from tests.support.fuzzing import fuzz
-from tests.support.fuzzing_cli import SECRET, Line, Outcome, fuzz_cli, problems
+from tests.support.fuzzing_cli import SECRET, Line, Outcome, fuzz_cli, problems, shows_secret
 
 
 @pytest.mark.usefixtures("full_speed")
@@ -36,23 +37,38 @@ def test_a_bug_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("full_speed")
 @pytest.mark.parametrize("part", range(20))
 def test_command_lines(part: int) -> None:
-    """A thousand where forms can be compared; by itself, the Python form has less to tell."""
-    said: list[str] = []
-    cases = 10 if why_not_built(SAVED) else 50
-    assert fuzz_cli(cases, 20261124 + part, said.append), said
+    """A thousand if forms can be compared; the Python form alone is tested less."""
+    lines: list[str] = []
+    alone = bool(why_not_built(SAVED))
+    assert fuzz_cli(10 if alone else 50, 20261124 + part, lines.append, alone=alone), lines
 
 
-def test_what_is_wrong_with_a_command_line_would_be_found() -> None:
+def test_one_form_alone_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.support.fuzzing_cli.why_not_built", lambda _: "it is not built")
+    lines: list[str] = []
+    assert not fuzz_cli(10, 20261124, lines.append)
+    assert lines == ["only one form, nothing to compare: it is not built"]
+
+
+def test_problems_of_a_command_line_would_be_found() -> None:
     line = Line(("--basic-auth", SECRET), {})
     right = Outcome(1, "", "healthchecker: usage_error: ...\n")
     assert list(problems(line, {"python": right, "saved": right})) == []
     wrong = Outcome(2, "", f"Traceback of {SECRET}\x1b")
     assert list(problems(line, {"python": right, "saved": wrong})) == [
         "saved: exit code 2",
-        "saved: a secret shows",
+        "saved: a secret is shown",
         "saved: a bug",
-        "saved: not fit for a terminal",
+        "saved: not printable",
         "python and saved differ",
     ]
     silent = Outcome(1, "", "")
-    assert list(problems(line, {"python": silent})) == ["python: silence about a failure"]
+    assert list(problems(line, {"python": silent})) == ["python: a silent failure"]
+
+
+@pytest.mark.parametrize("before", ["", "a", "me"])
+def test_a_part_of_a_secret_would_be_found(before: str) -> None:
+    encoded = base64.b64encode(f"{before}:{SECRET}".encode()).decode()
+    for shown in (SECRET[:6], SECRET[-5:].upper(), f"Basic {encoded}"):
+        assert shows_secret(f"unhealthy: {shown}: timeout")
+    assert not shows_secret("it is not shown because it may hold a secret")

@@ -1,14 +1,15 @@
-"""A fuzzer of command lines: all forms of the program say the same, and nothing that is a secret.
+"""A fuzzer of command lines: all forms of the program print the same, and never a secret.
 
-Each case is a command line and an environment, made from the seed and its own number alone and then
-spoiled as people spoil them: an option mistyped or left out, two words in one argument, quotes
-forgotten. A case fails when the forms differ, when a secret shows, when nothing is said about a
-failure, or when the output or the exit code is none that may be.
+Each case is a command line and an environment, made from the seed and its number alone and then
+damaged by typical mistakes: an option mistyped or dropped, two words in one argument, quotes
+forgotten, an argument doubled. A case fails if the forms differ, if any part of a secret is
+printed, if a failure is silent, or if the output or the exit code is not an allowed one.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import os
 import random
 import re
@@ -38,12 +39,14 @@ from tests.support.forms import (
     without_variables,
 )
 
-SECRET = "Hunter2Secret"
-LIMIT = 20.0
+SECRET = "Z7zx-Vk3Wp_Jd9"
+LIMIT = 200.0
 
 _MAX_FAILURES = 10
 _ATTEMPTS = 3
-"""Of a line whose forms differ: most have a limit, which a machine that stands still exceeds."""
+"""Of a line whose forms differ: most have a timeout, which a stalled machine exceeds."""
+_SHORTEST_PART = 5
+"""How many characters of a secret must not be printed in a row."""
 _GOOD = 0.9
 _BAD = 0.4
 _TIMES = re.compile(r"(\(|elapsed_ms\": )[\d.]+|(phases_ms\": )\{[^}]*\}|\d{4}-\d\d-\d\dT[\d:.]+Z")
@@ -64,6 +67,9 @@ _GOOD_TARGETS = (
     "file:///dev/null",
     "pid:///proc/self/stat",
     "unix:{socket}",
+    "redis://:${TOKEN}@127.0.0.1:{port}",
+    "http://me:${TOKEN}@127.0.0.1:{port}/health",
+    "http://127.0.0.1:{port}/${UNSET:-health}",
 )
 _TARGETS = (
     *_GOOD_TARGETS,
@@ -117,6 +123,11 @@ _VALUES: dict[str, Sequence[str]] = {
         f": {SECRET}",
         f"A: {SECRET}\nB: c",
         f"A: {SECRET}\udcff",
+        "Authorization: Bearer ${TOKEN}",
+        "X-Key: ${AWKWARD}",
+        "${TOKEN}: x",
+        "Authorization: Bearer ${TOKEN",
+        "X: ${file:{secret_file}}",
         "Host: app",
         "X: 1",
         "X:",
@@ -129,6 +140,9 @@ _VALUES: dict[str, Sequence[str]] = {
         "me:",
         f"{SECRET}",
         f"a:b:{SECRET}",
+        "me:${TOKEN}",
+        "${TOKEN}",
+        "me:${file:{secret_file}}",
         f"\udcff:{SECRET}",
     ),
     "status": ("200", "2xx", "200,503", "200-399", "101", "600", "ok", "300-200", ""),
@@ -139,9 +153,17 @@ _VALUES: dict[str, Sequence[str]] = {
     "cert": ("/nonexistent", "/dev/null"),
     "key": ("/nonexistent", "/dev/null"),
     "server_name": ("localhost", "127.0.0.1", "a b", ""),
-    "data": ("a=b", "@/nonexistent", "@", "", "\udcff"),
+    "data": ("a=b", "key=${TOKEN}", f"key={SECRET}", "@/nonexistent", "@", "", "\udcff"),
     "match_body": ("U.", "^DOWN$", "(a|b)*c", "(", r"(a)\1", "x" * 5000, "\udcff"),
-    "send": (r"PING\r\n", "", r"\x", r"\xff\0", "\udcff"),
+    "send": (
+        r"PING\r\n",
+        r"GET /${TOKEN} HTTP/1.0\r\n\r\n",
+        rf"AUTH {SECRET}\r\n",
+        "",
+        r"\x",
+        r"\xff\0",
+        "\udcff",
+    ),
     "expect_reply": ("HTTP", "PONG", "", r"\q"),
     "cert_lifetime": ("1d", "24h", "0", "soon", "-1d"),
     "max_age": ("1s", "10m", "0", "soon"),
@@ -150,6 +172,13 @@ _VALUES: dict[str, Sequence[str]] = {
     "output": ("text", "json", "json", "xml", ""),
 }
 _OTHERS = ("x", "", "1", "\udcff", "é")
+_SECRET_VARIABLES = {
+    "TOKEN": SECRET,
+    "AWKWARD": f"/{SECRET}#?@100%25%FF ",
+    "OTHER": f"{SECRET}\n",
+    "TARGET_URL": f"redis://me:{SECRET}@127.0.0.1:{{closed}}",
+}
+"""For `${NAME}` in values; they are in the environment of every case."""
 _VARIABLES = ("PROT", "SERVICE_HOST", "PORT_80_TCP", "TOKEN")
 
 
@@ -218,7 +247,7 @@ def make_line(chance: random.Random, places: dict[str, str]) -> Line:
     args = [arg for word in words for arg in word]
     if chance.random() < _BAD and args:
         args = chance.choice(_MISTAKES)(chance, args)
-    env = {}
+    env = dict(_SECRET_VARIABLES)
     for option in chance.sample(options, chance.choice((0, 0, 0, 1, 2, 4))):
         env[str(option.envvar)] = "1" if option.is_flag else _value(chance, option)
     if chance.random() < 0.1:
@@ -371,61 +400,107 @@ def places() -> Iterator[dict[str, str]]:
         stack.enter_context(http_service(unix_socket=path))
         closed = stack.enter_context(socket.socket())
         closed.bind(("127.0.0.1", 0))
-        yield {"port": str(port), "closed": str(closed.getsockname()[1]), "socket": str(path)}
+        secret_file = path.with_suffix(".secret")
+        stack.callback(secret_file.unlink, missing_ok=True)
+        secret_file.write_text(f"{SECRET}\n")
+        yield {
+            "port": str(port),
+            "closed": str(closed.getsockname()[1]),
+            "socket": str(path),
+            "secret_file": str(secret_file),
+        }
 
 
-# What is right
+# The properties
+
+
+def _parts_of_secret() -> frozenset[str]:
+    """Return the parts of the secret, plain and in Base64 wherever it may begin there."""
+    shown = [SECRET.lower()]
+    for offset in range(3):
+        encoded = base64.b64encode(b"x" * offset + SECRET.encode()).decode()
+        shown.append(encoded[4:-4].lower())  # its ends depend on what is beside the secret
+    return frozenset(
+        text[at : at + _SHORTEST_PART]
+        for text in shown
+        for at in range(len(text) - _SHORTEST_PART + 1)
+    )
+
+
+_PARTS = _parts_of_secret()
+
+
+def shows_secret(output: str) -> bool:
+    """Return whether a part of the secret is in the output, in either case."""
+    lowered = output.lower()
+    return any(part in lowered for part in _PARTS)
 
 
 def problems(line: Line, outcomes: dict[str, Outcome]) -> Iterator[str]:
-    """Return what is wrong with what the forms made of a command line."""
+    """Yield the properties that the outcomes of a command line do not have."""
     for name, outcome in outcomes.items():
-        said = outcome.stdout + outcome.stderr
-        for wrong, what in (
+        output = outcome.stdout + outcome.stderr
+        for wrong, problem in (
             (outcome.code not in (0, 1), f"exit code {outcome.code}"),
-            (SECRET in said, "a secret shows"),
-            (outcome.code == 1 and not said and not line.may_be_quiet, "silence about a failure"),
-            (re.search("internal_error|Traceback|0x[0-9a-f]{6}", said), "a bug"),
-            (not re.fullmatch(r"[\x20-\x7e\n]*", said), "not fit for a terminal"),
-            (len(said) > MAX_OUTPUT_BYTES and not line.may_ask_for_help, "too much output"),
+            (shows_secret(output), "a secret is shown"),
+            (outcome.code == 1 and not output and not line.may_be_quiet, "a silent failure"),
+            (re.search("internal_error|Traceback|0x[0-9a-f]{6}", output), "a bug"),
+            (not re.fullmatch(r"[\x20-\x7e\n]*", output), "not printable"),
+            (len(output) > MAX_OUTPUT_BYTES and not line.may_ask_for_help, "too much output"),
         ):
             if wrong:
-                yield f"{name}: {what}"
+                yield f"{name}: {problem}"
     first, *others = outcomes
     for other in others:
         if not line.is_race and outcomes[first].without_times != outcomes[other].without_times:
             yield f"{first} and {other} differ"
 
 
-def fuzz_cli(cases: int, seed: int, say: Callable[[str], object], only: int | None = None) -> bool:
-    """Run the cases; say what went wrong and a summary, and return whether all is well."""
+def fuzz_cli(
+    cases: int,
+    seed: int,
+    report: Callable[[str], object],
+    only: int | None = None,
+    *,
+    alone: bool = False,
+) -> bool:
+    """Run the cases; report failures and a summary, and return whether there are none.
+
+    It is a failure if only one form is built, as nothing is compared then, unless `alone`.
+    """
     failures = 0
     reasons: Counter[str] = Counter()
-    start = time.monotonic()
-    with places() as where, runners() as forms:
+    start = shown = time.monotonic()
+    with places() as values, runners() as forms:
+        if len(forms) == 1 and not alone:
+            report(f"only one form, nothing to compare: {why_not_built(SAVED)}")
+            return False
         for number in range(cases) if only is None else (only,):
-            line = make_line(random.Random(f"{seed}/{number}"), where)
+            line = make_line(random.Random(f"{seed}/{number}"), values)
             for _ in range(_ATTEMPTS):
                 outcomes = {name: run(line) for name, run in forms.items()}
                 wrong = list(problems(line, outcomes))
-                if not any("differ" in what for what in wrong):
+                if not any("differ" in problem for problem in wrong):
                     break
             match = re.search(r"\b[a-z]+(_[a-z]+)+\b", outcomes[PYTHON.name].stderr)
             reasons[match[0] if match else f"exit code {outcomes[PYTHON.name].code}"] += 1
             if wrong:
                 failures += 1
-                say(f"case {number}: {', '.join(wrong)}: {line}")
+                report(f"case {number}: {', '.join(wrong)}: {line}")
                 for name, outcome in outcomes.items():
-                    say(f"  {name}: {outcome}")
-                say(f"  to run it again: scripts/fuzz cli --seed {seed} --only {number}")
+                    report(f"  {name}: {outcome}")
+                report(f"  to run it again: scripts/fuzz cli --seed {seed} --only {number}")
                 if failures == _MAX_FAILURES:
                     break
+            if time.monotonic() > shown + 1:
+                shown = time.monotonic()
+                report(f"case {number} of {cases}, {failures} failures")
         compared = " and ".join(forms)
-    say(
+    report(
         f"seed {seed}: {sum(reasons.values())} command lines in {time.monotonic() - start:.1f} s, "
         f"{failures} failures, {compared}"
     )
-    say(", ".join(f"{reason} {count}" for reason, count in reasons.most_common()))
+    report(", ".join(f"{reason} {count}" for reason, count in reasons.most_common()))
     return failures == 0
 
 
@@ -433,16 +508,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/fuzz cli", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--cases", type=int, default=1000, help="how many (default: %(default)s)")
-    parser.add_argument("--seed", type=int, help="of a run to do again (default: a new one)")
-    parser.add_argument("--only", type=int, metavar="N", help="run this one case of the seed")
+    parser.add_argument("--cases", type=int, default=1000, help="how many (%(default)s)")
+    parser.add_argument("--seed", type=int, help="repeat a run (default: a new seed)")
+    parser.add_argument("--only", type=int, metavar="N", help="repeat this case of the seed")
     arguments = parser.parse_args(argv)
     seed = int.from_bytes(os.urandom(4)) if arguments.seed is None else arguments.seed
     sys.stdout.write(f"seed {seed}\n")
-    well = fuzz_cli(
-        arguments.cases, seed, lambda line: sys.stdout.write(f"{line}\n"), arguments.only
-    )
-    return 0 if well else 1
+
+    def report(line: str) -> None:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+    return 0 if fuzz_cli(arguments.cases, seed, report, arguments.only) else 1
 
 
 if __name__ == "__main__":
