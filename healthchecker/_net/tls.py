@@ -1,4 +1,4 @@
-"""The client's side of TLS for every protocol over it. Nothing here is touched by a plain check."""
+"""TLS clients, for every protocol over TLS. A plain check uses nothing of this."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from pathlib import Path
 
 import certifi
 
-from healthchecker._net.stream import demand_resources, os_message
+from healthchecker._net.deadline import Deadline
+from healthchecker._net.stream import Stream, demand_resources, os_message
+from healthchecker._net.unbounded import UnboundedCalls
 from healthchecker._values.result import BadArgumentError, ProbeFailure, Reason
 from healthchecker._values.target import certified_name
 from healthchecker._values.tls_options import TlsOptions
 
-# Where distributions keep the authorities that they trust: the lists of Go's crypto/x509.
+# The CA certificates of distributions: the lists of Go's crypto/x509.
 _SYSTEM_DIRECTORIES = ("/etc/ssl/certs", "/etc/pki/tls/certs")
 _SYSTEM_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -31,63 +33,84 @@ _SYSTEM_BUNDLES = (
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
-"""A certificate's name in a directory where OpenSSL finds it without reading the others."""
+"""The file name of a certificate that OpenSSL looks up without reading the others."""
+
+_MOMENT = 0.2
+"""How many seconds the constructor waits for the files that the caller named."""
 
 
 class TlsClient:
-    """Whom a client trusts, and by what it is known itself. One for each target.
+    """TLS client configuration: trusted CA certificates and the client certificate. One per target.
 
-    Trusted is `cacert`, else what SSL_CERT_FILE and SSL_CERT_DIR name, else the system's store,
-    else the authorities that come with us. In a directory OpenSSL looks up the one certificate that
-    it needs; only where that does not do (see `trust_more`) it is given a file, of which it decodes
-    every one: that takes longer than all the rest of a check.
+    Trusts `cacert` if given; otherwise what SSL_CERT_FILE and SSL_CERT_DIR name; otherwise the
+    system's store; otherwise the bundled CA certificates. Each certificate in a store is trusted by
+    itself, also an intermediate or the server's own. In a directory OpenSSL looks up the one that
+    it needs; a file, of which it decodes every certificate, takes longer than the rest of a check,
+    so it is loaded only if the directory was not enough (see `trust_more`).
+
+    All files are read within a deadline, whatever their file system does.
     """
 
     def __init__(self, options: TlsOptions, alpn_protocol: str | None = None) -> None:
-        """Read the files that `options` name; one that cannot be used is a `BadArgumentError`."""
+        """Read the files that `options` name; one that cannot be used is a `BadArgumentError`.
+
+        If they cannot be read in a moment, `start` waits for them and raises the error.
+        """
         self._options = options
         self._alpn_protocol = alpn_protocol
         self._context: ssl.SSLContext | None = None
         self._stores: Iterator[None] | None = None
-        with contextlib.suppress(ProbeFailure):  # no mistake of the caller's: the probe tells it
+        self._looks_up_files = False
+        self._calls = UnboundedCalls()
+        if options.cacert is None and options.cert is None:
             self._context = self._make_context()
+            return
+        with contextlib.suppress(ProbeFailure):  # not an argument's error: the probe reports it
+            self._context = self._calls.call(self._make_context, Deadline(_MOMENT))
 
-    def name_of(self, host: str) -> str:
-        """Return the name of a host that is asked for and verified."""
-        return self._options.server_name or certified_name(host)
+    def start(self, stream: Stream, host: str, deadline: Deadline) -> None:
+        """Do the handshake with `host` on a stream.
 
-    def context(self) -> ssl.SSLContext:
-        """Return the context for a handshake; a store that cannot be read is a `ProbeFailure`."""
+        Raises `UnknownIssuer` if the peer may be trusted on a new connection after `trust_more`.
+        """
+        context = self._open_context(deadline)
+        name = self._options.server_name or certified_name(host)
+        stream.start_tls(context, name, self._calls, reads_files=self._looks_up_files)
+        self._demand_lifetime(stream.certificate_end())
+
+    def trust_more(self, deadline: Deadline) -> bool:
+        """Trust the CA certificates of the next store too; return whether there was one."""
+        stores = self._stores
+        if stores is None:
+            return False
+        return self._calls.call(lambda: next(stores, stores), deadline) is not stores
+
+    def _open_context(self, deadline: Deadline) -> ssl.SSLContext:
         if self._context is None:
-            self._context = self._make_context()
-        if self._stores is None:
+            self._context = self._calls.call(self._make_context, deadline)
+        if self._stores is None and not self._options.insecure and self._options.cacert is None:
             stores = self._load_stores(self._context)
-            next(stores, None)
+            self._calls.call(lambda: next(stores, None), deadline)
             self._stores = stores
         return self._context
 
-    def trust_more(self) -> bool:
-        """Trust the authorities of the next store, too; tell whether there was one.
-
-        Who connects again then may get what `UnknownIssuer` has denied.
-        """
-        return self._stores is not None and next(self._stores, self) is not self
-
-    def demand_lifetime(self, end: str | None) -> None:
+    def _demand_lifetime(self, end: str | None) -> None:
         """Demand that the peer's certificate ends late enough; `end` as OpenSSL prints it."""
         lifetime = self._options.cert_lifetime
         if lifetime is None or end is None:
             return
         moment = _read_time(end)
         if moment < datetime.now(UTC) + timedelta(seconds=lifetime):
-            problem = f"the certificate is valid until {moment:%Y-%m-%d %H:%M} UTC"
-            raise ProbeFailure(Reason.CERTIFICATE_EXPIRES, problem)
+            problem = f"the certificate expires at {moment:%Y-%m-%d %H:%M} UTC"
+            raise ProbeFailure(Reason.CERTIFICATE_EXPIRES, f"{problem}, sooner than required")
 
     def _make_context(self) -> ssl.SSLContext:
         options = self._options
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.hostname_checks_common_name = False  # RFC 9525, section 1.2
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+        context.options |= ssl.OP_NO_RENEGOTIATION  # which would bring other certificates
         if self._alpn_protocol is not None:
             context.set_alpn_protocols([self._alpn_protocol])
         if options.insecure:
@@ -98,7 +121,7 @@ class TlsClient:
             try:
                 context.load_verify_locations(cafile=options.cacert)
             except (OSError, ValueError) as error:
-                problem = "must be a file with certificates in PEM form"
+                problem = "must be a file of PEM certificates"
                 raise BadArgumentError("cacert", options.cacert, problem) from error
         if options.cert is not None:
             _readable("cert", options.cert)
@@ -107,20 +130,19 @@ class TlsClient:
             try:
                 context.load_cert_chain(options.cert, options.key, password=_no_password)
             except (OSError, ValueError) as error:
-                problem = "must be a certificate in PEM form, with the matching, unencrypted key"
+                problem = "must be a PEM certificate with its matching, unencrypted private key"
                 raise BadArgumentError("cert", options.cert, problem) from error
         return context
 
     def _load_stores(self, context: ssl.SSLContext) -> Iterator[None]:
-        """Load one store at each step, where the caller has not named the authorities."""
-        if self._options.insecure or self._options.cacert is not None:
-            return
+        """Load one store at each step."""
         file, directories = _named_by_environment()
         named = bool(file or directories)
         places = directories if named else _SYSTEM_DIRECTORIES
         directories = [one for one in places if _is_hashed(one)]
         if directories:
             context.load_verify_locations(capath=os.pathsep.join(directories))
+            self._looks_up_files = True
             yield
         if file:
             try:
@@ -151,7 +173,7 @@ def _read_time(text: str) -> datetime:
 
 
 def _named_by_environment() -> tuple[str, list[str]]:
-    """Return what SSL_CERT_FILE and SSL_CERT_DIR name, all of which can be read."""
+    """Return the file of SSL_CERT_FILE and the directories of SSL_CERT_DIR, all readable."""
     file = os.environ.get("SSL_CERT_FILE", "")
     directories = [one for one in os.environ.get("SSL_CERT_DIR", "").split(os.pathsep) if one]
     if file:
@@ -171,8 +193,8 @@ def _named_by_environment() -> tuple[str, list[str]]:
 def _unusable(variable: str, place: str, error: OSError) -> ProbeFailure:
     demand_resources(error)
     pem = isinstance(error, ssl.SSLError)
-    words = "no certificates in PEM form" if pem else os_message(error)
-    return ProbeFailure(Reason.TLS_FAILURE, f"{variable}: {place}: {words}")
+    message = "contains no PEM certificates" if pem else os_message(error)
+    return ProbeFailure(Reason.TLS_FAILURE, f"{variable}: {place}: {message}")
 
 
 def _is_hashed(directory: str) -> bool:
@@ -192,11 +214,9 @@ def _readable(argument: str, name: str) -> None:
         demand_resources(error)
         raise BadArgumentError(argument, name, os_message(error)) from error
     except ValueError as error:
-        raise BadArgumentError(
-            argument, name, "not the name of a file, which has no NUL"
-        ) from error
+        raise BadArgumentError(argument, name, "not a valid file name: contains a NUL") from error
 
 
 def _no_password() -> str:
-    """Stand in for the question that OpenSSL would put to the terminal."""
+    """Replace OpenSSL's interactive passphrase prompt."""
     raise ValueError("encrypted key")

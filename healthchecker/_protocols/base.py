@@ -15,7 +15,7 @@ from healthchecker._net.deadline import Cancel, Deadline
 from healthchecker._net.resolver import resolve
 from healthchecker._net.stream import Stream, UnknownIssuer
 from healthchecker._net.tls import TlsClient
-from healthchecker._protocols.unbounded import UnboundedCall
+from healthchecker._net.unbounded import UnboundedCalls
 from healthchecker._values.options import CheckOptions
 from healthchecker._values.result import (
     CheckResult,
@@ -128,10 +128,10 @@ class LocalProber(Prober):
 
     def __init__(self, target: Target, options: CheckOptions) -> None:
         super().__init__(target, options)
-        self._examination = UnboundedCall(self._examine)
+        self._calls = UnboundedCalls()
 
     def _probe(self, deadline: Deadline, progress: Progress) -> Healthy:
-        return self._examination.result(deadline)
+        return self._calls.call(self._examine, deadline)
 
     @abstractmethod
     def _examine(self) -> Healthy:
@@ -207,12 +207,11 @@ def connect(
     while tls is not None:
         progress.enter(Phase.TLS)
         try:
-            stream.start_tls(tls.context(), tls.name_of(endpoint.host))
-            tls.demand_lifetime(stream.certificate_end())
+            tls.start(stream, endpoint.host, connecting)
             break
         except BaseException as error:
             stream.close()
-            if not (isinstance(error, UnknownIssuer) and tls.trust_more()):
+            if not (isinstance(error, UnknownIssuer) and tls.trust_more(connecting)):
                 raise
         stream = _open(endpoint, options, connecting, progress)
     progress.enter(Phase.RESPONSE)

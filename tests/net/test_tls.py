@@ -26,6 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from healthchecker import check
 from healthchecker._net import tls
+from healthchecker._net.deadline import Deadline
 from healthchecker._values.tls_options import TlsOptions
 from tests.servers.peers import (
     Connection,
@@ -189,7 +190,11 @@ UNTRUSTED = (
         "mismatch",
         ("--server-name=a.b.svc.example",),
     ),
-    Untrusted("common name only", with_a_common_name_only, "mismatch"),
+    Untrusted(
+        "common name only",
+        with_a_common_name_only,
+        "it must have the name as a subject alternative name (a common name is not enough)",
+    ),
     Untrusted(
         "expired",
         lambda: server(CA.issue_cert("localhost", not_before=NOW - 2 * DAY, not_after=NOW - DAY)),
@@ -213,8 +218,8 @@ UNTRUSTED = (
     ),
     Untrusted("wrong purpose", for_clients_only, "purpose"),
     Untrusted("weak key", with_a_weak_key, "too weak"),
-    Untrusted("TLS 1.0", lambda: old(ssl.TLSVersion.TLSv1), "no TLS version from 1.2 on"),
-    Untrusted("TLS 1.1", lambda: old(ssl.TLSVersion.TLSv1_1), "no TLS version from 1.2 on"),
+    Untrusted("TLS 1.0", lambda: old(ssl.TLSVersion.TLSv1), "does not support TLS 1.2 or later"),
+    Untrusted("TLS 1.1", lambda: old(ssl.TLSVersion.TLSv1_1), "does not support TLS 1.2 or later"),
     Untrusted("client certificate missing", for_known_clients, "requires a client certificate"),
     Untrusted(
         "client certificate missing, TLS 1.2",
@@ -326,8 +331,8 @@ def test_who_is_trusted(
     ("args", "words"),
     [
         ("--cacert={missing}", "No such file"),
-        ("--cacert={empty}", "certificates in PEM form"),
-        ("--cacert={noise}", "certificates in PEM form"),
+        ("--cacert={empty}", "a file of PEM certificates"),
+        ("--cacert={noise}", "a file of PEM certificates"),
         ("--cacert=/", "directory"),
         ("--cert={missing}", "No such file"),
         ("--cert={client_cert}", "matching"),
@@ -406,9 +411,11 @@ def test_the_order_of_the_stores(
     def stores() -> list[list[object]]:
         """Return who is known at first, and after each time of asking for more."""
         client = tls.TlsClient(TlsOptions(), "http/1.1")
-        known = [subjects(client.context())]
-        while client.trust_more():
-            known.append(subjects(client.context()))
+        deadline = Deadline(30)
+        context = client._open_context(deadline)  # noqa: SLF001 - no server is needed for this
+        known = [subjects(context)]
+        while client.trust_more(deadline):
+            known.append(subjects(context))
         return known
 
     ours, others = ([ca_subject(files[name])] for name in ("ca", "other_ca"))
@@ -514,8 +521,8 @@ def test_the_directory_named_by_the_environment(form: Form, hashed: str, tmp_pat
     ("variable", "name", "words"),
     [
         ("SSL_CERT_FILE", "missing", "No such file or directory"),
-        ("SSL_CERT_FILE", "empty", "no certificates in PEM form"),
-        ("SSL_CERT_FILE", "noise", "no certificates in PEM form"),
+        ("SSL_CERT_FILE", "empty", "contains no PEM certificates"),
+        ("SSL_CERT_FILE", "noise", "contains no PEM certificates"),
         ("SSL_CERT_FILE", "directory", "Is a directory"),
         ("SSL_CERT_DIR", "missing", "No such file or directory"),
         ("SSL_CERT_DIR", "ca", "Not a directory"),
@@ -614,9 +621,9 @@ def test_plain_http_on_a_tls_port_and_the_other_way_round(form: Form) -> None:
     [
         (40, "refused the handshake"),
         (42, "bad certificate"),
-        (70, "no TLS version from 1.2 on"),
-        (80, "the peer sent the alert: internal error"),
-        (112, "unrecognized name"),
+        (70, "does not support TLS 1.2 or later"),
+        (80, "the peer sent a TLS alert: internal error"),
+        (112, "does not know the name localhost; give one that it knows with --server-name"),
         (255, ""),
     ],
 )
@@ -719,5 +726,5 @@ def test_a_certificate_must_be_valid_for_longer(
         args = [f"--cacert={tmp_path / 'ca.pem'}", f"--cert-lifetime={lifetime}", "--output=json"]
         outcome = run(form, [*args, f"https://127.0.0.1:{peer.port}/"])
     assert outcome.check["reason"] == ("ok" if healthy else "certificate_expires")
-    expected = f"tls: the certificate is valid until {end:%Y-%m-%d %H:%M} UTC"
+    expected = f"tls: the certificate expires at {end:%Y-%m-%d %H:%M} UTC, sooner than required"
     assert healthy or outcome.check["detail"] == expected
