@@ -1,7 +1,8 @@
-"""Is this service healthy? Checks of many protocols, each inside one total time limit.
+"""Is this service healthy? Checks of many protocols, each within one total timeout.
 
-`check` asks once, `check_all` asks several, `watch` goes on asking; `acheck`, `acheck_all` and
-`awatch` do so for asyncio. `HealthServer` and `Heartbeat` let a program tell of its own health.
+`check` checks a target once, `check_all` checks several, and `watch` probes one repeatedly;
+`acheck`, `acheck_all` and `awatch` do so in asyncio. `HealthServer` and `Heartbeat` let a program
+report its own health.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from healthchecker._version import VERSION
 if TYPE_CHECKING:
     from healthchecker._run.acheck import acheck, acheck_all
     from healthchecker._run.check import check, check_all
+    from healthchecker._server.checks import ServerCheck
     from healthchecker._server.heartbeat import Heartbeat
-    from healthchecker._server.server import HealthServer, ServerCheck, ServerStartError
+    from healthchecker._server.listen import ServerStartError
+    from healthchecker._server.report import CheckOutcome, HealthReport, HealthState
+    from healthchecker._server.server import HealthServer
     from healthchecker._values.options import OptionValues
     from healthchecker._values.result import (
         BadArgumentError,
@@ -31,8 +35,11 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncWatch",
     "BadArgumentError",
+    "CheckOutcome",
     "CheckResult",
+    "HealthReport",
     "HealthServer",
+    "HealthState",
     "Heartbeat",
     "Observation",
     "OptionValues",
@@ -53,20 +60,23 @@ __all__ = [
 
 __version__ = VERSION
 
-# Each is imported when it is first asked for: nobody needs all of them, and the program, of which
-# this is the package, has something to do before OpenSSL is loaded (see `_cli.openssl`).
+# Each is imported when it is first used: no program needs all of them, and the command line must
+# run first when OpenSSL is loaded (see `_cli.openssl`).
 _PLACES = {
     "AsyncWatch": "_watch.awatch",
     "BadArgumentError": "_values.result",
+    "CheckOutcome": "_server.report",
     "CheckResult": "_values.result",
+    "HealthReport": "_server.report",
     "HealthServer": "_server.server",
+    "HealthState": "_server.report",
     "Heartbeat": "_server.heartbeat",
     "Observation": "_watch.rule",
     "OptionValues": "_values.options",
     "Phase": "_values.result",
     "Reason": "_values.result",
-    "ServerCheck": "_server.server",
-    "ServerStartError": "_server.server",
+    "ServerCheck": "_server.checks",
+    "ServerStartError": "_server.listen",
     "UnhealthyError": "_values.result",
     "Watch": "_watch.watch",
     "acheck": "_run.acheck",
@@ -81,17 +91,10 @@ _PLACES = {
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        module = import_module(f"{__name__}.{_PLACES[name]}")
-    except ModuleNotFoundError as error:
-        if error.name not in ("starlette", "uvicorn"):
-            raise
-        # The extra is not installed: whoever makes a server is told.
-        module = import_module(f"{__name__}._server.missing")
-    value = getattr(module, name)
+    value = getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

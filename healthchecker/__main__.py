@@ -14,8 +14,8 @@ from healthchecker._cli.process import open_standard_streams
 def run() -> NoReturn:
     """Run the command line and end the process with its exit code.
 
-    Ends without the interpreter's own clean-up, whose complaint about a standard output that has
-    been closed would come with exit code 120.
+    Skips the interpreter's clean-up, which would print an error and exit with code 120 if standard
+    output has been closed.
     """
     open_standard_streams()
     code = main()

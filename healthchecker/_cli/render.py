@@ -78,7 +78,7 @@ def json_line(
     Where all results do not fit, texts are cut first; then healthy ones, then any are left out,
     and `omitted` counts them.
     """
-    checks = [to_json(result) for result in results]
+    checks = [result.to_dict() for result in results]
     more = _unknown(unknown_variables)
     for longest in _MAX_PARTS_SHORT:
         shown = {"healthy": healthy, "checks": [cut(one, longest) for one in checks], **more}
@@ -101,7 +101,7 @@ def list_json_line(
     check: CheckResult, statuses: Mapping[str, str], unknown_variables: Sequence[str] = ()
 ) -> str:
     """Return the object of `json_line` with `services`: serving status by name."""
-    checks = [cut(to_json(check), _MAX_PARTS_SHORT[0])]
+    checks = [cut(check.to_dict(), _MAX_PARTS_SHORT[0])]
     shown = {"healthy": check.healthy, "checks": checks, **_unknown(unknown_variables)}
     whole = json.dumps({**shown, "services": statuses})
     if len(whole) < MAX_OUTPUT_BYTES:
@@ -125,7 +125,7 @@ def watch_line(result: CheckResult, *, changed: bool, verbose: bool) -> str:
 
 def watch_json_line(result: CheckResult, state: bool | None, *, changed: bool) -> str:
     """Return the JSON object of `watch` for one probe; `state` is None while it is unknown."""
-    shown = {"time": _now(), "healthy": state, "changed": changed, "check": cut(to_json(result))}
+    shown = {"time": _now(), "healthy": state, "changed": changed, "check": cut(result.to_dict())}
     return json.dumps(shown) + "\n"
 
 
@@ -134,23 +134,6 @@ def list_lines(statuses: Mapping[str, str]) -> str:
     return _lines(
         [f"{status} {escape(name) or '(the server)'}" for name, status in statuses.items()]
     )
-
-
-def to_json(result: CheckResult) -> dict[str, object]:
-    """Return a result as the object that stands for it in JSON."""
-    shown: dict[str, object] = {
-        "target": result.target,
-        "healthy": result.healthy,
-        "reason": str(result.reason),
-        "detail": result.detail,
-        "status": result.status,
-        "elapsed_ms": _milliseconds(result),
-    }
-    if result.phases_ms:
-        shown["phases_ms"] = {str(phase): round(ms, 1) for phase, ms in result.phases_ms.items()}
-    if result.excerpt:
-        shown["body"] = result.excerpt
-    return shown
 
 
 def escape(text: str, max_length: int = _MAX_PART) -> str:

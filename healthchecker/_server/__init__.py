@@ -1,1 +1,1 @@
-"""How a program tells of its own health: over HTTP, or by the age of a file."""
+"""Reporting a program's own health: over HTTP, or by the age of a file."""

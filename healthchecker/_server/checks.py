@@ -1,4 +1,4 @@
-"""What a health server asks before it answers: targets and functions, run once for many askers."""
+"""The checks behind a health server: targets and functions, each run shared by its requests."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Unpack
 
@@ -18,148 +18,226 @@ import httpx
 
 from healthchecker._run.acheck import aprobe
 from healthchecker._run.check import TargetText, make_all
+from healthchecker._server.report import CheckOutcome
 from healthchecker._values.options import OptionValues
 from healthchecker._values.result import BadArgumentError, CheckResult
-from healthchecker._values.validate import check_seconds
+from healthchecker._values.validate import check_seconds, flag
 
-Ask = TargetText | Callable[[], object]
+Checkable = TargetText | Callable[[], object]
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
-READY = "ready"
-"""The name under which the server tells what the program says of itself."""
-
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
-_OWN_WORDS = 0.25  # seconds that a probe has to say itself that it took too long
+_GRACE = 0.25  # seconds for a probe to report its own timeout
+_NOT_RUN = CheckOutcome(False, "has not run yet")
 
 
 class ServerCheck:
-    """One check of a `HealthServer` that has limits or options of its own."""
+    """A check of a `HealthServer` with its own timeout or options, or one that is not critical."""
 
-    def __init__(self, ask: Ask, *, timeout: float = 2.0, **options: Unpack[OptionValues]) -> None:
-        """Take a target with options as those of `check()`, or a function.
+    def __init__(
+        self,
+        check: Checkable,
+        *,
+        timeout: float = 2.0,
+        critical: bool = True,
+        **options: Unpack[OptionValues],
+    ) -> None:
+        """Take a target, with options like those of `check()`, or a function.
 
-        It fails when it takes more than `timeout` seconds, when it raises, and when it returns a
-        false value other than None. A function that is no coroutine runs on a thread of its own.
+        The check fails if it takes more than `timeout` seconds, raises, or returns a falsy value
+        other than None. A function that is not a coroutine function runs on a new thread each time.
+        While a check that is not `critical` fails, the program is degraded, but still ready.
         """
-        seconds = check_seconds("timeout", timeout)
-        if callable(ask):
+        self.limit = check_seconds("timeout", timeout)
+        self.critical = flag("critical", critical)
+        self.is_coroutine_function = False
+        if callable(check):
             if options:
-                raise BadArgumentError(min(options), "\N{HORIZONTAL ELLIPSIS}", "is for targets")
-            self.function: Callable[[], object] = ask
-            self.limit = seconds
+                raise BadArgumentError(
+                    min(options),
+                    "\N{HORIZONTAL ELLIPSIS}",
+                    "only applies to targets, not functions",
+                )
+            self.function: Callable[[], object] = check
+            self.is_coroutine_function = _is_coroutine_function(check)
         else:
-            (prober,) = make_all([ask], options)
-            self.function = partial(aprobe, prober, seconds)
-            self.limit = seconds + _OWN_WORDS
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one run of a check came to."""
-
-    healthy: bool
-    detail: str
-    """For whoever asks the server."""
-    elapsed: float = 0.0
-    """Seconds."""
-    private: str = ""
-    """For the program's log alone: the message of an exception may hold a secret."""
+            (prober,) = make_all([check], options)
+            self.function = partial(aprobe, prober, self.limit)
+            self.limit += _GRACE
 
 
 class Checks:
-    """The checks of one server."""
+    """The checks of one endpoint."""
 
-    def __init__(self, checks: Mapping[str, Ask | ServerCheck], cache: float, log: Log) -> None:
-        """Verify the checks; a result is kept for `cache` seconds."""
-        if not isinstance(checks, Mapping):
-            raise BadArgumentError("checks", checks, "must be a mapping of names and what to ask")
-        self._checks = [_Check(name, _read(name, ask), cache, log) for name, ask in checks.items()]
+    def __init__(
+        self,
+        argument: str,
+        checks: Mapping[str, Checkable | ServerCheck] | None,
+        *,
+        reserved: str,
+        cache: float,
+        log: Log,
+    ) -> None:
+        """Verify the checks, given as the parameter `argument`; keep outcomes for `cache` seconds.
 
-    async def outcomes(self) -> dict[str, Outcome]:
-        """Return how each check is: kept, of the run that is under way, or of a new run."""
-        kept = [check.kept() for check in self._checks]
+        `reserved` is the name that the server itself uses.
+        """
+        if checks is not None and not isinstance(checks, Mapping):
+            raise BadArgumentError(argument, checks, "must map names to checks")
+        self._checks = {
+            _read_name(argument, name, reserved): _Check(
+                name, _read(argument, name, one), cache, log
+            )
+            for name, one in (checks or {}).items()
+        }
+
+    @property
+    def names(self) -> Iterable[str]:
+        """The names of all checks, in their order."""
+        return self._checks.keys()
+
+    def last_outcomes(self) -> dict[str, CheckOutcome]:
+        """Return the last outcome of each check, without running any."""
+        return {name: check.last for name, check in self._checks.items()}
+
+    async def outcomes(
+        self, names: Iterable[str], *, on_asyncio: bool = True
+    ) -> dict[str, CheckOutcome]:
+        """Return outcomes by name: kept ones, those of runs in progress, or of new runs.
+
+        If the program does not run on asyncio, its coroutine functions fail instead of running.
+        """
+        chosen = {name: self._checks[name] for name in names}
+        kept = [check.kept() for check in chosen.values()]
         if None in kept:
-            kept = list(await asyncio.gather(*(check.outcome() for check in self._checks)))
-        named = zip(self._checks, kept, strict=True)
-        return {check.name: outcome for check, outcome in named if outcome is not None}
+            runs = (check.outcome(on_asyncio=on_asyncio) for check in chosen.values())
+            kept = list(await asyncio.gather(*runs))
+        return {name: one for name, one in zip(chosen, kept, strict=True) if one is not None}
 
     async def end(self) -> None:
-        """End what is under way."""
-        await asyncio.gather(*(check.end() for check in self._checks))
+        """Cancel all runs in progress."""
+        await asyncio.gather(*(check.end() for check in self._checks.values()))
+
+    def forget(self) -> None:
+        """Forget runs in progress: a forked process has neither their loop nor their threads."""
+        for check in self._checks.values():
+            check.forget()
 
 
-def _read(name: object, ask: object) -> ServerCheck:
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == READY:
-        raise BadArgumentError("checks", name, f"not a name of letters, digits, . _ -, or {READY}")
-    if isinstance(ask, ServerCheck):
-        return ask
-    if not isinstance(ask, (str, httpx.URL)) and not callable(ask):
-        raise BadArgumentError("checks", name, "must be a target, a function or a ServerCheck")
-    return ServerCheck(ask)
+def _read_name(argument: str, name: object, reserved: str) -> str:
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == reserved:
+        raise BadArgumentError(
+            argument,
+            name,
+            f"must consist of letters, digits, '.', '_' or '-', and must not be {reserved!r}",
+        )
+    return name
+
+
+def _read(argument: str, name: str, check: object) -> ServerCheck:
+    if isinstance(check, ServerCheck):
+        return check
+    if not isinstance(check, (str, httpx.URL)) and not callable(check):
+        raise BadArgumentError(argument, name, "must be a target, a function or a ServerCheck")
+    try:
+        return ServerCheck(check)
+    except BadArgumentError as error:
+        raise BadArgumentError(argument, name, str(error)) from error
+
+
+def _is_coroutine_function(function: Callable[[], object]) -> bool:
+    called = function.func if isinstance(function, partial) else function
+    return any(map(inspect.iscoroutinefunction, (called, type(called).__call__)))
 
 
 class _Check:
-    """One check: at most one run at a time, whose outcome all share."""
+    """One check: at most one run at a time, whose outcome all requests share."""
 
-    def __init__(self, name: str, asked: ServerCheck, cache: float, log: Log) -> None:
-        self.name = name
-        self._function = asked.function
-        self._limit = asked.limit
+    def __init__(self, name: str, check: ServerCheck, cache: float, log: Log) -> None:
+        self._name = name
+        self._check = check
         self._cache = cache
         self._log = log
-        self._last: Outcome | None = None
+        self._last: CheckOutcome | None = None
         self._kept_until = 0.0
-        self._run: asyncio.Task[Outcome] | None = None
+        self._run: asyncio.Task[CheckOutcome] | None = None
         self._call: _Call | None = None
 
-    def kept(self) -> Outcome | None:
+    @property
+    def last(self) -> CheckOutcome:
+        return (
+            replace(_NOT_RUN, critical=self._check.critical) if self._last is None else self._last
+        )
+
+    def kept(self) -> CheckOutcome | None:
         """Return the last outcome while it is fresh."""
         return self._last if time.monotonic() < self._kept_until else None
 
-    async def outcome(self) -> Outcome:
+    async def outcome(self, *, on_asyncio: bool) -> CheckOutcome:
         kept = self.kept()
         if kept is not None:
             return kept
+        if self._check.is_coroutine_function and not on_asyncio:
+            return CheckOutcome(
+                False,
+                "a coroutine function needs asyncio, which the program does not run on;"
+                " pass a function",
+                critical=self._check.critical,
+            )
         # A task of a loop that has ended without it will never be done.
         if self._run is None or self._run.get_loop() is not asyncio.get_running_loop():
             self._run = asyncio.create_task(self._run_once())
-            self._run.add_done_callback(self._forget)
+            self._run.add_done_callback(self._drop)
         return await asyncio.shield(self._run)
 
     async def end(self) -> None:
-        if self._run is not None:
-            self._run.cancel()
-            await asyncio.wait([self._run])
+        run = self._run
+        if run is not None and run.get_loop() is asyncio.get_running_loop():
+            run.cancel()
+            await asyncio.wait([run])
 
-    def _forget(self, run: asyncio.Task[Outcome]) -> None:
+    def forget(self) -> None:
+        self._run = None
+        self._call = None
+        self._kept_until = 0.0
+
+    def _drop(self, run: asyncio.Task[CheckOutcome]) -> None:
         if self._run is run:
             self._run = None
 
-    async def _run_once(self) -> Outcome:
-        before, self._last = self._last, await self._ask()
+    async def _run_once(self) -> CheckOutcome:
+        outcome = replace(await self._outcome(), critical=self._check.critical)
+        before, self._last = self._last, outcome
         self._kept_until = time.monotonic() + self._cache
-        if before is None or before.healthy is not self._last.healthy:
-            if self._last.healthy:
-                self._log.info("health check %s passes", self.name)
-            else:
-                why = self._last.private or self._last.detail
-                self._log.warning("health check %s fails: %s", self.name, why)
-        return self._last
+        if before is None or before.healthy is not outcome.healthy:
+            with suppress(Exception):  # a log that is broken must not take the response away
+                self._log_change(outcome)
+        return outcome
 
-    async def _ask(self) -> Outcome:
+    def _log_change(self, outcome: CheckOutcome) -> None:
+        if outcome.healthy:
+            self._log.info("health check %s passes", self._name)
+        else:
+            why = outcome.private or outcome.detail
+            self._log.warning("health check %s fails: %s", self._name, why)
+
+    async def _outcome(self) -> CheckOutcome:
         if self._call is not None and self._call.is_running():
-            return Outcome(False, "timeout: the call before has not returned yet", 0.0)
+            return CheckOutcome(False, "timeout: the previous call is still running")
         start = time.monotonic()
-        self._call = call = _Call(self._function)
+        self._call = call = _Call(self._check.function)
+        limit = self._check.limit
         try:
-            # Not asyncio.timeout(): a function may take no notice of being cancelled.
-            await asyncio.wait([call.task], timeout=self._limit)
+            # Not asyncio.timeout(): a function may ignore its cancellation.
+            await asyncio.wait([call.task], timeout=limit)
         finally:
             call.task.cancel()
         elapsed = time.monotonic() - start
         if not call.task.done() or call.task.cancelled():
-            return Outcome(False, f"timeout: timed out after {self._limit * 1000:.0f} ms", elapsed)
-        return replace(call.task.result(), elapsed=elapsed)
+            detail = f"timeout: timed out after {limit * 1000:.0f} ms"
+            return CheckOutcome(False, detail, elapsed)
+        error = call.task.exception()
+        return replace(call.task.result() if error is None else _raised(error), elapsed=elapsed)
 
 
 class _Call:
@@ -169,44 +247,42 @@ class _Call:
         self._function = function
         self._thread: threading.Thread | None = None
         self._has_returned = False
-        """Whether the function has, on the thread, which itself ends a little later."""
+        """Whether the function has returned on its thread, which itself ends a little later."""
         self.task = asyncio.ensure_future(self._judge())
 
     def is_running(self) -> bool:
-        """Tell whether something of it goes on, cancelled or not: a thread cannot be ended."""
+        """Return whether part of it still runs, cancelled or not: a thread cannot be ended."""
         thread = self._thread
         goes_on = thread is not None and thread.is_alive() and not self._has_returned
         return not self.task.done() or goes_on
 
-    async def _judge(self) -> Outcome:
+    async def _judge(self) -> CheckOutcome:
+        # Everything that a function can raise, of whatever class, is a failed check: one that
+        # escaped from here could end the server's loop.
         try:
-            value = await self._value()
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            return _judge(await self._value())
+        except GeneratorExit:
+            raise  # the loop has ended
+        except asyncio.CancelledError as error:
             if self.task.cancelling():
                 raise
-            what = f"raised {type(error).__name__}"
-            return Outcome(False, what, private=f"{what}: {error}")
-        if isinstance(value, CheckResult):
-            return Outcome(value.healthy, f"{value.reason}: {value.detail}")
-        if value is None or value:
-            return Outcome(True, "")
-        return Outcome(False, f"returned {value!r}" if value is False else "returned a false value")
+            return _raised(error)
+        except BaseException as error:  # noqa: BLE001 - see above
+            return _raised(error)
 
     async def _value(self) -> object:
-        function = self._function
-        called = function.func if isinstance(function, partial) else function
-        if any(map(inspect.iscoroutinefunction, (called, type(called).__call__))):
-            value = function()
+        if _is_coroutine_function(self._function):
+            value = self._function()
         else:
             value = await self._on_a_thread()
         return await value if inspect.isawaitable(value) else value
 
     async def _on_a_thread(self) -> object:
-        """Call on a daemon thread, which holds up nobody's end."""
+        """Call on a daemon thread, so that it cannot delay the exit of the interpreter."""
         loop = asyncio.get_running_loop()
         returned: asyncio.Future[tuple[object, BaseException | None]] = loop.create_future()
 
-        def tell(value: object, error: BaseException | None) -> None:
+        def deliver(value: object, error: BaseException | None) -> None:
             if not returned.cancelled():
                 returned.set_result((value, error))
 
@@ -216,9 +292,11 @@ class _Call:
                 value = self._function()
             except BaseException as error:  # noqa: BLE001 - raised again on the loop
                 failure = error
-            self._has_returned = True  # before anybody hears of it, who may call again
-            with suppress(RuntimeError):  # the loop has ended, and nobody waits
-                loop.call_soon_threadsafe(tell, value, failure)
+            self._has_returned = (
+                True  # before the outcome is known, after which the next call may come
+            )
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(deliver, value, failure)
 
         self._thread = threading.Thread(target=call, name="healthchecker-check", daemon=True)
         self._thread.start()
@@ -226,3 +304,20 @@ class _Call:
         if error is not None:
             raise error
         return value
+
+
+def _judge(value: object) -> CheckOutcome:
+    if isinstance(value, CheckResult):
+        return CheckOutcome(value.healthy, f"{value.reason}: {value.detail}")
+    if value is None or value:
+        return CheckOutcome(True)
+    return CheckOutcome(False, "returned False" if value is False else "returned a falsy value")
+
+
+def _raised(error: BaseException) -> CheckOutcome:
+    detail = f"raised {type(error).__name__}"
+    try:
+        private = f"{detail}: {error}"
+    except BaseException:  # noqa: BLE001 - its __str__ may raise anything
+        private = detail
+    return CheckOutcome(False, detail, private=private)

@@ -71,11 +71,53 @@ class CheckResult:
     def __bool__(self) -> bool:
         return self.healthy
 
+    def to_dict(self) -> dict[str, object]:
+        """Return the result as the JSON object that `--output json` prints for it.
+
+        Times are in milliseconds; `phases_ms` and `body` are missing if they are empty.
+        """
+        shown: dict[str, object] = {
+            "target": self.target,
+            "healthy": self.healthy,
+            "reason": str(self.reason),
+            "detail": self.detail,
+            "status": self.status,
+            "elapsed_ms": round(self.elapsed * 1000, 1),
+        }
+        if self.phases_ms:
+            shown["phases_ms"] = {str(phase): round(ms, 1) for phase, ms in self.phases_ms.items()}
+        if self.excerpt:
+            shown["body"] = self.excerpt
+        return shown
+
     def raise_for_unhealthy(self) -> Self:
         """Return the result itself when healthy; raise `UnhealthyError` when not."""
         if not self.healthy:
             raise UnhealthyError(self)
         return self
+
+
+_PLAIN = (str, int, float, bytes, type(None))
+
+
+def _picklable(value: object) -> object:
+    """Return the value, or a stand-in with the same repr if another process might not load it."""
+    items = [*value, *value.values()] if type(value) is dict else value
+    if isinstance(items, (list, tuple)) and type(value) in (list, tuple, dict):
+        is_plain = all(type(item) in _PLAIN for item in items)
+    else:
+        is_plain = type(value) in (*_PLAIN, bool)
+    return value if is_plain else _Shown(repr(value))
+
+
+class _Shown:
+    """Shown like the value that it stands in for."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
 
 
 class UnhealthyError(Exception):
@@ -115,5 +157,10 @@ class BadArgumentError(ValueError):
     def __init__(self, argument: str, value: object, problem: str) -> None:
         super().__init__(f"{argument}: {value!r}: {problem}")
         self.argument = argument
+        """The name of the parameter."""
         self.value = value
         self.problem = problem
+        """What is wrong with the value, and what to write instead."""
+
+    def __reduce__(self) -> tuple[type[BadArgumentError], tuple[str, object, str]]:
+        return type(self), (self.argument, _picklable(self.value), self.problem)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
 import os
 import pickle
 import pydoc
+import socket
 import subprocess
 import sys
 import threading
@@ -21,8 +24,12 @@ import healthchecker
 from healthchecker import (
     BadArgumentError,
     CheckResult,
+    HealthServer,
     Heartbeat,
+    Observation,
+    Phase,
     Reason,
+    ServerStartError,
     UnhealthyError,
     acheck,
     acheck_all,
@@ -80,6 +87,19 @@ def test_every_public_name_is_known_and_documented() -> None:
 def test_another_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'chek'"):
         _ = healthchecker.chek
+
+
+def test_dir_shows_public_names_only() -> None:
+    assert dir(healthchecker) == sorted(healthchecker.__all__)
+
+
+def test_a_heartbeat_loads_neither_httpx_nor_openssl() -> None:
+    code = """
+import sys
+from healthchecker import Heartbeat
+print([name for name in ("httpx", "ssl", "h2", "asyncio", "click") if name in sys.modules])
+"""
+    assert run_python(code) == "[]\n"
 
 
 def test_a_check_loads_neither_asyncio_nor_the_server() -> None:
@@ -221,6 +241,91 @@ def test_raise_for_unhealthy(url: str) -> None:
     assert pickle.loads(pickle.dumps(caught.value)).result == failed
 
 
+def test_to_dict_is_the_object_of_the_command_line(url: str) -> None:
+    good, bad = check(f"{url}/health"), check(f"{url}/health", expect_body="nothing of it")
+    shown = json.loads(json.dumps(good.to_dict()))
+    assert set(shown) == {
+        *("target", "healthy", "reason", "detail", "status", "elapsed_ms", "phases_ms")
+    }
+    assert (shown["healthy"], shown["reason"], shown["status"]) == (True, "ok", 200)
+    assert set(shown["phases_ms"]) <= set(Phase)
+    assert bad.to_dict()["body"] == bad.excerpt
+    argv = [sys.executable, "-m", "healthchecker", "--output", "json", f"{url}/health"]
+    printed = json.loads(subprocess.run(argv, cwd=ROOT, capture_output=True, check=True).stdout)
+    assert set(printed["checks"][0]) == set(shown)
+
+
+# Other processes, and copies.
+
+
+def error_of(call: Callable[..., object], *args: object, **options: object) -> Exception:
+    with pytest.raises((BadArgumentError, ServerStartError)) as caught:
+        call(*args, **options)
+    return caught.value
+
+
+def public_values(target: str) -> list[Any]:
+    result = check(target)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        start_error = error_of(HealthServer(taken.getsockname()[1], host="127.0.0.1").run)
+    return [
+        *(result, UnhealthyError(result), Observation(result, report=False)),
+        *(start_error, Reason.TIMEOUT, Phase.TLS),
+        error_of(check, "localhost:80"),
+        error_of(check, target, status=lambda: 200),
+        error_of(check, target, expect_json={"a": object()}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "duplicate",
+    [
+        *(
+            pytest.param(lambda one, n=number: pickle.loads(pickle.dumps(one, n)), id=f"{number}")
+            for number in range(2, pickle.HIGHEST_PROTOCOL + 1)
+        ),
+        copy.copy,
+        copy.deepcopy,
+    ],
+)
+def test_every_public_value_and_exception_pickles_and_copies(
+    url: str, duplicate: Callable[[Any], Any]
+) -> None:
+    for value in public_values(f"{url}/status/500"):
+        again = duplicate(value)
+        assert type(again) is type(value)
+        assert (str(again), repr(again)) == (str(value), repr(value))
+        if isinstance(value, OSError):
+            assert again.errno == value.errno
+        if isinstance(value, BadArgumentError):
+            assert again.argument == value.argument
+            assert again.problem == value.problem
+            assert repr(again.value) == repr(value.value)
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_checks_in_other_processes_return_and_raise(url: str, method: str) -> None:
+    code = f"""
+import multiprocessing, warnings
+from concurrent.futures import ProcessPoolExecutor
+from healthchecker import BadArgumentError, check
+warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads, on newer Pythons
+if __name__ == "__main__":
+    context = multiprocessing.get_context({method!r})
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        assert pool.submit(check, {url + "/health"!r}).result(30)
+        assert pool.submit(check, {url + "/status/500"!r}).result(30).status == 500
+        error = pool.submit(check, "localhost:80").exception(30)
+        assert isinstance(error, BadArgumentError) and "localhost:80" in str(error), error
+    with context.Pool(1) as pool:
+        try:
+            pool.apply_async(check, ["localhost:80"]).get(30)
+        except BadArgumentError as error:
+            print(error.argument)
+"""
+    assert run_python(code).lower() == "target\n"
+
+
 # asyncio.
 
 
@@ -279,6 +384,7 @@ for module, names in (
 ):
     for name in names:
         vars(module).pop(name, None)
+sys.modules["trio"] = None  # which needs them, and which httpcore imports if it is installed
 import asyncio, threading
 from healthchecker import *
 from healthchecker._values import validate as _validate

@@ -1,4 +1,4 @@
-"""HealthServer, asked over real connections in each of the three ways to use it."""
+"""HealthServer over real connections, in each of the ways to run it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
@@ -24,7 +25,7 @@ from healthchecker import BadArgumentError, HealthServer, ServerStartError, chec
 from tests.support import ROOT, poll
 
 
-def ask(port: int, method: str = "GET", path: str = "/healthz") -> tuple[int, bytes]:
+def request(port: int, method: str = "GET", path: str = "/healthz") -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request(method, path)
@@ -40,14 +41,14 @@ def server() -> Iterator[HealthServer]:
         yield server
 
 
-def test_not_ready_at_first_then_as_told(server: HealthServer) -> None:
-    assert ask(server.port) == (503, b"")
+def test_not_ready_at_first_then_as_set(server: HealthServer) -> None:
+    assert request(server.port) == (503, b"")
     server.ready()
     assert server.is_ready
-    assert ask(server.port) == (200, b"")
+    assert request(server.port) == (200, b"")
     server.not_ready()
     assert not server.is_ready
-    assert ask(server.port) == (503, b"")
+    assert request(server.port) == (503, b"")
 
 
 @pytest.mark.parametrize(
@@ -60,41 +61,42 @@ def test_not_ready_at_first_then_as_told(server: HealthServer) -> None:
         ("DELETE", "/healthz", 405),
         ("OPTIONS", "/healthz", 405),
         ("GET", "/", 404),
-        ("GET", "/healthz/", 404),
+        ("GET", "/healthz/", 200),  # some frameworks add it to mounted paths
+        ("GET", "/healthz//", 404),
         ("GET", "/health", 404),
         ("POST", "/other", 404),
     ],
 )
 def test_methods_and_paths(server: HealthServer, method: str, path: str, status: int) -> None:
     server.ready()
-    assert ask(server.port, method, path)[0] == status
+    assert request(server.port, method, path)[0] == status
 
 
 def test_head_follows_the_state(server: HealthServer) -> None:
-    assert ask(server.port, "HEAD") == (503, b"")
+    assert request(server.port, "HEAD") == (503, b"")
 
 
 def test_in_the_manner_of_daprd() -> None:
     with HealthServer(0, host="127.0.0.1", daprd=True) as server:
-        status, body = ask(server.port, path="/v1.0/healthz")
+        status, body = request(server.port, path="/v1.0/healthz")
         assert (status, json.loads(body)) == (
             500,
             {"errorCode": "ERR_HEALTH_NOT_READY", "message": "not ready: ready"},
         )
         server.ready()
-        assert ask(server.port, path="/v1.0/healthz?verbose") == (204, b"")
-        assert ask(server.port)[0] == 404
+        assert request(server.port, path="/v1.0/healthz?verbose") == (204, b"")
+        assert request(server.port)[0] == 404
         assert check(f"http://127.0.0.1:{server.port}/v1.0/healthz", status=204)
 
 
-def test_port_0_tells_the_free_port_and_each_run_gets_its_own() -> None:
+def test_port_0_takes_a_free_port_for_each_run() -> None:
     server = HealthServer(0, host="127.0.0.1")
     with server:
         assert server.port > 0
-        assert ask(server.port)[0] == 503
+        assert request(server.port)[0] == 503
     assert server.port == 0
     with server:
-        assert ask(server.port)[0] == 503
+        assert request(server.port)[0] == 503
 
 
 def test_ipv6() -> None:
@@ -125,34 +127,48 @@ def test_a_host_that_is_not_here_is_a_clear_error() -> None:
 
 
 def test_twice_at_the_same_time_is_refused(server: HealthServer) -> None:
-    with pytest.raises(RuntimeError, match="running already"), server:
+    with pytest.raises(RuntimeError, match="already running"), server:
         pass
-    assert ask(server.port)[0] == 503
+    assert request(server.port)[0] == 503
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"port": 65536}, "port: 65536: not from 0 to 65535"),
-        ({"port": -1}, "port: -1: not from 0 to 65535"),
-        ({"path": "healthz"}, "path: 'healthz': must begin with a slash"),
-        ({"port": "80"}, "port: '80': not from 0 to 65535"),
-        ({"port": True}, "port: True: not from 0 to 65535"),
+        ({"port": 65536}, "port: 65536: must be between 0 and 65535"),
+        ({"port": -1}, "port: -1: must be between 0 and 65535"),
+        ({"path": "healthz"}, "path: 'healthz': must be a plain path"),
+        ({"port": "80"}, "port: '80': must be between 0 and 65535"),
+        ({"port": True}, "port: True: must be between 0 and 65535"),
         ({"host": 5}, "host: 5: must be a string"),
-        ({"path": 5}, "path: 5: must begin with a slash"),
+        ({"path": 5}, "path: 5: must be a plain path"),
         ({"cache": -1}, "cache: -1: must be from 0 and at most 24 hours"),
         ({"cache": "1s"}, "cache: '1s': must be a number of seconds"),
-        ({"checks": ["tcp://db:1"]}, "checks: ['tcp://db:1']: must be a mapping"),
-        ({"checks": {"a b": "tcp://db:1"}}, "checks: 'a b': not a name of letters, digits"),
-        ({"checks": {"ready": "tcp://db:1"}}, "checks: 'ready': not a name of letters, digits"),
+        ({"checks": ["tcp://db:1"]}, "checks: ['tcp://db:1']: must map names"),
+        ({"checks": {"a b": "tcp://db:1"}}, "checks: 'a b': must consist of letters"),
+        ({"checks": {"ready": "tcp://db:1"}}, "checks: 'ready': must consist of letters"),
         ({"checks": {"db": 5}}, "checks: 'db': must be a target, a function or a ServerCheck"),
-        ({"checks": {"db": "db:5432"}}, "TARGET: 'db:5432': "),
+        ({"checks": {"db": "db:5432"}}, "checks: 'db': target: 'db:5432': "),
+        ({"liveness": {"ping": "tcp://db:1"}}, "liveness: 'ping': must consist of letters"),
+        ({"path": "/livez"}, "path: '/livez': is served already"),
+        ({"path": "/readyz"}, "path: '/readyz': is served already"),
+        ({"path": "/startupz/x"}, "path: '/startupz/x': is served already"),
+        ({"path": "/{x}"}, "path: '/{x}': must be a plain path"),
+        ({"path": "/a?b"}, "path: '/a?b': must be a plain path"),
+        ({"path": "/a/"}, "path: '/a/': must be a plain path"),
+        ({"log": "x"}, "log: 'x': must be a logging.Logger"),
+        ({"on_change": 5}, "on_change: 5: must be a function"),
+        ({"daprd": 1}, "daprd: 1: must be True or False"),
+        ({"details": "no"}, "details: 'no': must be True or False"),
+        ({"drain": -1}, "drain: -1: must be from 0"),
+        ({"response_format": "xml"}, "response_format: 'xml': must be one of text, json"),
+        ({"unix_socket": ""}, "unix_socket: ''"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(BadArgumentError) as caught:
         HealthServer(**arguments)  # type: ignore[arg-type]
-    assert str(caught.value).startswith(message)
+    assert str(caught.value).replace("TARGET", "target").startswith(message)
 
 
 @contextmanager
@@ -177,12 +193,12 @@ def test_stop_is_in_time_with_a_client_that_holds_its_connection(sent: bytes) ->
     with server, held_connection(server.port, sent) as held:
         if b"\r\n\r\n" in sent:
             held.recv(1000)
-        assert ask(server.port)[0] == 503  # so the held connection has been accepted, too
+        assert request(server.port)[0] == 503  # so the held connection has also been accepted
         threads = threading.active_count()
         start = time.monotonic()
         server.__exit__()
         assert time.monotonic() - start < 5
-        assert threading.active_count() < threads  # those of others may end meanwhile
+        assert threading.active_count() < threads  # threads of other tests may end in the meantime
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", server.port or _port_of(held)), timeout=5)
 
@@ -203,23 +219,23 @@ def test_a_kept_alive_connection_does_not_hold_up_the_stop() -> None:
     connection.close()
 
 
-def test_flips_under_load_never_give_an_untrue_answer(server: HealthServer) -> None:
-    """Every answer was true at some moment between its request and itself."""
+def test_flips_under_load_never_give_an_untrue_response(server: HealthServer) -> None:
+    """Every response was true at some moment between its request and itself."""
     # State i, ready when i is odd, was the truth at most from began[i] to ended[i].
     began, ended = [time.monotonic()], []
-    answers: list[tuple[float, float, int]] = []
-    answered = threading.Event()
+    responses: list[tuple[float, float, int]] = []
+    responded = threading.Event()
     over = threading.Event()
 
     def load() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
         while not over.is_set():
-            asked = time.monotonic()
+            sent_at = time.monotonic()
             connection.request("GET", "/healthz")
             response = connection.getresponse()
             response.read()
-            answers.append((asked, time.monotonic(), response.status))
-            answered.set()
+            responses.append((sent_at, time.monotonic(), response.status))
+            responded.set()
         connection.close()
 
     threads = [threading.Thread(target=load) for _ in range(4)]
@@ -229,21 +245,21 @@ def test_flips_under_load_never_give_an_untrue_answer(server: HealthServer) -> N
         began.append(time.monotonic())
         (server.not_ready if count % 2 else server.ready)()
         ended.append(time.monotonic())
-        # An answer to a question that came after the flip can have one truth only.
-        while not answers or answers[-1][0] < ended[-1]:
-            answered.clear()
-            assert answered.wait(5)
+        # A response to a request sent after the flip can have one value only.
+        while not responses or responses[-1][0] < ended[-1]:
+            responded.clear()
+            assert responded.wait(5)
     over.set()
     for thread in threads:
         thread.join()
     ended.append(time.monotonic())
 
-    assert {status for _, _, status in answers} == {200, 503}
-    for asked, got, status in answers:
-        first = bisect_left(ended, asked)
+    assert {status for _, _, status in responses} == {200, 503}
+    for sent_at, got, status in responses:
+        first = bisect_left(ended, sent_at)
         last = bisect_right(began, got)
-        true_meanwhile = {200 if index % 2 else 503 for index in range(first, last)}
-        assert status in true_meanwhile
+        true_in_between = {200 if index % 2 else 503 for index in range(first, last)}
+        assert status in true_in_between
 
 
 def test_as_a_coroutine_and_cancelled() -> None:
@@ -255,13 +271,13 @@ def test_as_a_coroutine_and_cancelled() -> None:
         port = server.port
         assert port > 0
         server.ready()
-        assert await asyncio.to_thread(ask, port) == (200, b"")
+        assert await asyncio.to_thread(request, port) == (200, b"")
         assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
         serving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(serving, 5)
         with pytest.raises(ConnectionRefusedError):
-            await asyncio.to_thread(ask, port)
+            await asyncio.to_thread(request, port)
 
     asyncio.run(program())
 
@@ -283,11 +299,11 @@ def test_as_an_app_in_a_service_of_ones_own() -> None:
     outer = HealthServer(0, host="127.0.0.1")
     outer.app = Starlette(routes=[Mount("/internal", app=inner.app)])
     with outer:
-        assert ask(outer.port, path="/internal/healthz") == (200, b"")
-        assert ask(outer.port, "POST", path="/internal/healthz")[0] == 405
-        assert ask(outer.port, path="/healthz")[0] == 404
+        assert request(outer.port, path="/internal/healthz") == (200, b"")
+        assert request(outer.port, "POST", path="/internal/healthz")[0] == 405
+        assert request(outer.port, path="/healthz")[0] == 404
         inner.not_ready()
-        assert ask(outer.port, path="/internal/healthz") == (503, b"")
+        assert request(outer.port, path="/internal/healthz") == (503, b"")
 
 
 BLOCKING = """
@@ -316,7 +332,7 @@ def test_run_blocks_until_a_signal(number: int) -> None:
     ) as process:
         assert process.stdout
         port = int(process.stdout.readline())
-        poll(lambda: ask(port) == (200, b""), timeout=5, what="the server answers")
+        poll(lambda: request(port) == (200, b""), timeout=5, what="the server responses")
         os.kill(process.pid, number)
         stdout, stderr = process.communicate(timeout=5)
     assert (process.returncode, stdout, stderr) == (0, "after\n", "")
@@ -344,16 +360,18 @@ access.info("still there")
     assert lines == ["uvicorn.access still there"]
 
 
-def test_the_package_is_whole_without_the_extra() -> None:
+def test_only_its_own_server_needs_the_extra() -> None:
     code = """
 import pydoc, sys
 sys.modules["uvicorn"] = None
+sys.modules["starlette"] = None
 import healthchecker
 from healthchecker import *
 assert "HealthServer" in dir(healthchecker) and "Heartbeat" in pydoc.render_doc(healthchecker)
-ServerCheck("tcp://127.0.0.1:1")
+server = HealthServer(8080, checks={"it": ServerCheck("tcp://127.0.0.1:1")})
+print(server.wsgi({"REQUEST_METHOD": "GET", "PATH_INFO": "/readyz"}, lambda *a: print(a[0])))
 try:
-    HealthServer(8080)
+    server.start()
 except ImportError as error:
     print(error)
 """
@@ -361,5 +379,88 @@ except ImportError as error:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == (
-        "HealthServer needs Starlette and uvicorn: install healthchecker-static[server]\n"
+        "503 Service Unavailable\n[]\n"
+        "HealthServer needs uvicorn to serve: install healthchecker-static[server]\n"
     )
+
+
+# Started and stopped, and never left.
+
+
+def test_start_and_stop() -> None:
+    server = HealthServer(0, host="127.0.0.1")
+    server.stop()  # without effect
+    server.start()
+    port = server.port
+    assert request(port) == (503, b"")
+    server.stop()
+    with pytest.raises(ConnectionRefusedError):
+        request(port)
+    server.stop()
+    server.start()
+    assert request(server.port) == (503, b"")
+    server.stop()
+
+
+@pytest.mark.parametrize("way", ["server.start()", "server.__enter__()"])
+def test_a_server_that_is_never_stopped_does_not_keep_the_program_alive(way: str) -> None:
+    code = f"""
+from healthchecker import HealthServer, check
+server = HealthServer(0, host="127.0.0.1", checks={{"it": lambda: None}})
+server.ready()
+{way}
+assert check(f"http://127.0.0.1:{{server.port}}/healthz")
+print("the end", flush=True)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "the end\n", "")
+
+
+# Unix sockets.
+
+
+def test_it_listens_on_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "health.sock"
+    server = HealthServer(unix_socket=path)
+    for status in (503, 200):
+        with server:
+            assert check("http://localhost/healthz", unix_socket=path, status=status)
+            server.ready()
+            assert check("http://localhost/healthz", unix_socket=path)
+        assert not path.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets exist on Linux only")
+def test_it_listens_on_an_abstract_socket() -> None:
+    name = f"@healthchecker-test-{os.getpid()}"
+    with HealthServer(unix_socket=name):
+        assert check("http://localhost/livez", unix_socket=name)
+
+
+def test_the_socket_of_a_process_that_has_ended_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "health.sock"
+    with socket.socket(socket.AF_UNIX) as left_over:
+        left_over.bind(str(path))
+    with HealthServer(unix_socket=path):
+        assert check("http://localhost/livez", unix_socket=path)
+        with (
+            pytest.raises(ServerStartError, match=f"on unix socket {path}: Address already in use"),
+            HealthServer(unix_socket=path),
+        ):
+            pass
+        assert check("http://localhost/livez", unix_socket=path)
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("data")
+    with pytest.raises(ServerStartError, match="Address already in use"):
+        HealthServer(unix_socket=path).run()
+    assert path.read_text() == "data"

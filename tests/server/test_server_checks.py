@@ -1,4 +1,4 @@
-"""HealthServer's checks: what they ask, how they fail, and that many askers share one run."""
+"""The checks of HealthServer: how they pass and fail, and that requests share their runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def ready_server(checks: Mapping[str, Any], **options: Any) -> Iterator[int]:
         yield server.port
 
 
-def ask(
+def request(
     port: int, path: str = "/readyz", headers: Mapping[str, str] | None = None, method: str = "GET"
 ) -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
@@ -53,7 +53,7 @@ def ask(
 
 
 def verbose(port: int, path: str = "/readyz") -> tuple[int, list[str]]:
-    status, text = ask(port, f"{path}?verbose")
+    status, text = request(port, f"{path}?verbose")
     return status, text.splitlines()
 
 
@@ -70,7 +70,7 @@ async def raises() -> None:
     raise ConnectionError("user:s3cret@db")
 
 
-async def gives_up() -> None:
+async def cancels_itself() -> None:
     raise asyncio.CancelledError
 
 
@@ -78,7 +78,7 @@ def leave() -> None:
     raise SystemExit(1)
 
 
-# What is asked.
+# Checks.
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def leave() -> None:
         pytest.param(lambda: None, "[+]it ok", id="a function that returns"),
         pytest.param(lambda: True, "[+]it ok", id="a function that returns True"),
         pytest.param(lambda: False, "[-]it failed: returned False", id="returns False"),
-        pytest.param(list, "[-]it failed: returned a false value", id="an empty list"),
+        pytest.param(list, "[-]it failed: returned a falsy value", id="an empty list"),
         pytest.param(lambda: 1 / 0, "[-]it failed: raised ZeroDivisionError", id="raises"),
         pytest.param(leave, "[-]it failed: raised SystemExit", id="a function that exits"),
         pytest.param(lambda: next(iter(())), "[-]it failed: raised RuntimeError", id="stops"),
@@ -104,11 +104,11 @@ def leave() -> None:
             "[-]it failed: connection_refused: connect: 127.0.0.1:1: ",
             id="a function that returns a result",
         ),
-        pytest.param(gives_up, "[-]it failed: raised CancelledError", id="cancels itself"),
+        pytest.param(cancels_itself, "[-]it failed: raised CancelledError", id="cancels itself"),
         pytest.param(ServerCheck(lambda: None, timeout=10), "[+]it ok", id="with a limit"),
     ],
 )
-def test_what_can_be_asked(checked: Any, line: str) -> None:
+def test_what_can_be_checked(checked: Any, line: str) -> None:
     with ready_server({"it": checked}) as port:
         status, lines = verbose(port)
         assert lines[0] == "[+]ready ok"
@@ -116,7 +116,7 @@ def test_what_can_be_asked(checked: Any, line: str) -> None:
         passed = line == "[+]it ok"
         assert lines[2] == f"readyz check {'passed' if passed else 'failed'}"
         assert status == (200 if passed else 503)
-        assert ask(port) == ask(port, "/healthz") == (status, "")
+        assert request(port) == request(port, "/healthz") == (status, "")
 
 
 def test_a_target_with_options(url: str) -> None:
@@ -136,55 +136,58 @@ def test_a_target_with_options(url: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "argument"),
     [
-        ({"ask": 5}, "target"),
-        ({"ask": "ftp://x"}, "TARGET"),
-        ({"ask": passes, "timeout": 0}, "timeout"),
-        ({"ask": passes, "status": 200}, "status"),
-        ({"ask": "http://x", "status": "x"}, "status"),
+        ({"check": 5}, "target"),
+        ({"check": "gopher://x"}, "target"),
+        ({"check": passes, "timeout": 0}, "timeout"),
+        ({"check": passes, "status": 200}, "status"),
+        ({"check": passes, "critical": 1}, "critical"),
+        ({"check": "http://x", "status": "x"}, "status"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], argument: str) -> None:
     with pytest.raises(BadArgumentError) as caught:
         ServerCheck(**arguments)
-    assert caught.value.argument == argument
+    assert caught.value.argument.lower() == argument
 
 
-# What is answered.
+# Responses.
 
 
-def test_the_program_says_first_whether_it_is_ready() -> None:
+def test_the_state_of_the_program_comes_first() -> None:
     with HealthServer(0, host="127.0.0.1", checks={"it": lambda: None}) as server:
         assert verbose(server.port) == (
             503,
             ["[-]ready failed: the program is not ready", "[+]it ok", "readyz check failed"],
         )
         server.ready()
-        assert ask(server.port, "/healthz") == (200, "")
+        assert request(server.port, "/healthz") == (200, "")
         assert verbose(server.port, "/healthz")[1][-1] == "healthz check passed"
-        assert ask(server.port, "/healthz?verbose", method="HEAD") == (200, "")
+        assert request(server.port, "/healthz?verbose", method="HEAD") == (200, "")
         server.not_ready()
-        assert ask(server.port)[0] == 503
+        assert request(server.port)[0] == 503
 
 
 def test_alive_is_a_program_whose_checks_fail() -> None:
     with HealthServer(0, host="127.0.0.1", checks={"it": lambda: False}) as server:
-        assert ask(server.port, "/livez") == (200, "")
+        assert request(server.port, "/livez") == (200, "")
         assert verbose(server.port, "/livez") == (200, ["[+]ping ok", "livez check passed"])
-        assert ask(server.port, "/livez", method="POST")[0] == 405
+        assert request(server.port, "/livez", method="POST")[0] == 405
 
 
-def test_json_for_whoever_accepts_it(url: str) -> None:
+def test_json_by_the_accept_header(url: str) -> None:
     checks = {"good": f"{url}/health", "bad": raises}
     with ready_server(checks) as port:
         for path in ("/readyz", "/healthz?verbose"):
-            status, text = ask(port, path, {"Accept": "text/html, application/json;q=0.9"})
-            answer = json.loads(text)
-            for one in answer["checks"]:
+            status, text = request(port, path, {"Accept": "text/html, application/json;q=0.9"})
+            shown = json.loads(text)
+            for one in shown["checks"]:
                 assert isinstance(one.pop("elapsed_ms"), float)
-            assert (status, answer) == (
+                assert one.pop("critical") is True
+            assert (status, shown) == (
                 503,
                 {
                     "healthy": False,
+                    "state": "unhealthy",
                     "checks": [
                         {"name": "ready", "healthy": True, "detail": ""},
                         {"name": "good", "healthy": True, "detail": "ok: HTTP status 200"},
@@ -192,18 +195,18 @@ def test_json_for_whoever_accepts_it(url: str) -> None:
                     ],
                 },
             )
-        status, text = ask(port, "/livez", {"Accept": "application/json"})
+        status, text = request(port, "/livez", {"Accept": "application/json"})
         assert (status, json.loads(text)["healthy"]) == (200, True)
 
 
 def test_daprds_error_names_what_failed() -> None:
     with ready_server({"db": lambda: False, "cache": passes}, daprd=True) as port:
-        status, text = ask(port, "/v1.0/healthz")
+        status, text = request(port, "/v1.0/healthz")
         assert (status, json.loads(text)) == (
             500,
             {"errorCode": "ERR_HEALTH_NOT_READY", "message": "not ready: db"},
         )
-        assert ask(port, "/readyz") == (503, "")
+        assert request(port, "/readyz") == (503, "")
 
 
 # What hangs.
@@ -252,8 +255,8 @@ def test_a_check_that_hangs_has_failed_and_is_not_called_again_meanwhile(
         value = function()
         return await value  # type: ignore[misc]
 
-    asked = counted if kind is hang_on_a_thread else counted_coroutine
-    with ready_server({"it": ServerCheck(asked, timeout=0.2), "other": passes}, cache=0) as port:
+    chosen = counted if kind is hang_on_a_thread else counted_coroutine
+    with ready_server({"it": ServerCheck(chosen, timeout=0.2), "other": passes}, cache=0) as port:
         start = time.monotonic()
         status, lines = verbose(port)
         assert 0.2 <= time.monotonic() - start < 2
@@ -263,7 +266,7 @@ def test_a_check_that_hangs_has_failed_and_is_not_called_again_meanwhile(
         assert calls == (2 if kind is hang_in_a_coroutine else 1)
         let_go()
         if kind is not hang_in_a_coroutine:
-            poll(lambda: ask(port)[0] == 200, timeout=5, what="it passes again")
+            poll(lambda: request(port)[0] == 200, timeout=5, what="it passes again")
 
 
 def test_a_call_is_over_when_its_function_has_returned(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,7 +288,7 @@ def test_a_call_is_over_when_its_function_has_returned(monkeypatch: pytest.Monke
 def test_a_target_that_hangs_says_so_itself_and_is_left_alone_at_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(checks_module, "_OWN_WORDS", 10)  # so that no busy machine is faster
+    monkeypatch.setattr(checks_module, "_GRACE", 10)  # so that no busy machine is faster
     with SilentPeer() as silent:
         target = silent.url()
         with ready_server({"it": ServerCheck(target, timeout=1)}) as port:
@@ -294,11 +297,11 @@ def test_a_target_that_hangs_says_so_itself_and_is_left_alone_at_the_end(
             )
         server = HealthServer(0, host="127.0.0.1", checks={"it": ServerCheck(target, timeout=60)})
         with server:
-            thread = threading.Thread(target=lambda: ask(server.port))
+            thread = threading.Thread(target=lambda: request(server.port))
             thread.start()
             for _ in range(2):  # of the server before, and of this one
-                with silent.accept() as asked:
-                    asked.hear()
+                with silent.accept() as chosen:
+                    chosen.hear()
             start = time.monotonic()
         assert time.monotonic() - start < 5
         thread.join()
@@ -336,7 +339,7 @@ class Counting:
 
 def storm(port: int, seconds: float, connections: int) -> Counter[int]:
     """Ask as fast as can be over kept-alive connections; return how often each status came."""
-    answers: Counter[int] = Counter()
+    responses: Counter[int] = Counter()
     end = time.monotonic() + seconds
 
     def load() -> None:
@@ -344,14 +347,14 @@ def storm(port: int, seconds: float, connections: int) -> Counter[int]:
             request = b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n"
             while time.monotonic() < end:
                 connection.sendall(request)
-                answers[int(connection.recv(4096).split()[1])] += 1
+                responses[int(connection.recv(4096).split()[1])] += 1
 
     threads = [threading.Thread(target=load) for _ in range(connections)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return answers
+    return responses
 
 
 def test_a_storm_of_probes_runs_each_check_once_per_period(url: str) -> None:
@@ -359,11 +362,11 @@ def test_a_storm_of_probes_runs_each_check_once_per_period(url: str) -> None:
     checks = {"quick": quick, "slow": slow.on_a_thread, "target": f"{url}/health"}
     with ready_server(checks, cache=0.5) as port:
         start = time.monotonic()
-        answers = storm(port, 2.0, connections=8)
+        responses = storm(port, 2.0, connections=8)
         took = time.monotonic() - start
-    assert set(answers) == {200}
+    assert set(responses) == {200}
     for one in (quick, slow):
-        assert answers.total() > 20 * one.runs, "not a storm"
+        assert responses.total() > 20 * one.runs, "not a storm"
         assert 2 <= one.runs <= took / 0.5 + 1
         assert one.most_at_once == 1
 
@@ -371,7 +374,7 @@ def test_a_storm_of_probes_runs_each_check_once_per_period(url: str) -> None:
 def test_whoever_asks_meanwhile_shares_the_run() -> None:
     slow = Counting(0.3)
     with ready_server({"slow": slow}, cache=0) as port:
-        threads = [threading.Thread(target=ask, args=(port,)) for _ in range(20)]
+        threads = [threading.Thread(target=request, args=(port,)) for _ in range(20)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -383,7 +386,7 @@ def test_whoever_asks_meanwhile_shares_the_run() -> None:
 def test_an_outcome_is_kept_for_its_time_and_no_longer() -> None:
     counting = Counting()
     with ready_server({"it": counting}, cache=0.3) as port:
-        poll(lambda: ask(port)[0] == 200 and counting.runs == 3, timeout=10, what="three runs")
+        poll(lambda: request(port)[0] == 200 and counting.runs == 3, timeout=10, what="three runs")
     first, second, third = counting.ended
     assert min(second - first, third - second) >= 0.3
 
@@ -394,7 +397,7 @@ def test_a_server_that_runs_again_on_another_loop_asks_again() -> None:
     server.ready()
     for runs in (1, 2):
         with server:
-            assert ask(server.port)[0] == 200
+            assert request(server.port)[0] == 200
         assert counting.runs == runs
 
 
@@ -411,7 +414,7 @@ def test_the_checks_of_a_mounted_app_run_on_the_programs_loop() -> None:
         outer.app = Starlette(routes=[Mount("/internal", app=inner.app)])
         serving = asyncio.create_task(outer.serve())
         await asyncio.sleep(0)
-        assert (await asyncio.to_thread(ask, outer.port, "/internal/readyz"))[0] == 200
+        assert (await asyncio.to_thread(request, outer.port, "/internal/readyz"))[0] == 200
         outer.stop()
         await serving
         assert loops == [asyncio.get_running_loop()]
@@ -429,10 +432,10 @@ def test_the_log_tells_what_happens(caplog: pytest.LogCaptureFixture) -> None:
     checks = {"db": lambda: healthy, "cache": raises}
     with HealthServer(0, host="127.0.0.1", checks=checks, cache=0, log=log) as server:
         port = server.port
-        ask(port)
-        ask(port)
+        request(port)
+        request(port)
         healthy = False
-        ask(port)
+        request(port)
         with pytest.raises(OSError, match="Address already in use"):
             HealthServer(port, host="127.0.0.1", log=log).run()
     ours = [(one.levelname, one.message) for one in caplog.records if one.name == "the.program"]
