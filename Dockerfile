@@ -1,4 +1,4 @@
-# Two images from one file, on a fresh clone and with nothing but Docker:
+# Builds two images from a fresh clone, with nothing but Docker:
 #
 #   docker build --target healthchecker --tag healthchecker .
 #   docker build --target accountservice --tag accountservice .
@@ -40,7 +40,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 
-# What only installing needs (pip and its like) stays behind in this stage.
+# Build-time tools such as pip stay behind in this stage.
 FROM python AS packages
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3-venv \
@@ -62,11 +62,11 @@ WORKDIR /app
 COPY accountservice accountservice
 ENV ACCOUNTSERVICE_HOST=0.0.0.0 \
     ACCOUNTSERVICE_DATABASE_URL=sqlite:////data/accounts.db
-# A number, so that Kubernetes can tell that it is not root.
+# A number, so that Kubernetes can verify that it is not root.
 USER 10001:10001
 EXPOSE 6767 6768
 ENTRYPOINT ["/opt/venv/bin/python", "-m", "accountservice"]
-# Docker's limit is well above the check's own (2s), so that a service which is too slow is reported
-# in words by the check. Docker would kill it and say nothing.
+# Docker's timeout is well above the check's own (2s), so that the check itself reports a service that
+# is too slow; Docker would kill the check silently.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=10s --retries=3 \
     CMD ["/healthchecker", "--port", "6767"]

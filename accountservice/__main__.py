@@ -35,7 +35,7 @@ from healthchecker import HealthServer
 STOP_LIMIT = 5.0
 """Seconds from SIGTERM to the end at most (what Dapr's health server takes)."""
 
-# Seconds in which pollers and watchers can see that health has turned, before the ports close.
+# Seconds during which pollers and watchers can see NOT_SERVING before the ports close.
 _NOTICE = 0.5
 
 _log = logging.getLogger(__name__)
@@ -44,16 +44,18 @@ _log = logging.getLogger(__name__)
 class _HttpServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield  # the order in which things stop is decided here, not by uvicorn
+        yield  # _serve decides in which order things stop
 
 
 def main(arguments: list[str]) -> int:
     """Serve until SIGTERM or SIGINT; the exit code is 1 if the service could not start."""
     if arguments:
-        asked_for_help = arguments[0] in ("-h", "--help")
-        print(__doc__, file=sys.stdout if asked_for_help else sys.stderr)
-        return 0 if asked_for_help else 1
-    logging.basicConfig(level=logging.INFO, format="accountservice: %(message)s")
+        wants_help = arguments[0] in ("-h", "--help")
+        print(__doc__, file=sys.stdout if wants_help else sys.stderr)
+        return 0 if wants_help else 1
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s accountservice: %(message)s"
+    )
     try:
         config = read_config(os.environ)
         with _database_url(config) as url:
@@ -70,7 +72,7 @@ def _database_url(config: Config) -> Iterator[URL]:
         return
     try:
         folder = tempfile.gettempdir()
-    except FileNotFoundError:  # a container with a read-only root: this much can be written
+    except FileNotFoundError:  # a container with a read-only root: this is still writable
         folder = "/dev/shm"  # noqa: S108 - the folder made below is private
     with tempfile.TemporaryDirectory(
         prefix="accountservice-", dir=folder, ignore_cleanup_errors=True
@@ -107,7 +109,7 @@ async def _serve(config: Config, url: URL) -> int:
         tasks.append(asyncio.create_task(grpc.serve()))
         _log.info("listening on grpc://%s", grpc.address)
     for task in tasks:
-        task.add_done_callback(lambda _: stop.set())  # none ends by itself, but for a bug
+        task.add_done_callback(lambda _: stop.set())  # only a bug ends one of them
 
     await stop.wait()
     _log.info("stopping")
@@ -142,8 +144,8 @@ async def _follow(health: Health, probes: HealthServer) -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # socket.create_server does not name the protocol, and without it asyncio leaves Nagle's
-    # algorithm on: 40 ms for an answer.
+    # socket.create_server leaves the protocol at 0, and asyncio then leaves Nagle's algorithm on,
+    # which delays a response by 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

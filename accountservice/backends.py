@@ -1,4 +1,4 @@
-"""The two databases: how to connect to each, seed it alone, and break off a call."""
+"""The two databases: how to connect to each, seed it exclusively, and interrupt a call."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ class Backend(Protocol):
     engine: Engine
     begin_alone: tuple[str, ...]
     """Statements that begin a transaction which no other replica can run at the same time."""
+    can_be_replaced: bool
+    """Whether a new connection may lead to another, empty database."""
 
     def prepare(self) -> None:
-        """Make what must exist before the first connection. Raises OSError."""
+        """Create what must exist before the first connection. Raises OSError."""
 
     def interrupt(self, connection: Any) -> None:
         """Make the call that another thread runs on this driver connection fail soon."""
@@ -31,7 +33,7 @@ class Backend(Protocol):
 def open_backend(url: URL, *, connections: int, query_timeout: float) -> Backend:
     """Make the backend for this URL; nothing is connected yet.
 
-    The database itself ends a query after `query_timeout` seconds, as far as it still can.
+    The database itself ends a query after `query_timeout` seconds, if it still can.
     """
     kind = Sqlite if url.get_backend_name() == "sqlite" else Postgresql
     return kind(url, connections, query_timeout)
@@ -40,15 +42,16 @@ def open_backend(url: URL, *, connections: int, query_timeout: float) -> Backend
 class Sqlite:
     """A file that this process may lose at any time.
 
-    An open descriptor goes on reading a removed file, and cached pages hide damage. So a connection
-    is used only while the file is the very same and unchanged, and a new one examines the file.
+    An open descriptor still reads a removed file, and cached pages hide damage. So a connection is
+    used only while the file is the same one and unchanged, and a new one examines the file.
     """
 
     begin_alone: tuple[str, ...] = ("BEGIN IMMEDIATE",)
+    can_be_replaced = False  # a file that was removed must be missed
 
     def __init__(self, url: URL, connections: int, query_timeout: float) -> None:
         self._path = Path(url.database or "").absolute()
-        # mode=rw: a file that was removed must be missed, not made anew and empty.
+        # mode=rw: a removed file must be an error, not be created again, empty.
         existing = URL.create(
             "sqlite",
             database=f"file:{quote(str(self._path))}",
@@ -89,13 +92,15 @@ class Sqlite:
 class Postgresql:
     """A server that may stop, freeze or refuse at any time."""
 
-    # Any number will do, as long as all replicas use the same.
+    # Any number, as long as all replicas use the same.
     begin_alone: tuple[str, ...] = ("BEGIN", "SELECT pg_advisory_xact_lock(6767)")
+    can_be_replaced = True  # such as by a new pod with an empty volume
 
     def __init__(self, url: URL, connections: int, query_timeout: float) -> None:
         options = " ".join(url.normalized_query.get("options", ()))
         arguments = {
             "connect_timeout": 2,  # libpq's minimum, in seconds
+            "client_encoding": "utf8",  # of a SQL_ASCII database psycopg would return bytes
             "options": f"{options} -c statement_timeout={query_timeout * 1000:.0f}".strip(),
         }
         self.engine = _create_engine(url, connections, arguments)
@@ -104,9 +109,9 @@ class Postgresql:
         pass
 
     def interrupt(self, connection: Any) -> None:
-        # A frozen server answers neither a query nor its cancellation: end the conversation.
-        with socket.socket(fileno=os.dup(connection.fileno())) as conversation:
-            conversation.shutdown(socket.SHUT_RDWR)
+        # A frozen server reacts neither to a query nor to its cancellation: close the connection.
+        with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
 
 
 def _create_engine(url: URL, connections: int, arguments: dict[str, Any]) -> Engine:

@@ -29,7 +29,7 @@ _SERVICE_CONFIG = {
 }
 
 
-# What gRPC says of a replica whose health service does not answer SERVING.
+# gRPC's message for a replica whose health service does not return SERVING.
 _UNHEALTHY = "backend unhealthy"
 
 
@@ -58,7 +58,7 @@ def resolve(text: str) -> tuple[str, int]:
         found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
         number = int(port)
     except (OSError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no HOST:PORT that can be found") from error
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be resolved as HOST:PORT") from error
     if not 0 < number <= PORT_MAX:
         raise argparse.ArgumentTypeError(f"{text!r}: a port is a number from 1 to {PORT_MAX}")
     return str(found[0][4][0]), number
@@ -71,7 +71,7 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
@@ -94,9 +94,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--interval", default=2.0, type=_seconds, metavar="SECONDS")
     options = parser.parse_args(arguments)
     if len({":" in host for host, _ in options.address}) > 1:
-        parser.error("--address: all must be IPv4, or all IPv6")
+        parser.error("--address: do not mix IPv4 and IPv6")
 
-    # Waited for and not handled: a handler can be late by one wait (see docs/library.md).
+    # Waited for, not handled: a handler may run one wait late (see docs/library.md).
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     with open_channel(options.address) as channel:
         accounts = account_pb2_grpc.AccountServiceStub(channel)  # type: ignore[no-untyped-call]
@@ -104,9 +104,9 @@ def main(arguments: list[str]) -> int:
         while True:
             try:
                 account = accounts.GetAccount(request, timeout=CALL_TIMEOUT)
-                _say(f"{account.id} {account.name} from {account.served_by}")
+                _print(f"{account.id} {account.name} from {account.served_by}")
             except grpc.RpcError as error:
-                _say(_describe(error))
+                _print(_describe(error))
             if signal.sigtimedwait(_STOPS, options.interval) is not None:
                 return 0
 

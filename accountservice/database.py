@@ -1,10 +1,10 @@
-"""The accounts, behind calls that always end in time.
+"""The accounts, behind calls with a timeout.
 
 Drivers block, and a dead database can block them for minutes. So a call runs on one of a few
-worker threads, over a pool with as many connections, and its caller waits `TIMEOUT` at most, the
-wait for a free worker included. A call that is given up is also broken off, so that its worker is
-soon free again: dead calls do not pile up. One worker is kept free for the check, so that neither
-many requests make the database look dead, nor a check of a dead database holds up requests.
+worker threads, over a pool with as many connections, and its caller waits at most `TIMEOUT`, the
+wait for a free worker included. A call that times out is also interrupted, so that its worker is
+soon free again and dead calls do not pile up. One worker is reserved for the check, so that many
+requests cannot make the database look dead, and a check of a dead database cannot delay requests.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from sqlalchemy import (
     inspect,
     select,
 )
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 
 from accountservice.backends import Backend, open_backend
 
 TIMEOUT = 1.0
-"""Seconds that anyone waits for the database at most, /health included."""
+"""Seconds that any caller waits for the database, /health included."""
 
 CONNECTIONS = 5
 """Connections in the pool, and threads that use them; one of them is kept for the check."""
 
-# Shorter than TIMEOUT: a query that waits for a lock then ends by itself and keeps its connection.
+# Shorter than TIMEOUT: a query that waits for a lock ends by itself and keeps its connection.
 _QUERY_TIMEOUT = 0.8 * TIMEOUT
 
 _metadata = MetaData()
@@ -65,7 +65,12 @@ class Account:
 
 
 class DatabaseError(Exception):
-    """The database gave no answer, or no good one; the message holds no password."""
+    """The database did not respond, or with an error; the message contains no password."""
+
+    def __init__(self, message: str, fault: str) -> None:
+        super().__init__(message)
+        self.fault = fault
+        """Equal for equal faults: the SQLSTATE, or the name of the error."""
 
 
 class Database:
@@ -80,20 +85,29 @@ class Database:
         self._check_worker = asyncio.Semaphore(1)
         self._calls: queue.SimpleQueue[_Call[Any]] = queue.SimpleQueue()
         for _ in range(CONNECTIONS):
-            # Daemons: a worker stuck in a name look-up does not keep the process from ending.
+            # Daemons: a worker that hangs in a name lookup does not keep the process from exiting.
             threading.Thread(target=self._work, name="database", daemon=True).start()
 
     async def account(self, account_id: str) -> Account | None:
-        """Return the account with this id, or None. Raises DatabaseError."""
+        """Return the account with this id, or None. Raises DatabaseError.
+
+        An id that the database cannot store, such as one with a NUL, is that of no account.
+        """
 
         def query(connection: Connection) -> Account | None:
-            found = connection.execute(_ONE, {"id": account_id}).first()
+            try:
+                found = connection.execute(_ONE, {"id": account_id}).first()
+            except DataError:
+                return None
             return Account(found.id, found.name) if found else None
 
         return await self._run(query, self._account_workers)
 
     async def check(self) -> None:
-        """Ask for any account, and seed before until that has worked once. Raises DatabaseError."""
+        """Query any account; seed first, until that succeeds. Raises DatabaseError.
+
+        It seeds again after a lost connection, which may lead to another, empty database.
+        """
 
         def query(connection: Connection) -> None:
             if not self._seeded:
@@ -104,7 +118,7 @@ class Database:
         await self._run(query, self._check_worker)
 
     def _read_any(self, connection: Connection) -> None:
-        """Ask by the driver's own cursor: SQLAlchemy would take as long as the database does."""
+        """Use the driver's own cursor: SQLAlchemy would double the time of the query."""
         driver = connection.connection
         try:
             with closing(driver.cursor()) as cursor:
@@ -112,64 +126,70 @@ class Database:
                 cursor.fetchall()
         except connection.dialect.loaded_dbapi.Error as error:
             if connection.dialect.is_disconnect(error, driver.dbapi_connection, None):
-                # Where one connection was lost, the others of the pool are, too: SQLAlchemy drops
-                # them when it finds out.
+                # The pool's other connections are lost as well: SQLAlchemy drops them when it
+                # sees the error itself.
+                self._seeded = self._seeded and not self._backend.can_be_replaced
                 with suppress(DBAPIError):
                     connection.exec_driver_sql(_ANY)
-            raise DatabaseError(self._describe(error)) from error
+            raise self._error(error) from error
 
     async def finish_running(self) -> None:
-        """Return when every account that is being looked up or waited for has been delivered."""
+        """Wait until all running queries for accounts have finished."""
         for _ in range(CONNECTIONS - 1):
             await self._account_workers.acquire()
         for _ in range(CONNECTIONS - 1):
             self._account_workers.release()
 
     async def _run(self, query: Callable[[Connection], T], workers: asyncio.Semaphore) -> T:
-        answer: asyncio.Future[T] = self._loop.create_future()
-        call = _Call(query, self._backend, workers, answer)
+        result: asyncio.Future[T] = self._loop.create_future()
+        call = _Call(query, self._backend, workers, result)
         try:
             async with asyncio.timeout(TIMEOUT):
                 await workers.acquire()
                 self._calls.put(call)
-                return await answer
+                return await result
         except TimeoutError:
-            raise DatabaseError(f"no answer within {TIMEOUT:g} s") from None
+            raise DatabaseError(f"timed out after {TIMEOUT:g} s", "timeout") from None
         finally:
-            call.abandon()  # does nothing to a call that has ended
+            call.abandon()  # has no effect on a finished call
 
     def _work(self) -> None:
         while True:
             call = self._calls.get()
-            answer: Any = None
+            result: Any = None
             error: Exception | None = None
+            is_connected = False
             try:
                 if not self._seeded:
                     self._backend.prepare()
                 with self._backend.engine.connect() as connection:
-                    answer = call.execute(connection)
+                    is_connected = True
+                    result = call.execute(connection)
             except (SQLAlchemyError, OSError) as failure:
-                error = DatabaseError(self._describe(failure))
-            except Exception as failure:  # noqa: BLE001 - a bug: hand it to the caller
+                lost = not is_connected or getattr(failure, "connection_invalidated", False)
+                if lost and self._backend.can_be_replaced:
+                    self._seeded = False
+                error = self._error(failure)
+            except Exception as failure:  # noqa: BLE001 - a bug, raised in the caller
                 error = failure
-            with suppress(RuntimeError):  # the loop has ended, and nobody waits
-                self._loop.call_soon_threadsafe(self._deliver, call, answer, error)
+            with suppress(RuntimeError):  # the loop has ended: nothing waits
+                self._loop.call_soon_threadsafe(self._deliver, call, result, error)
 
-    def _deliver(self, call: _Call[Any], answer: Any, error: Exception | None) -> None:
+    def _deliver(self, call: _Call[Any], result: Any, error: Exception | None) -> None:
         call.workers.release()
-        if call.answer.done():
+        if call.result.done():
             return
         if error is None:
-            call.answer.set_result(answer)
+            call.result.set_result(result)
         else:
-            call.answer.set_exception(error)
+            call.result.set_exception(error)
 
-    def _describe(self, failure: Exception) -> str:
+    def _error(self, failure: Exception) -> DatabaseError:
         cause = failure.orig if isinstance(failure, DBAPIError) else failure
         line = f"{type(cause).__name__}: {cause}".splitlines()[0]
         for secret in filter(None, self._secrets):
             line = line.replace(secret, "***")
-        return line
+        return DatabaseError(line, getattr(cause, "sqlstate", None) or type(cause).__name__)
 
 
 class _Call(Generic[T]):
@@ -180,20 +200,20 @@ class _Call(Generic[T]):
         query: Callable[[Connection], T],
         backend: Backend,
         workers: asyncio.Semaphore,
-        answer: asyncio.Future[T],
+        result: asyncio.Future[T],
     ) -> None:
         self.workers = workers
-        self.answer = answer
+        self.result = result
         self._query = query
         self._backend = backend
-        self._lock = threading.Lock()  # never break off a connection that has gone to another call
+        self._lock = threading.Lock()  # never interrupt a connection that another call uses now
         self._connection: Any = None
         self._abandoned = False
 
     def execute(self, connection: Connection) -> T:
         with self._lock:
             if self._abandoned:
-                raise DatabaseError("given up before it began")
+                raise DatabaseError("cancelled before it started", "timeout")
             self._connection = connection.connection.driver_connection
         try:
             return self._query(connection)
@@ -209,7 +229,7 @@ class _Call(Generic[T]):
 
 
 def _seed(connection: Connection, begin_alone: tuple[str, ...]) -> None:
-    # Looking first lets a database that may only be read serve what it has.
+    # Looking first keeps a read-only database usable.
     if inspect(connection).has_table(_accounts.name) and not _missing(connection):
         return
     for statement in begin_alone:

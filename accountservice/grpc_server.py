@@ -41,14 +41,14 @@ class GrpcServer:
         )
 
     async def serve(self) -> None:
-        """Answer calls, and pass every change of health on: never returns."""
-        await self._publish(serving=False)  # else grpc_health begins with "" as SERVING
+        """Serve calls, and publish every change of health. Never returns."""
+        await self._publish(serving=False)  # grpc_health would begin with "" as SERVING
         await self._server.start()
         async for serving in self._health.states():
             await self._publish(serving=serving)
 
     async def stop(self) -> None:
-        """Refuse new calls, let running ones finish, and end the watches, which never do."""
+        """Refuse new calls, let running ones finish, and end the watches, which would not."""
         await self._server.stop(grace=TIMEOUT)
 
     async def _publish(self, *, serving: bool) -> None:
@@ -57,7 +57,7 @@ class GrpcServer:
 
 
 class _HealthService(grpc_health.HealthServicer):
-    """The service of grpc_health, with the RPC `List`, which that does not have."""
+    """The service of grpc_health, plus the RPC `List`, which it lacks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class _AccountService(account_pb2_grpc.AccountServiceServicer):
         try:
             account = await self._database.account(request.account_id)
         except DatabaseError:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "Database unaccessible")
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "database inaccessible")
         if account is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such account")
         return account_pb2.GetAccountResponse(

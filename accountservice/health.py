@@ -9,16 +9,16 @@ from collections.abc import AsyncIterator
 from accountservice.database import TIMEOUT, Database, DatabaseError
 
 INTERVAL = 2.0
-"""Seconds within which the state follows the database, also when nobody asks."""
+"""Seconds within which the state follows the database, also without requests."""
 
-# A check may begin just before the database dies, and the next one takes TIMEOUT to find out.
+# A check may begin just before the database fails, and the next one takes TIMEOUT to notice.
 _PAUSE = (INTERVAL - TIMEOUT) / 2
 
 _log = logging.getLogger(__name__)
 
 
 class Health:
-    """Whether the service can do its work: the database answers, and nothing says otherwise."""
+    """Whether the service can serve: the database responds, and nothing switched it off."""
 
     def __init__(self, database: Database) -> None:
         self.serving = False
@@ -26,30 +26,30 @@ class Health:
         self._switched_on = True
         self._stopping = False
         self._followers: list[asyncio.Queue[bool]] = []
-        self._question: asyncio.Future[None] | None = None
-        self._last_error: str | None = None
+        self._running: asyncio.Future[None] | None = None
+        self._last_fault: str | None = None
 
     async def check(self) -> bool:
-        """Ask the database, through the pool that serves accounts, and say whether all is well.
+        """Query the database through the pool that serves accounts; return whether it can serve.
 
-        Ends within `database.TIMEOUT`. Whoever asks while a question is under way shares its
-        answer, so that checks never use more than one connection.
+        Ends within `database.TIMEOUT`. Concurrent callers share one query, so that checks never
+        use more than one connection.
         """
-        if self._question is not None:
-            await asyncio.wait([self._question])
+        if self._running is not None:
+            await asyncio.wait([self._running])
             return self.serving
-        # Not in a task of its own, which costs a tenth of the answer's time; so it is cancelled
-        # with whoever asks first, which happens only at the end of the program.
-        self._question = asyncio.get_running_loop().create_future()
+        # A task of its own would take a tenth of the whole time. Without one, the query is
+        # cancelled with its first caller, which only happens when the program ends.
+        self._running = asyncio.get_running_loop().create_future()
         try:
-            await self._ask()
+            await self._query()
         finally:
-            self._question.set_result(None)
-            self._question = None
+            self._running.set_result(None)
+            self._running = None
         return self.serving
 
     async def switch(self, on: bool) -> None:
-        """Report not healthy while off, whatever the database says (for tests)."""
+        """While off, report unhealthy regardless of the database (for tests)."""
         self._switched_on = on
         if on:
             await self.check()
@@ -57,31 +57,31 @@ class Health:
             self._set(False)
 
     def stop(self) -> None:
-        """Report not healthy from now on: the service is going to stop."""
+        """Report unhealthy from now on: the service is about to stop."""
         self._stopping = True
         self._set(False)
 
     async def monitor(self) -> None:
-        """Keep the state fresh for those who do not ask: never returns."""
+        """Query the database every `INTERVAL` seconds at least. Never returns."""
         while True:
             await self.check()
             await asyncio.sleep(_PAUSE)
 
     async def states(self) -> AsyncIterator[bool]:
-        """Yield the state as it is now, then each change of it once: never ends."""
+        """Yield the current state, then each change once. Never ends."""
         states: asyncio.Queue[bool] = asyncio.Queue()
         states.put_nowait(self.serving)
         self._followers.append(states)
         while True:
             yield await states.get()
 
-    async def _ask(self) -> None:
-        error: str | None = None
+    async def _query(self) -> None:
+        error: DatabaseError | None = None
         try:
             await self._database.check()
         except DatabaseError as failure:
-            error = str(failure)
-        self._report(error)
+            error = failure
+        self._log_change(error)
         self._set(error is None)
 
     def _set(self, database_up: bool) -> None:
@@ -91,11 +91,13 @@ class Health:
             for states in self._followers:
                 states.put_nowait(serving)
 
-    def _report(self, error: str | None) -> None:
-        if error == self._last_error:
+    def _log_change(self, error: DatabaseError | None) -> None:
+        """Log a fault once, however often it is seen; its text may differ each time."""
+        fault = error.fault if error is not None else None
+        if fault == self._last_fault:
             return
-        self._last_error = error
+        self._last_fault = fault
         if error is None:
             _log.info("database accessible")
         else:
-            _log.warning("database unaccessible: %s", error)
+            _log.warning("database inaccessible: %s", error)

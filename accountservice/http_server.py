@@ -1,4 +1,4 @@
-"""The HTTP side: accounts, health, and the switch that makes the service report trouble."""
+"""The HTTP side: accounts, health, and the switch that makes the service unhealthy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from accountservice.database import Database, DatabaseError
 from accountservice.health import Health
 
-# The spellings of a truth value that Go's strconv.ParseBool takes.
+# The boolean values that Go's strconv.ParseBool accepts.
 _STATES = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
     **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
@@ -24,20 +24,20 @@ def create_app(
 ) -> Starlette:
     """Make the ASGI app over this database, this health state and the app of a health server."""
 
-    def unaccessible() -> JSONResponse:
+    def inaccessible() -> JSONResponse:
         return JSONResponse({"status": "Database unaccessible"}, status_code=503)
 
     async def get_account(request: Request) -> Response:
         try:
             account = await database.account(request.path_params["account_id"])
         except DatabaseError:
-            return unaccessible()
+            return inaccessible()
         if account is None:
             raise HTTPException(404)
         return JSONResponse({"id": account.id, "name": account.name})
 
     async def get_health(_: Request) -> Response:
-        return JSONResponse({"status": "UP"}) if await health.check() else unaccessible()
+        return JSONResponse({"status": "UP"}) if await health.check() else inaccessible()
 
     async def set_healthy(request: Request) -> Response:
         state = _STATES.get(request.path_params["state"])

@@ -24,6 +24,7 @@ from accountservice.database import TIMEOUT
 from healthchecker import check
 from tests.servers.accountservice import DOWN, UP, Service, running_service
 from tests.support import ROOT, poll
+from tests.support.kubernetes import manifest_links
 
 
 @pytest.fixture
@@ -303,17 +304,17 @@ def test_stop_does_not_wait_for_a_request_without_end(service: Service) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("PORT", "http", "ACCOUNTSERVICE_PORT: 'http' is not a port (0 to 65535)"),
-        ("PORT", "65536", "ACCOUNTSERVICE_PORT: '65536' is not a port (0 to 65535)"),
-        ("PORT", "-1", "ACCOUNTSERVICE_PORT: '-1' is not a port (0 to 65535)"),
-        ("PORT", "٣", "ACCOUNTSERVICE_PORT: '٣' is not a port (0 to 65535)"),
-        ("GRPC_PORT", "of", "ACCOUNTSERVICE_GRPC_PORT: 'of' is not a port (0 to 65535)"),
-        ("TESTABILITY", "yes", "ACCOUNTSERVICE_TESTABILITY: 'yes' is neither 0 nor 1"),
+        ("PORT", "http", "ACCOUNTSERVICE_PORT: 'http' is not a port number (0 to 65535)"),
+        ("PORT", "65536", "ACCOUNTSERVICE_PORT: '65536' is not a port number (0 to 65535)"),
+        ("PORT", "-1", "ACCOUNTSERVICE_PORT: '-1' is not a port number (0 to 65535)"),
+        ("PORT", "٣", "ACCOUNTSERVICE_PORT: '٣' is not a port number (0 to 65535)"),
+        ("GRPC_PORT", "of", "ACCOUNTSERVICE_GRPC_PORT: 'of' is not a port number (0 to 65535)"),
+        ("TESTABILITY", "yes", "ACCOUNTSERVICE_TESTABILITY: 'yes' must be 0 or 1"),
         ("DATABASE_URL", "secret", "ACCOUNTSERVICE_DATABASE_URL: not a database URL"),
         (
             "DATABASE_URL",
             "mysql://me:secret@host/name",
-            "ACCOUNTSERVICE_DATABASE_URL: starts with neither sqlite:/// nor postgresql://",
+            "ACCOUNTSERVICE_DATABASE_URL: must start with sqlite:/// or postgresql://",
         ),
         (
             "DATABASE_URL",
@@ -328,7 +329,7 @@ def test_stop_does_not_wait_for_a_request_without_end(service: Service) -> None:
         (
             "DATABASE_URL",
             "sqlite:///a.db?mode=ro",
-            "ACCOUNTSERVICE_DATABASE_URL: sqlite takes no options",
+            "ACCOUNTSERVICE_DATABASE_URL: sqlite:// takes no query parameters",
         ),
     ],
 )
@@ -343,6 +344,28 @@ def test_configuration_defaults() -> None:
     assert (config.host, config.port, config.grpc_port) == ("127.0.0.1", 6767, 6768)
     assert config.database_url is None
     assert not config.testability
+
+
+SERVICE_LINKS = {
+    **manifest_links(),
+    # Those of a Service that is named accountservice-grpc.
+    "ACCOUNTSERVICE_GRPC_PORT": "tcp://10.98.0.90:6768",
+    "ACCOUNTSERVICE_GRPC_SERVICE_HOST": "10.98.0.90",
+}
+
+
+def test_service_links_of_kubernetes_are_not_settings() -> None:
+    config = read_config(SERVICE_LINKS)
+    assert (config.host, config.port, config.grpc_port) == ("127.0.0.1", 6767, 6768)
+
+
+def test_it_starts_in_a_pod_with_service_links(tmp_path: Path) -> None:
+    """On the default ports, which are free on an address of its own."""
+    links = {name.removeprefix("ACCOUNTSERVICE_"): value for name, value in SERVICE_LINKS.items()}
+    host = "127.67.67.1"
+    with running_service(tmp_path / "log", grpc=True, HOST=host, **links) as service:
+        assert (service.url, service.grpc) == (f"http://{host}:6767", f"grpc://{host}:6768")
+        service.await_health(UP, timeout=10)
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -366,7 +389,7 @@ def test_a_start_that_fails_says_why_in_one_line(service: Service) -> None:
     ):
         ended = run(**{"ACCOUNTSERVICE_GRPC_PORT": "off", name: value})
         assert ended.returncode == 1
-        assert ended.stderr.startswith("accountservice: ")
+        assert " ERROR accountservice: " in ended.stderr
         assert ended.stderr.count("\n") == 1
     ended = run(ACCOUNTSERVICE_PORT="0", ACCOUNTSERVICE_GRPC_PORT=port)
     assert ended.returncode == 1

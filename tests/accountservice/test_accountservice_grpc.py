@@ -130,7 +130,7 @@ def test_get_account_without_a_database(channel: grpc.Channel, database: Path) -
     with pytest.raises(grpc.RpcError) as caught:
         get_account(channel, "10000")
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert caught.value.details() == "Database unaccessible"
+    assert caught.value.details() == "database inaccessible"
 
 
 def test_check_follows_the_same_state_as_http(service: Service, channel: grpc.Channel) -> None:

@@ -170,6 +170,43 @@ def test_table_gone(cluster: Cluster, database: str, service: Service) -> None:
         service.await_health(UP)
 
 
+def test_an_empty_database_in_its_place_is_seeded(
+    cluster: Cluster, database: str, service: Service
+) -> None:
+    """Like that of a new pod with an empty volume."""
+    with cluster.connect() as admin:
+        admin.execute(f"DROP DATABASE {database} WITH (FORCE)")
+        service.await_health(DOWN)
+        cluster.create_database(database)
+    service.await_health(UP)
+    poll(lambda: service.get("/accounts/10042")[0] == 200, timeout=5, what="accounts served")
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_databases_of_other_encodings(cluster: Cluster, encoding: str, tmp_path: Path) -> None:
+    name = f"accounts{next(_numbers)}"
+    with cluster.connect() as admin:
+        admin.execute(
+            f"CREATE DATABASE {name} OWNER accounts TEMPLATE template0"
+            f" ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+        )
+    with running_service(tmp_path / "log", DATABASE_URL=cluster.url(name)) as service:
+        service.await_health(UP, timeout=10)
+        assert service.get("/accounts/10042") == (200, '{"id":"10042","name":"Person_42"}')
+        for missing in ("%E2%82%AC", "a%00b", "%FF", "x" * 1000):
+            assert service.get(f"/accounts/{missing}")[0] == 404
+        assert service.get("/health") == UP
+
+
+def test_a_lasting_fault_is_logged_once(cluster: Cluster, database: str, service: Service) -> None:
+    with stopped(cluster, database):
+        service.await_health(DOWN)
+        for _ in range(20):
+            assert service.get("/health") == DOWN
+    service.await_health(UP)
+    assert service.log.count("database inaccessible") == 1, service.log
+
+
 def test_no_database_at_start(cluster: Cluster, database: str, tmp_path: Path) -> None:
     url = cluster.url(database)
     with ExitStack() as stack:
@@ -209,7 +246,7 @@ def test_replicas_seed_together(cluster: Cluster, database: str, tmp_path: Path)
     ):
         for service in (first, second):
             service.await_health(UP, timeout=10)
-            assert "unaccessible" not in service.log
+            assert "inaccessible" not in service.log
     with cluster.connect(database) as admin:
         assert admin.execute("SELECT count(*) FROM account").fetchone() == (100,)
 

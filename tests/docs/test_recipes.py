@@ -1,4 +1,4 @@
-"""docs/recipes.md tells the truth: each recipe is taken from the page and run."""
+"""docs/recipes.md is true: each recipe is taken from the page and run."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 
 from healthchecker._values.text import parse_duration
 from tests.servers.accountservice import UP, running_service
 from tests.servers.http import http_service
 from tests.servers.postgres import find_binaries, running_cluster
+from tests.servers.tls import server_context
 from tests.support import ROOT, poll, require
 from tests.support.engine import (
     build_images,
@@ -44,16 +48,21 @@ NAME = f"healthchecker-recipes-{os.getpid()}"
 
 SCRATCH = "An image FROM scratch"
 DISTROLESS = "Distroless"
-COMPOSE = "Compose: start when the other one is healthy"
-RESTART = "Restart what is unhealthy, on plain Docker"
+COMPOSE = "Compose: wait for a healthy dependency"
+SOONER = "Healthy sooner after a start"
+RESTART = "Restart unhealthy containers with plain Docker"
 PORT = "PORT from the environment"
 GRPC = "gRPC"
 UNIX = "Unix sockets"
 WORKER = "A worker without a port"
-WAIT = "Wait for others: an init container, or an entrypoint"
-NOT_YOURS = "An image that is not yours"
+WAIT = "Wait for dependencies: init container or entrypoint"
+THIRD_PARTY = "Third-party images"
 SYSTEMD = "systemd"
-PROBES = "What to ask for startup, readiness and liveness"
+PROBES = "What to check for startup, readiness and liveness"
+IMAGE_VOLUME = "Image volumes"
+QUADLET = "Quadlet"
+EITHER = "HTTP or HTTPS, depending on a setting"
+SERVERS = "Servers and their logs"
 
 alone = pytest.mark.alone
 OFTEN = ("--health-interval", "1s", "--health-retries", "1")
@@ -308,7 +317,7 @@ def test_waiting_for_others(images: None, tmp_path: Path) -> None:
 @alone
 def test_an_image_that_is_not_ours(images: None, tmp_path: Path) -> None:
     require_podman()
-    recipe = yaml.safe_load(with_our_images(PAGE.block(NOT_YOURS, "yaml")))
+    recipe = yaml.safe_load(with_our_images(PAGE.block(THIRD_PARTY, "yaml")))
     spec = recipe["spec"]
     (installer,), (web,) = spec["initContainers"], spec["containers"]
     loaded = [load_image(installer["image"]), load_image("busybox:latest")]
@@ -355,6 +364,98 @@ def test_the_unit_waits_for_its_service(tmp_path: Path) -> None:
         service.await_health(UP)
 
 
+def test_quadlet_is_read_by_podman(tmp_path: Path) -> None:
+    """By the generator of Podman 4.4 or newer where there is one; the command is run in any case."""
+    text = PAGE.block(QUADLET, "ini")
+    (command,) = re.findall(r"^HealthCmd=(.*)$", text, re.MULTILINE)
+    program, *arguments = json.loads(command)
+    assert program == "/healthchecker"
+    with running_service(tmp_path / "log") as service:
+        service.await_health(UP, timeout=10)
+        port = service.url.rpartition(":")[2]
+        assert run(PYTHON, [word.replace("6767", port) for word in arguments]).code == 0
+    generator = Path("/usr/libexec/podman/quadlet")
+    if generator.exists():
+        (tmp_path / "accountservice.container").write_text(text)
+        env = {**os.environ, "QUADLET_UNIT_DIRS": str(tmp_path)}
+        done = subprocess.run(
+            [generator, "-dryrun", "-user"], env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "--health-on-failure kill" in done.stdout
+
+
+class Always(BaseHTTPRequestHandler):
+    """Responds with 200 to every request, and logs nothing."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_http_or_https(scheme: str) -> None:
+    program, *arguments = shlex.split(PAGE.block(EITHER, "sh"))
+    assert program == "healthchecker"
+    with HTTPServer(("127.0.0.1", 0), Always) as server:
+        if scheme == "https":
+            context = server_context(trustme.CA(), "service.example")
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            port = str(server.server_address[1])
+            done = run(PYTHON, [word.replace("8080", port) for word in arguments])
+            assert (done.code, done.stderr) == (0, "")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_the_variable_of_a_probe_in_kubernetes() -> None:
+    """The kubelet leaves `${PORT}` alone, so the check expands it."""
+    container = yaml.safe_load(PAGE.block(PORT, "yaml"))
+    env = {one["name"]: one["value"] for one in container["env"]}
+    command = container["livenessProbe"]["exec"]["command"]
+    with http_service() as port:
+        arguments = [*command[1:-2], "--path", "/health"]
+        assert run(PYTHON, arguments, env={name: str(port) for name in env}).code == 0
+
+
+def test_the_image_volume_is_read_only_and_mounts_the_executable() -> None:
+    spec = yaml.safe_load(PAGE.block(IMAGE_VOLUME, "yaml"))["spec"]
+    (container,), (volume,) = spec["containers"], spec["volumes"]
+    (mount,) = container["volumeMounts"]
+    assert mount == {"name": volume["name"], "mountPath": "/tools", "readOnly": True}
+    command = container["livenessProbe"]["exec"]["command"]
+    assert command[0] == f"{mount['mountPath']}/healthchecker"
+    assert volume["image"]["reference"] == "healthchecker"
+
+
+@alone
+def test_compose_knows_the_start_interval(tmp_path: Path) -> None:
+    file = tmp_path / "compose.yaml"
+    file.write_text(PAGE.block(SOONER, "yaml"))
+    compose = [*require_compose(), "--project-name", NAME, "--file", str(file)]
+    resolved = yaml.safe_load(succeed([*compose, "config"], timeout=60))
+    check = resolved["services"]["accountservice"]["healthcheck"]
+    assert parse_duration(check["start_interval"]) < parse_duration(check["interval"])
+
+
+@pytest.mark.parametrize("line", PAGE.block(SERVERS, "sh").splitlines())
+def test_what_to_check_of_servers_is_understood(line: str) -> None:
+    """The tests of each protocol check real servers with such lines."""
+    program, *arguments = shlex.split(line)
+    assert program == "healthchecker"
+    outcome = run(PYTHON, [*arguments, "--timeout", "100ms"], env={"REDIS_PASSWORD": "a/b@c"})
+    assert "usage_error" not in outcome.stderr
+    assert "a/b@c" not in outcome.stderr
+
+
 def limits() -> Iterator[tuple[str, float, list[str]]]:
     """Every check of the page: where it is, how many seconds it is given, and its command."""
     for block in PAGE.blocks:
@@ -382,7 +483,7 @@ def limits_in(title: str, value: Any) -> Iterator[tuple[str, float, list[str]]]:
 
 def test_every_check_gives_up_before_it_is_killed() -> None:
     found = list(limits())
-    assert len(found) == 11
+    assert len(found) == 14
     for title, given, command in found:
         attempts = int(command[command.index("--attempts") + 1]) if "--attempts" in command else 1
         assert "--timeout" not in command
@@ -393,5 +494,6 @@ def test_every_check_gives_up_before_it_is_killed() -> None:
 
 
 def test_every_recipe_is_run() -> None:
-    titles = {SCRATCH, DISTROLESS, COMPOSE, RESTART, PORT, GRPC, UNIX, WORKER, WAIT, NOT_YOURS}
-    assert {block.title for block in PAGE.blocks} == titles | {SYSTEMD, PROBES}
+    titles = {SCRATCH, DISTROLESS, COMPOSE, RESTART, PORT, GRPC, UNIX, WORKER, WAIT, THIRD_PARTY}
+    titles |= {SYSTEMD, PROBES, SOONER, IMAGE_VOLUME, QUADLET, EITHER, SERVERS}
+    assert {block.title for block in PAGE.blocks} == titles

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 import yaml
 
 from healthchecker._values.text import parse_duration
+from healthchecker._version import VERSION
 from tests.servers.accountservice import DOWN, running_service
 from tests.servers.daemons import free_port
 from tests.servers.postgres import find_binaries, running_cluster
@@ -29,6 +31,7 @@ from tests.support.engine import (
     require_engine,
     succeed,
 )
+from tests.support.kubernetes import manifest_links
 from tests.support.pod import Pod, load_image, remove_image, require_podman
 
 pytestmark = pytest.mark.alone
@@ -46,6 +49,16 @@ def images() -> None:
 
 def load(name: str) -> list[Any]:
     return list(yaml.safe_load_all((DEPLOY / name).read_text()))
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "kubernetes.yaml", "stack.yaml"])
+def test_images_are_of_this_version(name: str) -> None:
+    text = (DEPLOY / name).read_text()
+    ours = re.findall(
+        r"(?:healthchecker|accountservice):(?:\$\{TAG:-)?([\w.]+)\}?$", text, re.MULTILINE
+    )
+    assert set(ours) == {VERSION}
+    assert ":latest" not in text
 
 
 def pod_template() -> dict[str, Any]:
@@ -241,6 +254,14 @@ def test_the_pod_waits_for_the_database_of_its_url() -> None:
         assert subprocess.run(command, cwd=ROOT, check=False, timeout=60).returncode == 0
 
 
+def test_the_manifest_suits_a_rolling_update() -> None:
+    spec = pod_template()["spec"]
+    (container,), (waiting,) = spec["containers"], spec["initContainers"]
+    assert spec["enableServiceLinks"] is False
+    assert container["lifecycle"]["preStop"]["sleep"]["seconds"] >= 5
+    assert waiting["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
 def test_the_pod_has_no_privileges() -> None:
     spec = pod_template()["spec"]
     assert spec["securityContext"]["runAsNonRoot"]
@@ -302,8 +323,10 @@ def start(pod: Pod, probe: str) -> None:
     container["livenessProbe"] = container[probe]
     container["image"] = "localhost/accountservice:test"
     del container["ports"]  # Podman would take them on the host
-    # Without a network there is no PostgreSQL: on SQLite, and nothing to wait for.
-    del container["env"], spec["initContainers"]
+    # Without a network there is no PostgreSQL: use SQLite, and wait for nothing. `play kube` knows no
+    # service links, so they are set as the kubelet would without `enableServiceLinks: false`.
+    del spec["initContainers"]
+    container["env"] = [{"name": name, "value": value} for name, value in manifest_links().items()]
     spec["volumes"] = [{"name": "data", "emptyDir": {}}]
     container["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
     pod.start(spec)

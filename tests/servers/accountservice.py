@@ -39,7 +39,7 @@ class Service:
     def _listening(self, scheme: str) -> str:
         assert self.process.poll() is None, self.log
         found = re.search(
-            rf"^accountservice: listening on ({scheme}://\S+)$", self.log, re.MULTILINE
+            rf"^.* INFO accountservice: listening on ({scheme}://\S+)$", self.log, re.MULTILINE
         )
         return found[1] if found else ""
 
