@@ -36,7 +36,7 @@ def database(tmp_path: Path) -> Path:
 def service(tmp_path: Path, database: Path) -> Iterator[Service]:
     url = f"sqlite:///{str(database).replace('?', '%3F')}"
     with running_service(tmp_path / "log", DATABASE_URL=url, TESTABILITY="1") as service:
-        service.await_health(UP, timeout=10)
+        service.await_health(UP, timeout=60)
         yield service
 
 
@@ -52,19 +52,19 @@ def test_readiness_follows_health_and_liveness_does_not(service: Service, databa
     def ready(expected: int) -> bool:
         return service.get("/readyz") == service.get("/healthz") == (expected, "")
 
-    poll(lambda: ready(200), timeout=10, what="ready")
+    poll(lambda: ready(200), timeout=60, what="ready")
     service.get("/testability/healthy/false")
-    poll(lambda: ready(503), timeout=10, what="not ready")
+    poll(lambda: ready(503), timeout=60, what="not ready")
     assert service.get("/livez") == (200, "")
     service.get("/testability/healthy/true")
-    poll(lambda: ready(200), timeout=10, what="ready again")
+    poll(lambda: ready(200), timeout=60, what="ready again")
     restore = remove(database)
-    poll(lambda: ready(503), timeout=10, what="not ready without a database")
+    poll(lambda: ready(503), timeout=60, what="not ready without a database")
     failed = "[-]database failed: returned False"
-    poll(lambda: failed in service.get("/readyz?verbose")[1], timeout=10, what="told why")
+    poll(lambda: failed in service.get("/readyz?verbose")[1], timeout=60, what="told why")
     assert service.get("/livez") == (200, "")
     restore()
-    poll(lambda: ready(200), timeout=10, what="ready with it")
+    poll(lambda: ready(200), timeout=60, what="ready with it")
     assert httpx.post(service.url + "/livez", trust_env=False).status_code == 405
 
 
@@ -108,7 +108,7 @@ def test_state_that_is_no_bool(service: Service) -> None:
 def test_testability_is_off_by_default(tmp_path: Path) -> None:
     with running_service(tmp_path / "log") as service:
         assert service.get("/testability/healthy/false")[0] == 404
-        service.await_health(UP, timeout=10)
+        service.await_health(UP, timeout=60)
 
 
 def remove(database: Path) -> Callable[[], None]:
@@ -242,20 +242,20 @@ def test_a_missing_directory_is_waited_for(tmp_path: Path) -> None:
         assert service.get("/health") == DOWN
         assert service.get("/accounts/10000") == DOWN
         (tmp_path / "later").mkdir()
-        service.await_health(UP, timeout=10)
+        service.await_health(UP, timeout=60)
         assert service.get("/accounts/10000")[0] == 200
 
 
 def test_seeding_keeps_what_is_there(tmp_path: Path, database: Path) -> None:
     url = f"sqlite:///{tmp_path}/accounts.db"
     with running_service(tmp_path / "log", DATABASE_URL=url) as service:
-        service.await_health(UP, timeout=10)
+        service.await_health(UP, timeout=60)
     with closing(sqlite3.connect(tmp_path / "accounts.db")) as file:
         file.execute("UPDATE account SET name = 'Ada' WHERE id = '10001'")
         file.execute("DELETE FROM account WHERE id = '10002'")
         file.commit()
     with running_service(tmp_path / "log2", DATABASE_URL=url) as service:
-        service.await_health(UP, timeout=10)
+        service.await_health(UP, timeout=60)
         assert service.get("/accounts/10001") == (200, '{"id":"10001","name":"Ada"}')
         assert service.get("/accounts/10002")[0] == 200
 
@@ -267,7 +267,7 @@ def test_replicas_seed_one_file_together(tmp_path: Path) -> None:
         running_service(tmp_path / "log2", DATABASE_URL=url) as second,
     ):
         for service in (first, second):
-            service.await_health(UP, timeout=10)
+            service.await_health(UP, timeout=60)
             assert service.get("/accounts/10099")[0] == 200
     with closing(sqlite3.connect(tmp_path / "accounts.db")) as file:
         assert file.execute("SELECT count(*) FROM account").fetchone() == (100,)
@@ -276,12 +276,12 @@ def test_replicas_seed_one_file_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_temporary_database_is_removed(tmp_path: Path, number: signal.Signals) -> None:
     with running_service(tmp_path / "log", TESTABILITY="1") as service:
-        service.await_health(UP, timeout=10)
+        service.await_health(UP, timeout=60)
         name = service.log.split("database sqlite:///")[1].split()[0]
         assert Path(name).parent.parent == Path(tempfile.gettempdir())
         assert Path(name).stat().st_size > 0
         service.process.send_signal(number)
-        assert service.process.wait(timeout=10) == 0
+        assert service.process.wait(timeout=60) == 0
         assert not Path(name).parent.exists()
 
 
@@ -290,7 +290,7 @@ def test_stop_turns_health_before_the_port_closes(service: Service) -> None:
     service.process.send_signal(signal.SIGTERM)
     service.await_health(DOWN, timeout=1)
     assert service.get("/accounts/10000")[0] == 200
-    assert service.process.wait(timeout=10) == 0
+    assert service.process.wait(timeout=60) == 0
 
 
 def test_stop_does_not_wait_for_a_request_without_end(service: Service) -> None:
@@ -365,7 +365,7 @@ def test_it_starts_in_a_pod_with_service_links(tmp_path: Path) -> None:
     host = "127.67.67.1"
     with running_service(tmp_path / "log", grpc=True, HOST=host, **links) as service:
         assert (service.url, service.grpc) == (f"http://{host}:6767", f"grpc://{host}:6768")
-        service.await_health(UP, timeout=10)
+        service.await_health(UP, timeout=60)
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -39,7 +39,7 @@ def database(tmp_path: Path) -> Path:
 def service(tmp_path: Path, database: Path) -> Iterator[Service]:
     url = f"sqlite:///{database}"
     with running_service(tmp_path / "log", grpc=True, DATABASE_URL=url, TESTABILITY="1") as service:
-        service.await_health(UP, timeout=10)
+        service.await_health(UP, timeout=60)
         yield service
 
 
@@ -120,9 +120,9 @@ def test_list_tells_of_every_service(service: Service) -> None:
         return statuses
 
     services = ("", SERVICE)
-    poll(lambda: listed() == dict.fromkeys(services, "SERVING"), timeout=10, what="serving")
+    poll(lambda: listed() == dict.fromkeys(services, "SERVING"), timeout=60, what="serving")
     service.get("/testability/healthy/false")
-    poll(lambda: listed() == dict.fromkeys(services, "NOT_SERVING"), timeout=10, what="not serving")
+    poll(lambda: listed() == dict.fromkeys(services, "NOT_SERVING"), timeout=60, what="not serving")
 
 
 def test_get_account_without_a_database(channel: grpc.Channel, database: Path) -> None:
@@ -142,7 +142,7 @@ def test_check_follows_the_same_state_as_http(service: Service, channel: grpc.Ch
         service.get(f"/testability/healthy/{state}")
         for name in ("", SERVICE):
             ask = partial(status, channel, name)
-            poll(partial(answers, ask, expected), timeout=5, what=state)
+            poll(partial(answers, ask, expected), timeout=30, what=state)
         assert service.get("/health") == over_http
 
 
@@ -155,19 +155,19 @@ def test_check_of_an_unknown_service(channel: grpc.Channel) -> None:
         status(channel, "no.such.Service")
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     with watching(channel, "no.such.Service") as watch:
-        poll(lambda: watch.seen == [SERVICE_UNKNOWN], timeout=10, what="unknown")
+        poll(lambda: watch.seen == [SERVICE_UNKNOWN], timeout=60, what="unknown")
 
 
 @pytest.mark.parametrize("name", ["", SERVICE])
 def test_watch_sees_each_change_once(service: Service, channel: grpc.Channel, name: str) -> None:
     expected: list[int] = [SERVING]
     with watching(channel, name) as watch:
-        poll(lambda: watch.seen == expected, timeout=10, what="first status")
+        poll(lambda: watch.seen == expected, timeout=60, what="first status")
         for state, status in (("0", NOT_SERVING), ("0", None), ("1", SERVING), ("1", None)) * 3:
             service.get(f"/testability/healthy/{state}")
             if status is not None:
                 expected.append(status)
-            poll(lambda: watch.seen == expected, timeout=5, what=f"{expected}")
+            poll(lambda: watch.seen == expected, timeout=30, what=f"{expected}")
             service.get("/health")
     assert watch.seen == expected
 
@@ -175,7 +175,7 @@ def test_watch_sees_each_change_once(service: Service, channel: grpc.Channel, na
 def test_health_follows_the_database_unasked(channel: grpc.Channel, database: Path) -> None:
     kept = database.with_suffix(".kept")
     with watching(channel, SERVICE) as watch:
-        poll(lambda: watch.seen == [SERVING], timeout=10, what="first status")
+        poll(lambda: watch.seen == [SERVING], timeout=60, what="first status")
         database.rename(kept)
         poll(lambda: watch.seen[1:] == [NOT_SERVING], timeout=INTERVAL, what="NOT_SERVING")
         kept.rename(database)
@@ -190,16 +190,16 @@ def test_not_serving_before_there_is_a_database(tmp_path: Path) -> None:
         grpc.insecure_channel(address(service)) as channel,
         watching(channel, "") as watch,
     ):
-        poll(lambda: watch.seen == [NOT_SERVING], timeout=10, what="NOT_SERVING")
+        poll(lambda: watch.seen == [NOT_SERVING], timeout=60, what="NOT_SERVING")
         (tmp_path / "later").mkdir()
         # Longer than `INTERVAL`: the file is made and filled, too.
-        poll(lambda: watch.seen == [NOT_SERVING, SERVING], timeout=10, what="SERVING")
+        poll(lambda: watch.seen == [NOT_SERVING, SERVING], timeout=60, what="SERVING")
 
 
 @pytest.mark.timing  # half a second of notice
 def test_stop_turns_health_first_and_ends_watches(service: Service, channel: grpc.Channel) -> None:
     with watching(channel, "") as watch:
-        poll(lambda: watch.seen == [SERVING], timeout=10, what="first status")
+        poll(lambda: watch.seen == [SERVING], timeout=60, what="first status")
         service.process.send_signal(signal.SIGTERM)
         poll(lambda: watch.seen == [SERVING, NOT_SERVING], timeout=1, what="NOT_SERVING")
         assert get_account(channel, "10000").name == "Person_0"
@@ -210,7 +210,7 @@ def test_stop_turns_health_first_and_ends_watches(service: Service, channel: grp
 
 def test_no_grpc_when_off(tmp_path: Path) -> None:
     with running_service(tmp_path / "log", grpc=False) as service:
-        service.await_health(UP, timeout=10)
+        service.await_health(UP, timeout=60)
         assert "grpc" not in service.log
 
 
@@ -228,7 +228,7 @@ class Client:
             lines = self.last(number)
             return len(lines) == number and all(map(matching, lines))
 
-        poll(all_match, timeout=10, what=what)
+        poll(all_match, timeout=60, what=what)
 
 
 @contextmanager
@@ -240,7 +240,7 @@ def running_client(output: Path, services: list[Service]) -> Iterator[Client]:
     try:
         yield Client(output)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
     finally:
         if process.poll() is None:
             process.kill()
@@ -254,7 +254,7 @@ def test_client_calls_healthy_replicas_only(tmp_path: Path) -> None:
             for n in (1, 2)
         ]
         for each in replicas:
-            each.await_health(UP, timeout=10)
+            each.await_health(UP, timeout=60)
         calls = stack.enter_context(running_client(tmp_path / "calls", replicas))
 
         def served_by(service: Service) -> Callable[[str], bool]:
@@ -267,7 +267,7 @@ def test_client_calls_healthy_replicas_only(tmp_path: Path) -> None:
             lines = calls.last(20)
             return all(sum(map(served_by(each), lines)) == 10 for each in replicas)
 
-        poll(both, timeout=10, what="both called in turn")
+        poll(both, timeout=60, what="both called in turn")
         first.get("/testability/healthy/false")
         calls.await_calls(served_by(second), 20, "second only")
         calls.await_calls(served_by(second), 20, "second only, still")
@@ -276,7 +276,7 @@ def test_client_calls_healthy_replicas_only(tmp_path: Path) -> None:
         first.get("/testability/healthy/true")
         calls.await_calls(served_by(first), 20, "first only")
         second.get("/testability/healthy/true")
-        poll(both, timeout=10, what="both called again")
+        poll(both, timeout=60, what="both called again")
         assert first.stop() == 0
         calls.await_calls(served_by(second), 20, "second only, first stopped")
 
@@ -300,7 +300,7 @@ def test_client_refuses_bad_arguments(arguments: list[str], named: str) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=60,
         check=False,
     )
     assert ended.returncode == 1

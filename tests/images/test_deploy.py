@@ -323,8 +323,8 @@ def start(pod: Pod, probe: str) -> None:
     container["livenessProbe"] = container[probe]
     container["image"] = "localhost/accountservice:test"
     del container["ports"]  # Podman would take them on the host
-    # Without a network there is no PostgreSQL: use SQLite, and wait for nothing. `play kube` knows no
-    # service links, so they are set as the kubelet would without `enableServiceLinks: false`.
+    # Without a network there is no PostgreSQL: use SQLite, and wait for nothing. `play kube` knows
+    # no service links, so they are set as the kubelet would without `enableServiceLinks: false`.
     del spec["initContainers"]
     container["env"] = [{"name": name, "value": value} for name, value in manifest_links().items()]
     spec["volumes"] = [{"name": "data", "emptyDir": {}}]
