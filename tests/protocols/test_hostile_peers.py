@@ -19,11 +19,12 @@ from tests.tables.hostile_behaviours import HOSTILE_BEHAVIOURS, OPENINGS, SHORT,
 from tests.tables.hostile_grpc import HOSTILE_GRPC
 from tests.tables.hostile_http import HOSTILE as HOSTILE_HTTP
 from tests.tables.hostile_http import NESTED, OK, Hostile
+from tests.tables.hostile_http2 import HOSTILE_HTTP2
 
 # Hundreds of programs; what they run is covered by what runs in this process, and costs less there.
 pytestmark = pytest.mark.usefixtures("full_speed")
 
-HOSTILE = [*HOSTILE_HTTP, *HOSTILE_GRPC]
+HOSTILE = [*HOSTILE_HTTP, *HOSTILE_HTTP2, *HOSTILE_GRPC]
 
 GRACE = 0.15
 """Seconds by which the whole process may exceed its time limit."""

@@ -39,7 +39,6 @@ from healthchecker._net.dns import parse as parse_dns
 from healthchecker._net.resolver import parse_resolv_conf
 from healthchecker._protocols.amqp import decode_start
 from healthchecker._protocols.grpc.codec import (
-    FrameReader,
     MessageReader,
     decode_check_response,
     decode_list_response,
@@ -49,6 +48,7 @@ from healthchecker._protocols.grpc.codec import (
 from healthchecker._protocols.grpc.list import list_services
 from healthchecker._protocols.grpc.metadata import make_headers
 from healthchecker._protocols.grpc.rpc import CHECK, LIST, WATCH, Call
+from healthchecker._protocols.h2_connection import FrameReader
 from healthchecker._protocols.http.decoding import ContentError, decode
 from healthchecker._protocols.mysql import decode_greeting, decode_login_reply
 from healthchecker._protocols.pid import parse_pid
@@ -485,7 +485,9 @@ _HTTP_OPTIONS: tuple[dict[str, object], ...] = (
 
 
 def _read_frames(data: bytes) -> None:
-    for _ in FrameReader().feed(data):
+    reader = FrameReader()
+    reader.feed(data)
+    for _ in reader:
         pass
 
 
@@ -550,7 +552,7 @@ def _search(data: bytes) -> None:
 def _read_content(data: bytes) -> None:
     for coding in ("gzip", "deflate"):
         for is_whole in (True, False):
-            if len(decode(coding, data, 1000, is_whole=is_whole)) > 1000:
+            if len(decode(coding, data, 1000, is_whole=is_whole).data) > 1000:
                 raise CaseError("decoded more than was asked for")
 
 

@@ -93,20 +93,20 @@ _ESCAPES = "\x1b[2J\x1b]0;owned\x07\x9b2J\u202e%1b[2J%0a%00%"
 _LITERAL = b"\x88\x5f\x10application/grpc"  # :status 200 and the content type
 
 HOSTILE_GRPC = [
-    _does("gRPC: silence", answer_call(settings()), Reason.TIMEOUT, "response: "),
+    _does("gRPC: silence", answer_call(settings()), Reason.TIMEOUT, "(response)"),
     *(
         Hostile(f"gRPC: {name} after TLS", behaviour, reason, detail, tls=True, scheme="grpcs")
         for name, behaviour, reason, detail in (
-            ("silence", hold, Reason.TIMEOUT, "response: "),
-            ("closed", close, Reason.INVALID_RESPONSE, "before the call was over"),
-            ("cut off", half_close, Reason.TLS_FAILURE, "without a word"),
-            ("reset", reset, Reason.TLS_FAILURE, "without a word"),
+            ("silence", hold, Reason.TIMEOUT, "(response)"),
+            ("closed", close, Reason.INVALID_RESPONSE, "before the call completed"),
+            ("cut off", half_close, Reason.TLS_FAILURE, "a (different) client certificate"),
+            ("reset", reset, Reason.TLS_FAILURE, "a (different) client certificate"),
         )
     ),
-    _does("gRPC: dripped frames", drip(ping()), Reason.TIMEOUT, "response: "),
+    _does("gRPC: dripped frames", drip(settings()), Reason.TIMEOUT, "(response)"),
     _does("gRPC: an answer before the call", blurt(HEALTHY, hold), Reason.OK),
     _does("gRPC: zeros without end", flood(bytes(MIB)), Reason.INVALID_RESPONSE, "HTTP/2"),
-    _says("gRPC: a banner", b"220 mail.example ESMTP\r\n", detail="not HTTP/2"),
+    _says("gRPC: a banner", b"220 mail.example ESMTP\r\n", detail="does not speak HTTP/2"),
     _floods("gRPC: SETTINGS flood", settings(), Reason.INVALID_RESPONSE, "1000 frames"),
     _floods("gRPC: PING flood", ping(), Reason.INVALID_RESPONSE, "1000 frames"),
     _floods(
@@ -137,7 +137,11 @@ HOSTILE_GRPC = [
         settings() + headers() + b"".join(map(_padded, struct.unpack("7c", SERVING))) + trailers(),
         Reason.OK,
     ),
-    _says("gRPC: CONTINUATION without end", _block(b"\x20" * 2 * MIB), detail="32768 bytes"),
+    _says(
+        "gRPC: CONTINUATION without end",
+        settings() + _block(b"\x20" * 2 * MIB),
+        detail="32768 bytes",
+    ),
     _says(
         "gRPC: empty CONTINUATION frames",
         settings() + HeadersFrame(1, b"").serialize() + ContinuationFrame(1, b"").serialize() * 900,
@@ -161,7 +165,7 @@ HOSTILE_GRPC = [
     _says(
         "gRPC: a header bomb",
         settings() + headers([*OK_HEADERS, *(("x" * 50, "y" * 50),) * 60_000]),
-        detail="not HTTP/2, or a frame",
+        detail="frame too large",
     ),
     _says(
         "gRPC: headers in many pieces",
@@ -207,10 +211,12 @@ HOSTILE_GRPC = [
     _says(
         "gRPC: a content type for the terminal",
         settings() + headers([(":status", "200"), ("content-type", "\u202e\x9b2J")]),
-        detail="content type",
+        detail="content-type",
     ),
     _says(
-        "gRPC: a status twice", settings() + headers([*OK_HEADERS[:1], *OK_HEADERS]), detail="twice"
+        "gRPC: a status twice",
+        settings() + headers([*OK_HEADERS[:1], *OK_HEADERS]),
+        detail="a duplicate pseudo-header",
     ),
     _says("gRPC: no status", settings() + headers(OK_HEADERS[1:]), detail="without a status"),
     _says(
@@ -221,7 +227,7 @@ HOSTILE_GRPC = [
     _says(
         "gRPC: a header name in capitals",
         settings() + headers([*OK_HEADERS, ("Token", "secret")]),
-        detail="capital letters",
+        detail="an uppercase header name",
     ),
     _says(
         "gRPC: a stream that does not exist",
@@ -230,7 +236,7 @@ HOSTILE_GRPC = [
     _says(
         "gRPC: a message of 4 GiB",
         settings() + headers() + data(b"\0\xff\xff\xff\xff"),
-        detail="a message of",
+        detail="message too large",
     ),
     *(
         _says(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import sys
-import zlib
 
 import pytest
 
 from healthchecker import BadArgumentError
-from healthchecker._protocols.http.decoding import ContentError, decode
-from healthchecker._values.expect.body import MAX_BODY_BYTES, Body, BodyExpectations, judge_body
+from healthchecker._values.expect.body import Body, BodyExpectations, judge_body
 from healthchecker._values.expect.json_path import (
     MAX_JSON_NESTING,
     JsonError,
@@ -249,21 +246,3 @@ def test_comparing_needs_no_stack() -> None:
     assert not expected.holds({"a": document})
     object.__setattr__(expected, "values", (other,))
     assert expected.holds({"a": document})
-
-
-@pytest.mark.parametrize("size", [0, 1, 9, 100])
-@pytest.mark.parametrize("coding", ["gzip", "deflate", "identity", ""])
-def test_no_more_is_decoded_than_is_asked_for(coding: str, size: int) -> None:
-    data = bytes(MAX_BODY_BYTES)
-    packed = {"gzip": gzip.compress(data), "deflate": zlib.compress(data)}.get(coding, data)
-    assert decode(coding, packed, size) == data[:size]
-    assert decode(coding, packed, len(data)) == data
-
-
-def test_the_start_of_what_is_longer_is_decoded() -> None:
-    packed = gzip.compress(bytes(range(256)) * 99)
-    start = decode("gzip", packed[:200], 9999, is_whole=False)
-    assert start
-    assert (bytes(range(256)) * 99).startswith(start)
-    with pytest.raises(ContentError, match="cut off"):
-        decode("gzip", packed[:200], 9999)

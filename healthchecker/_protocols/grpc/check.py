@@ -1,4 +1,4 @@
-"""The probe for grpc:// and grpcs:// targets."""
+"""The prober for grpc:// and grpcs:// targets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from healthchecker._values.target import Target
 
 
 class GrpcProber(Prober):
-    """Asks for the state of one service, or of the whole server (RPC `Check`)."""
+    """Requests the status of one service, or of the whole server (RPC `Check`)."""
 
     SCHEMES: ClassVar = SCHEMES
 
@@ -24,20 +24,20 @@ class GrpcProber(Prober):
 
     def _probe(self, deadline: Deadline, progress: Progress) -> Healthy:
         with self._client.call(CHECK, deadline, progress) as call:
-            return judge(self._client.service, call.answer())
+            return judge(self._client.service, call.response())
 
 
 def judge(service: str, status: str) -> Healthy:
-    """Return what a serving status means; any but SERVING is an `UnexpectedResponse`."""
-    said = f"{subject(service)} is {status}"
+    """Return the verdict on a serving status; any but SERVING is an `UnexpectedResponse`."""
+    detail = f"{subject(service)} is {status}"
     if status == "SERVING":
-        return Healthy(status, said)
+        return Healthy(status, detail)
     unknown = status == "SERVICE_UNKNOWN"
     raise UnexpectedResponse(
-        Reason.UNKNOWN_SERVICE if unknown else Reason.NOT_SERVING, said, status
+        Reason.UNKNOWN_SERVICE if unknown else Reason.NOT_SERVING, detail, status
     )
 
 
 def subject(service: str) -> str:
-    """Return the name of a service for people."""
+    """Return the subject of a message about a service."""
     return f"service {service}" if service else "the server"

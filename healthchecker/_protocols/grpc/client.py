@@ -1,4 +1,4 @@
-"""Calls over the network: a target's client, and the I/O of one call."""
+"""Calls over the network: the client for a target, and the I/O of one call."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ SCHEMES = {
     "grpcs": Scheme(_FORM, tls=True, options=_OPTIONS),
 }
 
-# Little, because the stream looks at the deadline before each read, and what a hostile peer packs
-# into this much can take 30 ms. A much larger buffer would also be mapped and unmapped each time.
+# Small, because the deadline is checked before each read, and a hostile peer can make this much
+# data cost 30 ms. A much larger buffer would also be mapped and unmapped each time.
 _READ_SIZE = 4 * 1024
 
 
 def service_of(target: Target) -> str:
-    """Return the service that a target names; the empty name is the whole server."""
+    """Return the service in a target; the empty name means the whole server."""
     return target.url.path.removeprefix("/")
 
 
@@ -42,21 +42,23 @@ class Client:
     """Makes calls to the health service of one target, each on a connection of its own."""
 
     def __init__(self, target: Target, options: CheckOptions) -> None:
-        """Take what to ask, and how; `BadArgumentError` where that is not gRPC's."""
+        """Raise `BadArgumentError` for a target or options that gRPC cannot use."""
         if target.scheme not in SCHEMES:
             raise BadArgumentError(
                 "TARGET", target.label, "not a gRPC target such as grpc://HOST:PORT"
             )
         if target.url.query:
             raise BadArgumentError(
-                "TARGET", target.label, "gRPC has no query; leave out what follows the ?"
+                "TARGET",
+                target.label,
+                "gRPC targets take no query string; remove everything after the ?",
             )
         self.service = service_of(target)
         if len(self.service.encode()) > MAX_SERVICE_BYTES:
             raise BadArgumentError(
                 "TARGET",
                 target.label,
-                f"a service name may not have more than {MAX_SERVICE_BYTES} bytes",
+                f"service name longer than {MAX_SERVICE_BYTES} bytes",
             )
         self.label = target.label
         self._endpoint = target.endpoint
@@ -64,10 +66,10 @@ class Client:
         self._headers = make_headers(target, options)
         self._tls = TlsClient(options.tls, "h2") if target.tls else None
 
-    def call(self, method: Method[T], deadline: Deadline, progress: Progress) -> CallUnderWay[T]:
+    def call(self, method: Method[T], deadline: Deadline, progress: Progress) -> OpenCall[T]:
         """Connect and send the request.
 
-        The server is told how much time it has, except for a call that streams.
+        The request carries the time left as its timeout, unless the call streams.
         """
         stream = connect(self._endpoint, self._options, deadline, progress, self._tls)
         try:
@@ -75,27 +77,27 @@ class Client:
             if not method.streams:
                 headers.append(("grpc-timeout", f"{math.ceil(deadline.remaining() * 1000)}m"))
             request = encode_check_request(self.service)
-            return CallUnderWay(stream, Call(method, headers, request), tls=bool(self._tls))
+            return OpenCall(stream, Call(method, headers, request), tls=bool(self._tls))
         except BaseException:
             stream.close()
             raise
 
 
-class CallUnderWay(Generic[T]):
-    """Moves the bytes of a `Call` over its stream."""
+class OpenCall(Generic[T]):
+    """A `Call`, and the stream that carries it."""
 
     def __init__(self, stream: Stream, call: Call[T], *, tls: bool) -> None:
         self._stream = stream
         self._call = call
-        self._only_shaken_hands = tls
+        self._only_handshake_done = tls
         self._send()
 
     @property
     def is_over(self) -> bool:
-        """Whether the call itself has come to an end, good or bad."""
+        """Whether the call itself has ended, with OK or not."""
         return self._call.is_over
 
-    def answer(self) -> T:
+    def response(self) -> T:
         """Wait for the end of a call that does not stream; return its one message."""
         while not self._call.is_over:
             self._receive()
@@ -111,16 +113,16 @@ class CallUnderWay(Generic[T]):
             self._receive()
         return self._call.messages.popleft()
 
-    def demand_sign_of_life(self) -> None:
-        """Return when the peer has reacted in any way that counts; else the deadline passes."""
+    def wait_for_sign_of_life(self) -> None:
+        """Return when the peer has sent anything that shows it alive; else the deadline passes."""
         call = self._call
-        call.ask_for_sign_of_life()
+        call.request_sign_of_life()
         self._send()
         while not (call.has_shown_life or call.messages or call.is_over):
             self._receive()
 
     def extend(self, deadline: Deadline) -> None:
-        """Go on under another deadline."""
+        """Continue under another deadline."""
         self._stream.extend(deadline)
 
     def close(self) -> None:
@@ -137,16 +139,16 @@ class CallUnderWay(Generic[T]):
             data = self._stream.read(_READ_SIZE)
         except ProbeFailure as failure:
             cut = isinstance(failure.__cause__, (ssl.SSLEOFError, ConnectionError))
-            if cut and self._only_shaken_hands:
-                # With TLS 1.3 a client certificate is judged after our side of the handshake, and
-                # not every server sends an alert then. An intact one says something at once.
+            if cut and self._only_handshake_done:
+                # With TLS 1.3 the server verifies a client certificate after our side of the
+                # handshake, and may not send an alert. One that accepts it sends SETTINGS.
                 raise ProbeFailure(
                     Reason.TLS_FAILURE,
-                    "the peer closed the connection after the handshake without a word, "
-                    "as if it missed or refused a client certificate",
+                    "the peer closed the connection right after the TLS handshake; "
+                    "it may require a (different) client certificate",
                 ) from failure
             raise
-        self._only_shaken_hands = False
+        self._only_handshake_done = False
         self._call.feed(data)
         if not self._call.is_over:
             self._send()

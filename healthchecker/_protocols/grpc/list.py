@@ -1,4 +1,4 @@
-"""The state of all services of a server at once."""
+"""The status of all services of a server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from healthchecker._values.target import Target
 
 @dataclass(frozen=True, slots=True)
 class ListResult:
-    """What a server said of all its services."""
+    """The services of a server."""
 
     check: CheckResult
     """Healthy when at least one service is listed and every one is SERVING."""
@@ -28,33 +28,33 @@ class ListResult:
 def list_services(
     target: Target, options: CheckOptions, timeout: float, cancel: Cancel | None = None
 ) -> ListResult:
-    """Ask for the state of every service (RPC `List`), within `timeout` seconds.
+    """Request the status of every service (RPC `List`), within `timeout` seconds.
 
-    A server without that RPC, an older one, is a result with the reason `unimplemented`. Raises
-    `BadArgumentError` for what is not the target of a list, and `Cancelled` when `cancel` is set
-    meanwhile.
+    An older server, without that RPC, leads to a result with the reason `unimplemented`. Raises
+    `BadArgumentError` if the target cannot be listed, and `Cancelled` when `cancel` is set during
+    the call.
     """
     client = Client(target, options)
     if client.service:
         raise BadArgumentError(
-            "TARGET", target.label, "a list is of all services; leave out the one that is named"
+            "TARGET", target.label, "list always covers all services; remove the service name"
         )
     statuses: dict[str, str] = {}
 
-    def ask(deadline: Deadline, progress: Progress) -> Healthy:
+    def list_once(deadline: Deadline, progress: Progress) -> Healthy:
         with client.call(LIST, deadline, progress) as call:
-            statuses.update(sorted(call.answer().items()))
+            statuses.update(sorted(call.response().items()))
         return _judge(statuses)
 
-    return ListResult(probe_once(target.label, ask, timeout, cancel), statuses)
+    return ListResult(probe_once(target.label, list_once, timeout, cancel), statuses)
 
 
 def _judge(statuses: Mapping[str, str]) -> Healthy:
     if not statuses:
-        raise UnexpectedResponse(Reason.UNKNOWN_SERVICE, "the server lists no service")
+        raise UnexpectedResponse(Reason.UNKNOWN_SERVICE, "the server lists no services")
     bad = [(name, status) for name, status in statuses.items() if status != "SERVING"]
     if bad:
         name, status = bad[0]
         more = f", and {len(bad) - 1} more are not SERVING" if len(bad) > 1 else ""
         raise UnexpectedResponse(Reason.NOT_SERVING, f"{subject(name)} is {status}{more}", status)
-    return Healthy("SERVING", f"{len(statuses)} listed, all SERVING")
+    return Healthy("SERVING", f"all {len(statuses)} services SERVING")

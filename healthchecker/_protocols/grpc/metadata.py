@@ -1,4 +1,4 @@
-"""The headers of a call: gRPC's own and, from the options, metadata."""
+"""The headers of a call: those of gRPC and, from the options, metadata."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _RESERVED = (
 
 
 def make_headers(target: Target, options: CheckOptions) -> list[tuple[str, str]]:
-    """Return what every call to a target has; a header that gRPC cannot send is refused.
+    """Return the headers of every call to a target; one that gRPC cannot send is refused.
 
-    One without a value leaves out our own. The method's path and the time limit are a single
-    call's.
+    A header without a value removes the default one of that name. The path and the timeout are
+    added for each call.
     """
     authority = _authority(target.endpoint)
     defaults = {
@@ -53,12 +53,10 @@ def make_headers(target: Target, options: CheckOptions) -> list[tuple[str, str]]
             authority = value
             continue
         if name in _RESERVED or name.startswith("grpc-"):
-            raise BadArgumentError(
-                "header", given_name, "belongs to the protocol in gRPC; leave it out"
-            )
+            raise BadArgumentError("header", given_name, "is reserved by gRPC; remove it")
         if not _NAME.fullmatch(name):
             raise BadArgumentError(
-                "header", given_name, "not a name for gRPC metadata such as x-token"
+                "header", given_name, "not a valid gRPC metadata name, such as x-token"
             )
         if not _VALUE.fullmatch(value):
             raise BadArgumentError(
@@ -82,13 +80,13 @@ def make_headers(target: Target, options: CheckOptions) -> list[tuple[str, str]]
 
 def _authority(endpoint: Endpoint) -> str:
     if endpoint.unix_socket is not None:
-        return "localhost"  # gRPC's own choice; some servers refuse a path
-    host = endpoint.host.partition("%")[0]  # a zone means something on this machine only
+        return "localhost"  # like gRPC clients; some servers refuse a path
+    host = endpoint.host.partition("%")[0]  # a zone has a meaning on this machine only
     return f"[{host}]:{endpoint.port}" if ":" in host else f"{host}:{endpoint.port}"
 
 
 def _base64(name: str, value: str) -> str:
-    """Return the base64 of a binary header as gRPC emits it: without padding."""
+    """Return the base64 of a binary header in the form of gRPC: without padding."""
     bare = value.rstrip("=")
     try:
         b64decode(bare + "=" * (-len(bare) % 4), validate=True)

@@ -1,18 +1,19 @@
-"""The probe for http:// and https:// targets: one request, redirects, and what the answer says."""
+"""The prober for http:// and https:// targets: the request, redirects, and the expectations."""
 
 from __future__ import annotations
 
 import re
 from contextlib import closing, suppress
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import httpx
 
 from healthchecker._net.deadline import Deadline
 from healthchecker._net.tls import TlsClient
 from healthchecker._protocols.base import Healthy, Prober, Progress, connect
-from healthchecker._protocols.http.decoding import ContentError, decode
-from healthchecker._protocols.http.exchange import ALPN_HTTP1, ALPN_HTTP2, exchange, stream_of
+from healthchecker._protocols.http.decoding import ContentError, Decoded, decode
+from healthchecker._protocols.http.exchange import exchange, stream_of
+from healthchecker._protocols.http.messages import ALPN_HTTP1, ALPN_HTTP2
 from healthchecker._values.expect.body import MAX_BODY_BYTES, Body, BodyExpectations, judge_body
 from healthchecker._values.expect.header import judge_headers
 from healthchecker._values.expect.status import judge_status
@@ -32,7 +33,8 @@ _OPTIONS = frozenset(
 
 _EXCERPT_BYTES = 200
 _EXCERPT_SECONDS = 0.1
-"""How long a verdict that is known waits for the body that goes with it."""
+"""How long to wait for the body excerpt once the verdict is known."""
+_MAX_CODING_SHOWN = 40
 _REDIRECTS = (301, 302, 303, 307, 308)
 _DEFAULT_HEADERS = {
     b"User-Agent": b"healthchecker",
@@ -41,13 +43,13 @@ _DEFAULT_HEADERS = {
     b"Connection": b"close",
 }
 _ZONE = re.compile(rb"%25[^\]]*")
-"""The zone of an address, which means something on this machine only (RFC 6874, section 1)."""
-_FORM = b"application/x-www-form-urlencoded"
+"""The zone of an address, which has a meaning on this machine only (RFC 6874, section 1)."""
+_FORM_TYPE = b"application/x-www-form-urlencoded"
 _CREDENTIALS = (b"authorization", b"cookie", b"proxy-authorization")
 
 
 class HttpProber(Prober):
-    """Sends one request on a connection of its own, and judges the whole response."""
+    """Sends one request on a connection of its own, and judges the complete response."""
 
     SCHEMES: ClassVar = {
         "http": Scheme("http://HOST", 80, options=_OPTIONS),
@@ -61,7 +63,7 @@ class HttpProber(Prober):
         )
         self._tls: TlsClient | None = None
         if target.tls or options.tls != NO_TLS:
-            self._tls_client()  # a file that cannot be used is told at once
+            self._tls_client()  # an unusable file is reported immediately
         self._request = self._make_request(
             target, options.method, options.data, with_credentials=True
         )
@@ -87,18 +89,18 @@ class HttpProber(Prober):
     def _open(
         self, target: Target, request: httpx.Request, deadline: Deadline, progress: Progress
     ) -> httpx.Response:
-        """Send the request; return the response as soon as its head is there."""
+        """Send the request; return the response as soon as its head has arrived."""
         tls = self._tls_client() if target.tls else None
         stream = connect(target.endpoint, self._options, deadline, progress, tls)
-        return exchange(stream, request, target.endpoint.port, http2=self._options.http2)
+        return exchange(stream, request, http2=self._options.http2)
 
     def _make_request(
         self, target: Target, method: str, data: bytes | None, *, with_credentials: bool
     ) -> httpx.Request:
-        # httpx would add the same Host, but not for a name that only DNS takes for a good one.
+        # httpx would add the same Host header, but rejects some names that DNS accepts.
         headers = {b"Host": _ZONE.sub(b"", target.url.netloc), **_DEFAULT_HEADERS}
         if data is not None:
-            headers[b"Content-Type"] = _FORM  # as curl and wget have it
+            headers[b"Content-Type"] = _FORM_TYPE  # like curl and wget
             headers[b"Content-Length"] = str(len(data)).encode()
         auth = self._options.basic_auth or self._target.basic_auth
         if auth is not None:
@@ -122,30 +124,30 @@ class HttpProber(Prober):
     def _follow(
         self, target: Target, request: httpx.Request, response: httpx.Response
     ) -> tuple[Target, httpx.Request]:
-        """Return where a redirect leads, if that is where we may go."""
+        """Return the target of a redirect and the request for it, if it may be followed."""
         status = response.status_code
 
         def refuse(why: str) -> ProbeFailure:
-            return ProbeFailure(Reason.REDIRECT, f"HTTP status {status}{why}", status)
+            return ProbeFailure(Reason.REDIRECT, f"HTTP status {status}: {why}", status)
 
         locations = response.headers.get_list("location")
         if not any(locations):
-            raise refuse(": redirect without Location")
+            raise refuse("redirect without Location")
         if len(locations) > 1:
-            raise refuse(": redirect with more than one Location")
+            raise refuse("redirect with more than one Location")
         try:
-            url = target.url.join(locations[0])
+            url = self._with_our_host(target, target.url.join(locations[0]))
             if url.scheme not in self.SCHEMES:
-                raise refuse(" to another protocol")
+                raise refuse("redirect to another protocol")
             new = read_target(str(url), self.SCHEMES, target.endpoint.unix_socket)
         except (BadArgumentError, httpx.InvalidURL, ValueError) as error:
-            raise refuse(" to what is no URL") from error
+            raise refuse("redirect to an invalid URL") from error
         if not self._options.follow_redirects:
-            raise refuse(f" to {new.label}, and redirects are not followed")
+            raise refuse(f"redirect to {new.label} (not followed; see --follow-redirects)")
         if new.endpoint.host.lower() != target.endpoint.host.lower():
-            raise refuse(f" to another host: {new.label}")
+            raise refuse(f"redirect to another host: {new.label}")
         if target.tls and not new.tls:
-            raise refuse(f" to another protocol: {new.label}")
+            raise refuse(f"redirect to another protocol: {new.label}")
         method, data = request.method, self._options.data
         if (status == httpx.codes.SEE_OTHER and method != "HEAD") or (
             status in (httpx.codes.MOVED_PERMANENTLY, httpx.codes.FOUND) and method == "POST"
@@ -159,6 +161,21 @@ class HttpProber(Prober):
             with_credentials=same_origin and _has_credentials(request),
         )
 
+    def _with_our_host(self, target: Target, url: httpx.URL) -> httpx.URL:
+        """Return the URL of a redirect with the target's host for the one that `Host` names.
+
+        The peer knows its own name only; if that is in the URL, the request goes to the same peer,
+        and to the same port unless the URL has another one than `Host`.
+        """
+        for name, value in self._options.headers:
+            if name.lower() == "host" and value:
+                named = _url_or_none(f"{target.scheme}://{value}")
+                if named is not None and url.host == named.host:
+                    same = (url.scheme, url.port) == (named.scheme, named.port)
+                    port = target.url.port if same else url.port
+                    return url.copy_with(host=target.url.host, port=port)
+        return url
+
     def _judge(self, response: httpx.Response, deadline: Deadline) -> None:
         options = self._options
         status = response.status_code
@@ -170,59 +187,74 @@ class HttpProber(Prober):
                 judge_headers(options.expect_header, found, status)
             if self._expected_body:
                 judge_body(self._expected_body, content.body(), status, deadline.remaining)
-        except UnexpectedResponse as answer:
-            answer.excerpt = content.excerpt()
+        except UnexpectedResponse as failure:
+            if failure.reason is Reason.UNEXPECTED_BODY and content.unknown_coding:
+                failure.message += f" (the body is encoded as {content.unknown_coding})"
+            failure.excerpt = content.excerpt()
             raise
         content.read_to_end()
 
 
 class _Content:
-    """The body of a response, of which no more is read than is asked for."""
+    """The body of a response. No more of it is read than is required."""
+
+    unknown_coding = ""
+    """The coding of a body that could not be decoded."""
 
     def __init__(self, response: httpx.Response, deadline: Deadline) -> None:
         self._response = response
         self._deadline = deadline
-        self._chunks = response.iter_raw()  # httpx would decode without a bound
+        # Not by httpx, which would decode without a bound.
+        self._parts = iter(cast("httpx.SyncByteStream", response.stream))
         self._received = bytearray()
 
     def body(self) -> Body:
-        """Return as much of the body as is looked at, decoded."""
+        """Return the part of the body that expectations are about, decoded."""
         self._receive(MAX_BODY_BYTES)
         is_whole = len(self._received) <= MAX_BODY_BYTES
         try:
-            data = self._decoded(MAX_BODY_BYTES + 1, is_whole=is_whole)
+            decoded = self._decoded(MAX_BODY_BYTES + 1, is_whole=is_whole)
         except ContentError as error:
             raise ProbeFailure(Reason.INVALID_RESPONSE, str(error)) from error
-        return Body(data[:MAX_BODY_BYTES], is_whole and len(data) <= MAX_BODY_BYTES)
+        self.unknown_coding = decoded.coding[:_MAX_CODING_SHOWN]
+        data = decoded.data
+        return Body(data[:MAX_BODY_BYTES], decoded.is_whole and len(data) <= MAX_BODY_BYTES)
 
     def excerpt(self) -> str:
-        """Return the start of the body, as far as it can be had without much ado."""
+        """Return the start of the body, as far as it is available quickly."""
         stream_of(self._response).extend(self._deadline.tightened(_EXCERPT_SECONDS))
         with suppress(ProbeFailure):
             self._receive(_EXCERPT_BYTES)
         try:
-            data = self._decoded(_EXCERPT_BYTES, is_whole=False)
+            data = self._decoded(_EXCERPT_BYTES, is_whole=False).data
         except ContentError:
             return ""
         return data.decode("utf-8", "replace")
 
     def read_to_end(self) -> None:
-        """Read what is left of the body, however long: its end shows that it is whole."""
-        for _ in self._chunks:
-            self._deadline.remaining()  # one read may bring ten thousand chunks
+        """Read the rest of the body, however long: only its end shows that it is complete."""
+        for _ in self._parts:
+            self._deadline.remaining()  # one read may bring thousands of parts
 
     def _receive(self, size: int) -> None:
-        """Read on until more than `size` bytes are there, or all of them."""
+        """Read until there are more than `size` bytes, or the whole body."""
         while len(self._received) <= size:
-            chunk = next(self._chunks, None)
-            if chunk is None:
+            part = next(self._parts, None)
+            if part is None:
                 break
             self._deadline.remaining()
-            self._received += chunk
+            self._received += part
 
-    def _decoded(self, max_size: int, *, is_whole: bool) -> bytes:
+    def _decoded(self, max_size: int, *, is_whole: bool) -> Decoded:
         coding = self._response.headers.get("content-encoding", "")
         return decode(coding, bytes(self._received), max_size, is_whole=is_whole)
+
+
+def _url_or_none(text: str) -> httpx.URL | None:
+    try:
+        return httpx.URL(text)
+    except (httpx.InvalidURL, ValueError):
+        return None
 
 
 def _has_credentials(request: httpx.Request) -> bool:

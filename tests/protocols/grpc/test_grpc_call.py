@@ -38,14 +38,14 @@ HEADERS = [
 ]
 
 
-@pytest.fixture(params=[1, 7, 1 << 20], ids=["byte by byte", "by sevens", "at once"])
+@pytest.fixture(params=[1, 7, 1 << 20], ids=["byte by byte", "by sevens", "in one piece"])
 def size(request: pytest.FixtureRequest) -> int:
-    """Return into how long pieces the peer's bytes are cut."""
+    """Return the size of the pieces in which a peer's bytes arrive."""
     return int(request.param)
 
 
 def fed(frames: bytes, size: int, method: Method[str] = CHECK) -> Call[str]:
-    """Return a call to which a peer has said this, and no more up to now."""
+    """Return a call that has received these bytes so far."""
     call = Call(method, HEADERS, b"")
     for start in range(0, len(frames), size):
         call.bytes_to_send()
@@ -54,7 +54,7 @@ def fed(frames: bytes, size: int, method: Method[str] = CHECK) -> Call[str]:
 
 
 def server_of(call: Call[str]) -> H2Connection:
-    """Return a server that has read all of the call and said nothing yet."""
+    """Return a server that has read the whole call and sent nothing yet."""
     server = H2Connection(H2Configuration(client_side=False))
     server.initiate_connection()
     server.receive_data(call.bytes_to_send())
@@ -64,13 +64,13 @@ def server_of(call: Call[str]) -> H2Connection:
 # What is sent
 
 
-def test_the_request_is_sent_at_once() -> None:
+def test_the_request_is_sent_immediately() -> None:
     call = Call(CHECK, HEADERS, b"\x0a\x02db")
     server = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
     server.initiate_connection()
     events = server.receive_data(call.bytes_to_send())
-    asked = [event.headers for event in events if isinstance(event, RequestReceived)]
-    assert [[(str(name), str(value)) for name, value in fields] for fields in asked] == [HEADERS]
+    received = [event.headers for event in events if isinstance(event, RequestReceived)]
+    assert [[(str(name), str(value)) for name, value in fields] for fields in received] == [HEADERS]
     sent = [event.data for event in events if isinstance(event, DataReceived)]
     assert b"".join(sent) == encode_message(b"\x0a\x02db")
     assert any(isinstance(event, StreamEnded) for event in events)
@@ -91,14 +91,13 @@ def test_settings_and_pings_are_acknowledged() -> None:
     assert fed(settings() + ping(), 1 << 20).bytes_to_send() == settings_ack() + ping_ack()
 
 
-# Peers that are unusual, and right
+# Peers that are unusual, but correct
 
 
 @pytest.mark.parametrize(
     "frames",
     [
         HEALTHY,
-        headers() + data(SERVING) + trailers() + settings(),
         settings() + headers() + b"".join(data(bytes([byte])) for byte in SERVING) + trailers(),
         settings() + headers() + data(b"") * 900 + data(SERVING) + data(b"") * 50 + trailers(),
         settings() + ping() * 500 + headers() + data(SERVING) + trailers(),
@@ -129,7 +128,6 @@ def test_settings_and_pings_are_acknowledged() -> None:
     ],
     ids=[
         "plain",
-        "settings last",
         "one byte in each DATA frame",
         "empty DATA frames",
         "PINGs first",
@@ -144,7 +142,7 @@ def test_settings_and_pings_are_acknowledged() -> None:
     ],
 )
 @pytest.mark.parametrize("ends", [False, True])
-def test_a_right_answer_in_any_form(frames: bytes, ends: bool, size: int) -> None:
+def test_a_correct_response_in_any_form(frames: bytes, ends: bool, size: int) -> None:
     call = fed(frames, size)
     if ends:
         call.feed(b"")
@@ -167,7 +165,7 @@ def test_a_list(size: int) -> None:
     assert list(call.messages) == [{"": "SERVING", "db": "NOT_SERVING"}]
 
 
-def test_flow_control_lets_a_call_go_on() -> None:
+def test_flow_control_keeps_a_call_going() -> None:
     call = Call(WATCH, HEADERS, b"")
     server = server_of(call)
     server.send_headers(1, OK_HEADERS)
@@ -184,28 +182,29 @@ def test_flow_control_lets_a_call_go_on() -> None:
     assert call.failure.reason is Reason.NOT_SERVING
 
 
-# Peers that are wrong
+# Peers that are incorrect
 
 TEXT = ((":status", "200"), ("content-type", "text/html"))
 COMPRESSED = b"\x01" + SERVING[1:]
 
 
 @pytest.mark.parametrize(
-    ("frames", "reason", "words"),
+    ("frames", "reason", "text"),
     [
         (b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", "invalid_response", "HTTP/1"),
         (b"HTTP/1.0 200 OK\r\n\r\n", "invalid_response", "HTTP/1"),
-        (b"220 mail.example ESMTP\r\n", "invalid_response", "not HTTP/2"),
-        (settings() + headers(TEXT) + trailers(), "invalid_response", "content type is text/html"),
+        (b"220 mail.example ESMTP\r\n", "invalid_response", "does not speak HTTP/2"),
+        (headers() + data(SERVING), "invalid_response", "does not speak HTTP/2"),
+        (settings() + headers(TEXT) + trailers(), "invalid_response", "content-type is text/html"),
         (
             settings() + headers([(":status", "200")]) + trailers(),
             "invalid_response",
-            "content type is missing",
+            "no content-type",
         ),
         (
             settings() + headers([(":status", "200"), ("content-type", "application/grpc-web")]),
             "invalid_response",
-            "content type is application/grpc-web",
+            "content-type is application/grpc-web",
         ),
         *(
             (
@@ -223,7 +222,7 @@ COMPRESSED = b"\x01" + SERVING[1:]
             settings()
             + headers([(":status", "503"), OK_HEADERS[1], ("grpc-status", "5")], last=True),
             "unknown_service",
-            "NOT_FOUND",  # where there is a gRPC status, it counts
+            "NOT_FOUND",  # the gRPC status counts if there is one
         ),
         (
             settings() + headers([*OK_HEADERS, ("grpc-status", "5")], last=True),
@@ -241,7 +240,7 @@ COMPRESSED = b"\x01" + SERVING[1:]
             "without a message",
         ),
         (settings() + headers(last=True), "invalid_response", "no gRPC status"),
-        (settings() + headers() + data(SERVING, last=True), "invalid_response", "no trailers"),
+        (settings() + headers() + data(SERVING, last=True), "invalid_response", "missing trailers"),
         (
             settings() + headers() + data(SERVING) + headers([("x", "y")], last=True),
             "invalid_response",
@@ -252,17 +251,21 @@ COMPRESSED = b"\x01" + SERVING[1:]
         (settings() + headers() + data(SERVING) + trailers("99"), "unexpected_status", "99"),
         (settings() + headers() + data(SERVING) + trailers("14"), "not_serving", "UNAVAILABLE"),
         (settings() + headers() + data(SERVING * 2) + trailers(), "invalid_response", "more than"),
-        (settings() + headers() + data(SERVING[:-1]) + trailers(), "invalid_response", "cut off"),
+        (
+            settings() + headers() + data(SERVING[:-1]) + trailers(),
+            "invalid_response",
+            "truncated message",
+        ),
         (settings() + headers() + data(COMPRESSED) + trailers(), "invalid_response", "compressed"),
         (
             settings() + headers() + data(b"\x00\x00\x00\x00\x01\x08") + trailers(),
             "invalid_response",
-            "inside a number",
+            "truncated varint",
         ),
         (
             settings() + headers() + data(b"\x00\x7f\xff\xff\xff"),
             "invalid_response",
-            "a message of 2147483647 bytes",
+            "message too large: 2147483647 bytes (limit 65536)",
         ),
         (settings() + data(SERVING), "invalid_response", "data before headers"),
         (settings() + goaway(0), "connection_reset", "GOAWAY NO_ERROR"),
@@ -275,7 +278,7 @@ COMPRESSED = b"\x01" + SERVING[1:]
         (settings() + reset_stream(7), "connection_reset", "REFUSED_STREAM"),
         (settings() + headers() + reset_stream(8), "connection_reset", "CANCEL"),
         (settings() + headers() + data(SERVING) + reset_stream(0), "connection_reset", "NO_ERROR"),
-        (settings() + b"\xff" * 64, "invalid_response", "not HTTP/2"),
+        (settings() + b"\xff" * 64, "invalid_response", "frame too large"),
         (settings() + b"\x00\x40\x01\x00\x00\x00\x00\x00\x01", "invalid_response", "16385 bytes"),
         (settings() + ping() * 1100, "invalid_response", "more than 1000 frames"),
         (settings() + goaway(1) * 1100, "invalid_response", "more than 1000 frames"),
@@ -303,7 +306,11 @@ COMPRESSED = b"\x01" + SERVING[1:]
         ),
         (settings() + push(), "invalid_response", "pushed stream"),
         (settings() + settings_ack() + trailers(), "invalid_response", "not valid HTTP/2"),
-        (settings() + headers([(":status", "abc")]), "invalid_response", "HTTP status abc"),
+        *(
+            (settings() + headers([(":status", status)]), "invalid_response", f"got '{status}'")
+            for status in ("", "abc", "+200", "20", "2000", "099", "1x")
+        ),
+        (settings() + headers([(":status", "101")]), "invalid_response", "status 101"),
         (
             settings() + b"\x00\x00\x04\x05\x04\x00\x00\x00\x01\x00\x00\x00\x02",
             "invalid_response",
@@ -312,18 +319,20 @@ COMPRESSED = b"\x01" + SERVING[1:]
         (settings() + b"\x00\x00\x02\x07\x00\x00\x00\x00\x00ab", "invalid_response", "GOAWAY"),
     ],
 )
-def test_a_wrong_answer_is_told(frames: bytes, reason: str, words: str, size: int) -> None:
+def test_an_incorrect_response_is_reported(
+    frames: bytes, reason: str, text: str, size: int
+) -> None:
     call = fed(frames, size)
     assert call.is_over
     assert call.failure is not None
     assert call.failure.reason == reason, call.failure
-    assert words in call.failure.message
+    assert text in call.failure.message
 
 
 @pytest.mark.parametrize(
     "frames",
     [b"", settings(), settings() + headers(), settings() + headers() + data(SERVING)],
-    ids=["at once", "after SETTINGS", "after headers", "after the message"],
+    ids=["immediately", "after SETTINGS", "after headers", "after the message"],
 )
 def test_a_connection_that_ends_too_early(frames: bytes, size: int) -> None:
     call = fed(frames, size)
@@ -345,9 +354,9 @@ def test_a_connection_that_ends_too_early(frames: bytes, size: int) -> None:
         settings() + headers() + data(SERVING),
         settings() + goaway(1),
     ],
-    ids=["at once", "SETTINGS", "in headers", "headers", "in message", "message", "GOAWAY"],
+    ids=["immediately", "SETTINGS", "in headers", "headers", "in message", "message", "GOAWAY"],
 )
-def test_what_is_not_the_end_is_waited_for(frames: bytes, size: int) -> None:
+def test_an_incomplete_response_is_waited_for(frames: bytes, size: int) -> None:
     call = fed(frames, size)
     assert (call.is_over, call.failure) == (False, None)
 
@@ -365,15 +374,13 @@ def test_what_is_not_the_end_is_waited_for(frames: bytes, size: int) -> None:
     ],
     ids=["SETTINGS", "text", "PING", "headers", "empty DATA", "message", "trailers"],
 )
-def test_what_is_said_again_and_again_is_no_answer(
-    before: bytes, dripped: bytes, size: int
-) -> None:
+def test_repeated_frames_are_not_a_response(before: bytes, dripped: bytes, size: int) -> None:
     call = fed(before + dripped * 3, size)
     assert not call.is_over or call.failure is not None
     assert call.failure is None or call.failure.reason is Reason.INVALID_RESPONSE
 
 
-def test_nothing_that_follows_counts(size: int) -> None:
+def test_nothing_counts_after_the_end(size: int) -> None:
     call = fed(settings() + headers() + trailers("5") + HEALTHY, size)
     assert call.failure is not None
     assert call.failure.reason is Reason.UNKNOWN_SERVICE
@@ -381,7 +388,7 @@ def test_nothing_that_follows_counts(size: int) -> None:
     assert (call.failure.reason, list(call.messages)) == (Reason.UNKNOWN_SERVICE, [])
 
 
-def test_the_http_status_is_told() -> None:
+def test_the_http_status_is_reported() -> None:
     failure = fed(settings() + headers([(":status", "404")], last=True), 1 << 20).failure
     assert failure is not None
     assert (failure.reason, failure.status) == (Reason.INVALID_RESPONSE, 404)
@@ -433,17 +440,15 @@ def test_a_long_message_of_the_server_is_cut() -> None:
         (headers([(":status", "404")]), ["invalid_response"]),
     ],
 )
-def test_nothing_that_came_before_a_break_is_lost(
-    frames: bytes, reasons: list[str], size: int
-) -> None:
+def test_messages_before_a_failure_are_kept(frames: bytes, reasons: list[str], size: int) -> None:
     call = fed(settings() + frames, size, WATCH)
-    said = ["ok" if status == "SERVING" else "not_serving" for status in call.messages]
+    results = ["ok" if status == "SERVING" else "not_serving" for status in call.messages]
     assert call.is_over
     assert call.failure is not None
-    assert [*said, call.failure.reason] == reasons
+    assert [*results, call.failure.reason] == reasons
 
 
-@pytest.mark.parametrize("first", [b"", settings_ack() * 3], ids=["right", "too many ACKs"])
+@pytest.mark.parametrize("first", [b"", settings_ack() * 3], ids=["correct", "too many ACKs"])
 def test_a_sign_of_life_is_an_acknowledgement(first: bytes) -> None:
     call = Call(WATCH, HEADERS, b"")
     assert not call.has_shown_life
@@ -451,7 +456,7 @@ def test_a_sign_of_life_is_an_acknowledgement(first: bytes) -> None:
     call.feed(server.data_to_send() + first)
     for _ in range(3):
         assert call.has_shown_life
-        call.ask_for_sign_of_life()
+        call.request_sign_of_life()
         assert not call.has_shown_life
         events = server.receive_data(call.bytes_to_send())
         assert any(isinstance(event, RemoteSettingsChanged) for event in events)
@@ -459,9 +464,9 @@ def test_a_sign_of_life_is_an_acknowledgement(first: bytes) -> None:
     assert call.has_shown_life
 
 
-def test_who_is_alive_may_send_more_frames_between_messages() -> None:
+def test_a_sign_of_life_resets_the_limit_on_frames() -> None:
     call = fed(settings() + headers() + data(SERVING) + ping() * 900, 1 << 20, WATCH)
-    call.ask_for_sign_of_life()
+    call.request_sign_of_life()
     call.feed(settings_ack() + ping() * 900)
     assert call.failure is None
     call.feed(ping() * 200)

@@ -1,0 +1,127 @@
+"""One request over HTTP/1.1 (RFC 9112). No I/O: h11 does the work."""
+
+from __future__ import annotations
+
+import h11
+import httpx
+
+from healthchecker._protocols.http.messages import (
+    CLOSED_IN_BODY,
+    CLOSED_IN_HEAD,
+    MAX_HEADER_BYTES,
+    Head,
+    checked_head,
+    invalid,
+)
+
+_MAX_HEAD_BYTES = 2 * MAX_HEADER_BYTES
+"""The most that is read before the end of the head; interim responses count as well."""
+
+_FRAME_TYPE_AND_STREAM = slice(3, 9)
+_HTTP2_SETTINGS = b"\x04\0\0\0\0\0"
+"""An HTTP/2 server speaks first, with SETTINGS on stream 0 (RFC 9113, section 3.4)."""
+
+
+class Http1:
+    """See `messages.Client`."""
+
+    def __init__(self, request: httpx.Request) -> None:
+        self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
+        self._to_send = self._request(request)
+        self._head_bytes = 0
+        self._first_bytes = b""
+        self._has_head = False
+
+    def bytes_to_send(self) -> bytes:
+        data, self._to_send = self._to_send, b""
+        return data
+
+    def feed(self, data: bytes) -> None:
+        if not self._has_head:
+            self._check_start(data)
+        self._h11.receive_data(data)
+
+    def read_head(self) -> Head | None:
+        while True:
+            event = self._next_event()
+            if event is h11.NEED_DATA:
+                return None
+            if isinstance(event, (h11.Response, h11.InformationalResponse)):
+                _check_version(event.http_version)
+                if isinstance(event, h11.Response) or _switches_protocols(event):
+                    self._has_head = True
+                    return checked_head(event.status_code, event.headers.raw_items())
+
+    def read_body(self) -> bytes | None:
+        event = self._next_event()
+        if event is h11.NEED_DATA:
+            return None
+        return bytes(event.data) if isinstance(event, h11.Data) else b""
+
+    def _request(self, request: httpx.Request) -> bytes:
+        head = h11.Request(
+            method=request.method, target=request.url.raw_path, headers=request.headers.raw
+        )
+        data = self._h11.send(head) or b""
+        if request.content:
+            data += self._h11.send(h11.Data(request.content)) or b""
+        return data + (self._h11.send(h11.EndOfMessage()) or b"")
+
+    def _check_start(self, data: bytes) -> None:
+        """Check what h11 does not: the length of all heads together, and who is speaking."""
+        if not data:
+            raise invalid(CLOSED_IN_HEAD)
+        if self._head_bytes > _MAX_HEAD_BYTES:
+            raise invalid("headers too long")
+        self._head_bytes += len(data)
+        if len(self._first_bytes) < _FRAME_TYPE_AND_STREAM.stop:
+            self._first_bytes += data[: _FRAME_TYPE_AND_STREAM.stop]
+            if self._first_bytes[_FRAME_TYPE_AND_STREAM] == _HTTP2_SETTINGS:
+                raise invalid("the peer speaks HTTP/2; use --http2, or a grpc:// target")
+
+    def _next_event(self) -> type[h11.NEED_DATA | h11.PAUSED] | h11.Event:
+        try:
+            return self._h11.next_event()
+        except h11.RemoteProtocolError as error:
+            raise invalid(_message(str(error))) from error
+
+
+def _check_version(version: bytes) -> None:
+    if not version.startswith(b"1."):
+        raise invalid(f"expected an HTTP/1 status line, got HTTP/{version.decode('ascii')}")
+
+
+def _switches_protocols(response: h11.InformationalResponse) -> bool:
+    """Return whether the connection is no longer HTTP after this response."""
+    return response.status_code == httpx.codes.SWITCHING_PROTOCOLS
+
+
+# Maps the start of h11's messages to those for users; h11's contain raw bytes and internals.
+_MESSAGES = {
+    "illegal status line": "no HTTP/1 status line",
+    "illegal request line": "no HTTP/1 status line",
+    "no response line received": "no HTTP/1 status line",
+    "illegal header": "malformed header line",
+    "continuation line at start of headers": "malformed header line",
+    "receive buffer too long": "headers too long",
+    "peer unexpectedly closed connection": CLOSED_IN_HEAD,
+    "informationalresponse status_code": "status below 100",
+    "bad content-length": "invalid Content-Length",
+    "conflicting content-length headers": "conflicting Content-Length headers",
+    "multiple transfer-encoding headers": "more than one Transfer-Encoding header",
+    "only transfer-encoding: chunked is supported": (
+        "unsupported Transfer-Encoding (only chunked is supported)"
+    ),
+    "illegal chunk header": "malformed chunk",
+    "malformed chunk footer": "malformed chunk",
+    "peer closed connection without sending complete message body": CLOSED_IN_BODY,
+    "received server _switch_upgrade": "unexpected protocol switch (101)",
+}
+
+
+def _message(error: str) -> str:
+    error = error.lower()
+    for beginning, message in _MESSAGES.items():
+        if error.startswith(beginning):
+            return f"not a valid HTTP response: {message}"
+    return "not a valid HTTP response"

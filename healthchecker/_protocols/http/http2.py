@@ -1,0 +1,98 @@
+"""One request over HTTP/2 (RFC 9113), on a connection of its own. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+from h2.events import (
+    DataReceived,
+    Event,
+    ResponseReceived,
+    StreamEnded,
+)
+
+from healthchecker._protocols.h2_connection import ClientConnection
+from healthchecker._protocols.http.messages import (
+    CLOSED_IN_BODY,
+    CLOSED_IN_HEAD,
+    Fields,
+    Head,
+    checked_head,
+    invalid,
+)
+
+_CONNECTION_SPECIFIC = (
+    b"connection",
+    b"host",
+    b"keep-alive",
+    b"proxy-connection",
+    b"transfer-encoding",
+    b"upgrade",
+)
+"""Fields that HTTP/2 does not have (RFC 9113, section 8.2.2), and `Host`, sent as `:authority`."""
+_LENGTH = b"content-length"
+_WITHOUT_CONTENT = (204, 304)
+
+
+class Http2:
+    """See `messages.Client`."""
+
+    def __init__(self, request: httpx.Request) -> None:
+        self._connection = ClientConnection(_request_fields(request), request.content)
+        self._events: Iterator[Event] = iter(())
+        self._has_head = self._is_complete = False
+        self._has_content = request.method != "HEAD"
+        self._missing: int | None = None
+        """The bytes of the body still to be received, if its length is known."""
+
+    def bytes_to_send(self) -> bytes:
+        return self._connection.bytes_to_send()
+
+    def feed(self, data: bytes) -> None:
+        if not data:
+            raise invalid(CLOSED_IN_BODY if self._has_head else CLOSED_IN_HEAD)
+        self._connection.feed(data)
+
+    def read_head(self) -> Head | None:
+        while (event := self._next_event()) is not None:
+            if isinstance(event, ResponseReceived):
+                self._has_head = True
+                fields = [*(event.headers or ()), *self._connection.hidden_fields]
+                by_name = dict(fields)
+                status = int(by_name[b":status"])
+                if self._has_content and status not in _WITHOUT_CONTENT and _LENGTH in by_name:
+                    self._missing = int(by_name[_LENGTH])
+                return checked_head(status, [one for one in fields if not one[0].startswith(b":")])
+        return None
+
+    def read_body(self) -> bytes | None:
+        while not self._is_complete and (event := self._next_event()) is not None:
+            if isinstance(event, DataReceived) and event.data:
+                if self._missing is not None:
+                    self._missing -= len(event.data)
+                return event.data
+            self._is_complete = isinstance(event, StreamEnded)
+            if self._is_complete and self._missing:
+                # h2 overlooks this if headers or trailers end the stream.
+                raise invalid("not valid HTTP/2: a body that does not match its content-length")
+        return b"" if self._is_complete else None
+
+    def _next_event(self) -> Event | None:
+        event = next(self._events, None)
+        if event is None:
+            self._events = self._connection.events()
+            event = next(self._events, None)
+        return event
+
+
+def _request_fields(request: httpx.Request) -> Fields:
+    fields = [(name.lower(), value) for name, value in request.headers.raw]
+    authority = [(b":authority", value) for name, value in fields if name == b"host" and value]
+    return [
+        (b":method", request.method.encode("ascii")),
+        (b":scheme", request.url.raw_scheme),
+        *authority,
+        (b":path", request.url.raw_path),
+        *(field for field in fields if field[0] not in _CONNECTION_SPECIFIC),
+    ]
