@@ -16,7 +16,7 @@ ARG EXECUTABLE=build
 ARG SOURCES=
 WORKDIR /source
 # In this order, so that a change of Python code does not compile CPython again.
-COPY scripts/build-binary scripts/
+COPY scripts/build-binary scripts/common.sh scripts/
 COPY binary/machine.sh binary/
 COPY binary/sources binary/sources
 RUN [ "$EXECUTABLE" = dist ] \

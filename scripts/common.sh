@@ -95,12 +95,12 @@ why() {
     if grep -qiE "resolv|network is unreachable|connection (refused|timed out)|NewConnectionError|Max retries|could not connect|no route to host|proxy" "$1"; then
         echo "no connection to the package server; is this machine online?"
     else
-        tail -n 1 "$1"
+        { grep -E '(ERROR|E): ' "$1" || cat "$1"; } | tail -n 1 | sed 's/^ *//'
     fi
 }
 
 # engine_is_forbidden: whether a Docker engine runs that this user may not use
-engine_is_forbidden() { docker info 2>&1 | grep -qi 'permission denied'; }
+engine_is_forbidden() { [[ "$(docker info 2>&1)" = *[Pp]'ermission denied'* ]]; }
 # shellcheck disable=SC2034
 FORBIDDEN="a Docker engine runs, but you may not use it: run this as root, or join the group docker and log in again"
 

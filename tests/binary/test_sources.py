@@ -81,7 +81,7 @@ def test_the_newest_sources_are_not_old(tmp_path: Path) -> None:
 def tree(tmp_path: Path) -> Path:
     """Return a tree whose sources are old, as its script for fetching them finds."""
     require((BUILD / "python.key").exists(), "no build/: run scripts/build-binary")
-    for name in ("scripts/build-binary", "binary/machine.sh"):
+    for name in ("scripts/build-binary", "scripts/common.sh", "binary/machine.sh"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "binary/sources", tmp_path / "binary/sources")

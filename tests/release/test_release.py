@@ -38,7 +38,7 @@ def release(*options: str, root: Path = ROOT) -> subprocess.CompletedProcess[str
     """Run scripts/release with the environment that the tests run in."""
     return subprocess.run(
         [str(root / "scripts/release"), *options],
-        env={**os.environ, "VENV": sys.prefix, "PYTHON": sys.executable},
+        env={**os.environ, "VENV": sys.prefix, "SETUP": "skip"},
         capture_output=True,
         text=True,
         check=False,

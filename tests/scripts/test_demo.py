@@ -35,7 +35,7 @@ def demo(*arguments: str) -> str:
             **os.environ,
             "DEMO_TEST": str(os.getpid()),
             "VENV": sys.prefix,
-            "PYTHON": sys.executable,
+            "SETUP": "skip",
         },
         capture_output=True,
         text=True,
