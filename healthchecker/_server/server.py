@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -29,6 +30,7 @@ from healthchecker._server.responses import (
     READY,
     Endpoints,
     Kind,
+    Question,
     Request,
     Response,
     check_path,
@@ -268,12 +270,11 @@ class HealthServer:
         if isinstance(question, Response):
             return question
         checks = self._liveness if question.kind is Kind.LIVE else self._checks
-        own = {Kind.LIVE: ALIVE, Kind.READY: READY, Kind.STARTED: _STARTED}[question.kind]
-        names = [name for name in checks.names if name not in question.exclude]
-        if question.only is not None:
-            if question.only != own and question.only not in checks.names:
-                return not_found(request)
-            names = [name for name in checks.names if name == question.only]
+        names = [
+            name
+            for name in checks.names
+            if name not in question.exclude and question.only in (None, name)
+        ]
         if question.kind is Kind.LIVE:
             outcomes = await checks.outcomes(names, on_asyncio=on_asyncio)
             report = HealthReport({ALIVE: CheckOutcome(True), **outcomes})
@@ -281,9 +282,9 @@ class HealthServer:
             report = HealthReport({_STARTED: CheckOutcome(True)})
         else:
             report = await self._ready_report(names, on_asyncio=on_asyncio)
-        left_out = question.exclude if question.only is None else {*report.checks} - {question.only}
-        kept = {name: one for name, one in report.checks.items() if name not in left_out}
-        return self._endpoints.respond(request, question, HealthReport(kept))
+        if question.only is not None and question.only not in report.checks:
+            return not_found(request)
+        return self._endpoints.respond(request, question, _selected(report, question))
 
     async def _ready_report(self, names: Iterable[str], *, on_asyncio: bool = True) -> HealthReport:
         names = list(names)
@@ -403,6 +404,16 @@ class HealthServer:
         finally:
             for one, handler in before.items():
                 signal.signal(one, handler)
+
+
+def _selected(report: HealthReport, question: Question) -> HealthReport:
+    """Return the outcomes that a request asks for; a single one counts, critical or not."""
+    if question.only is not None:
+        outcome = report.checks[question.only]
+        return HealthReport({question.only: replace(outcome, critical=True)})
+    return HealthReport(
+        {name: one for name, one in report.checks.items() if name not in question.exclude}
+    )
 
 
 _instances: weakref.WeakSet[HealthServer] = weakref.WeakSet()
