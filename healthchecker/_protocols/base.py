@@ -25,6 +25,7 @@ from healthchecker._values.result import (
     UnexpectedResponse,
 )
 from healthchecker._values.target import Endpoint, Scheme, Target
+from healthchecker._values.tls_options import NO_TLS
 
 _LEAVE_SECONDS = 0.1
 _LEAVE_BYTES = 4096
@@ -97,17 +98,30 @@ class StreamProber(Prober):
 
     def __init__(self, target: Target, options: CheckOptions) -> None:
         super().__init__(target, options)
-        self._tls = TlsClient(options.tls) if target.tls else None
+        self._tls: TlsClient | None = None
+        if target.tls or options.tls != NO_TLS:
+            self._tls_client()  # reports a file that cannot be used
+        self._upgrade: Callable[[Stream], TlsClient | None] | None = None
+        """Negotiates TLS on the plain connection, for `connect`."""
         self._goodbye = b""
         """How to end a session politely; `_exchange` may set it, and drops it with its failure."""
 
     def _probe(self, deadline: Deadline, progress: Progress) -> Healthy:
-        with connect(self._target.endpoint, self._options, deadline, progress, self._tls) as stream:
+        tls = self._tls if self._target.tls else None
+        with connect(
+            self._target.endpoint, self._options, deadline, progress, tls, upgrade=self._upgrade
+        ) as stream:
             self._goodbye = b""
             healthy = self._exchange(stream)
             if self._goodbye:
                 _take_leave(stream, self._goodbye, deadline)
             return healthy
+
+    def _tls_client(self) -> TlsClient:
+        """Return the client's side of TLS, which is not made unless it is needed."""
+        if self._tls is None:
+            self._tls = TlsClient(self._options.tls)
+        return self._tls
 
     @abstractmethod
     def _exchange(self, stream: Stream) -> Healthy:
@@ -195,25 +209,34 @@ def connect(
     deadline: Deadline,
     progress: Progress,
     tls: TlsClient | None = None,
+    *,
+    upgrade: Callable[[Stream], TlsClient | None] | None = None,
 ) -> Stream:
     """Look up the host, connect and, with `tls`, do the handshake; then enter the response phase.
 
-    Only this function knows the order of the phases.
+    `upgrade` negotiates TLS on the plain connection by the protocol's own means, and returns the
+    `tls` to go on with. Only this function knows the order of the phases.
     """
     connecting = deadline
     if options.connect_timeout is not None:
         connecting = deadline.tightened(options.connect_timeout)
-    stream = _open(endpoint, options, connecting, progress)
-    while tls is not None:
-        progress.enter(Phase.TLS)
-        try:
-            tls.start(stream, endpoint.host, connecting)
-            break
-        except BaseException as error:
-            stream.close()
-            if not (isinstance(error, UnknownIssuer) and tls.trust_more(connecting)):
-                raise
+    while True:
         stream = _open(endpoint, options, connecting, progress)
+        try:
+            if upgrade is not None:
+                progress.enter(Phase.RESPONSE)
+                tls = upgrade(stream)
+            if tls is not None:
+                progress.enter(Phase.TLS)
+                tls.start(stream, endpoint.host, connecting)
+            break
+        except UnknownIssuer:
+            stream.close()
+            if tls is None or not tls.trust_more(connecting):
+                raise
+        except BaseException:
+            stream.close()
+            raise
     progress.enter(Phase.RESPONSE)
     stream.extend(deadline)
     return stream

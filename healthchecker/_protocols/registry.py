@@ -6,10 +6,16 @@ from collections.abc import Collection, Iterable, Sequence
 
 from healthchecker._protocols.amqp import AmqpProber
 from healthchecker._protocols.base import Prober
+from healthchecker._protocols.cassandra import CassandraProber
 from healthchecker._protocols.file import FileProber
 from healthchecker._protocols.grpc.check import GrpcProber
 from healthchecker._protocols.http.prober import HttpProber
+from healthchecker._protocols.kafka import KafkaProber
+from healthchecker._protocols.mongodb import MongodbProber
+from healthchecker._protocols.mqtt import MqttProber
+from healthchecker._protocols.mssql import MssqlProber
 from healthchecker._protocols.mysql import MysqlProber
+from healthchecker._protocols.nats import NatsProber
 from healthchecker._protocols.pid import PidProber
 from healthchecker._protocols.postgresql import PostgresqlProber
 from healthchecker._protocols.redis import RedisProber
@@ -36,6 +42,12 @@ _PROBERS: tuple[type[Prober], ...] = (
     FileProber,
     PidProber,
     TextProber,
+    MongodbProber,
+    KafkaProber,
+    MqttProber,
+    NatsProber,
+    CassandraProber,
+    MssqlProber,
 )
 
 _PROBER_BY_SCHEME = {scheme: prober for prober in _PROBERS for scheme in prober.SCHEMES}

@@ -53,7 +53,52 @@ def _schemes(name: str, port: int, tls_port: int | None = None) -> dict[str, Sch
     }
 
 
-_DIALOGUES = (
+DIALOGUES = (
+    Dialogue(  # RFC 5321, sections 3.1, 4.1.1.10 and 4.2
+        "SMTP",
+        _schemes("smtp", 25, 465),
+        healthy=(b"220 ",),
+        not_serving=(b"421 ", b"554 "),
+        goodbye=b"QUIT\r\n",
+        shape=Shape.CODE,
+    ),
+    Dialogue(  # RFC 9051, sections 6.1.3 and 7.1
+        "IMAP",
+        _schemes("imap", 143, 993),
+        healthy=(b"* OK", b"* PREAUTH"),
+        not_serving=(b"* BYE",),
+        goodbye=b"a LOGOUT\r\n",
+    ),
+    Dialogue(  # RFC 1939, sections 3, 4 and 6
+        "POP3",
+        _schemes("pop3", 110, 995),
+        healthy=(b"+OK",),
+        not_serving=(b"-ERR",),
+        goodbye=b"QUIT\r\n",
+    ),
+    Dialogue(  # RFC 4253, section 4.2; the refusals are OpenSSH's
+        "SSH",
+        _schemes("ssh", 22),
+        healthy=(b"SSH-2.0-", b"SSH-1.99-"),
+        not_serving=(b"Exceeded MaxStartups", b"Not allowed at this time"),
+        shape=Shape.TEXT,
+    ),
+    Dialogue(  # RFC 959, sections 4.1.1 and 5.4
+        "FTP",
+        _schemes("ftp", 21),
+        healthy=(b"220 ",),
+        not_serving=(b"120 ", b"421 ", b"530 "),
+        goodbye=b"QUIT\r\n",
+        shape=Shape.CODE,
+    ),
+    Dialogue(  # ZooKeeper Administrator's Guide, "The Four Letter Words"
+        "ZooKeeper",
+        _schemes("zookeeper", 2181, 2181),
+        request=b"srvr",
+        healthy=(b"Mode: ", b"srvr is not executed because it is not in the whitelist."),
+        not_serving=(b"This ZooKeeper instance is not currently serving requests",),
+        shape=Shape.TEXT,
+    ),
     Dialogue(  # protocol.txt of memcached
         "memcached",
         _schemes("memcached", 11211, 11211),
@@ -69,12 +114,12 @@ class TextProber(StreamProber):
     """Sends the request, if there is one, and judges one line of the reply."""
 
     SCHEMES: ClassVar = {
-        name: scheme for dialogue in _DIALOGUES for name, scheme in dialogue.schemes.items()
+        name: scheme for dialogue in DIALOGUES for name, scheme in dialogue.schemes.items()
     }
 
     def __init__(self, target: Target, options: CheckOptions) -> None:
         super().__init__(target, options)
-        self._dialogue = next(one for one in _DIALOGUES if target.scheme in one.schemes)
+        self._dialogue = next(one for one in DIALOGUES if target.scheme in one.schemes)
 
     def _exchange(self, stream: Stream) -> Healthy:
         dialogue = self._dialogue

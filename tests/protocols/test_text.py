@@ -9,13 +9,14 @@ import pytest
 import trustme
 
 from healthchecker import Reason, check
+from healthchecker._protocols import text
 from healthchecker._protocols.reply import CodecError
-from healthchecker._protocols.text import _DIALOGUES, decode_line
+from healthchecker._protocols.text import decode_line
 from tests.servers.daemons import free_port, program, running_daemon
 from tests.servers.peers import Connection, Peer, blurt, hold
 from tests.support import poll
 
-DIALOGUES = {one.name: one for one in _DIALOGUES}
+DIALOGUES = {one.name: one for one in text.DIALOGUES}
 
 
 # Real servers

@@ -13,7 +13,7 @@ a context and certificates for TLS                                 tls.server_co
 accountservice, as a process                                       accountservice.running_service
 real databases, as processes                                       postgres, mariadb, redis
 a real broker                                                      rabbitmq
-other real servers that need no more than a command line           daemons.Daemon
+other real servers that need a command line and a few files        daemons.running_daemon
 a file system that hangs                                           hanging.hanging_file_system
 
 All of them take a free port, tell it, and leave no thread, process or file when their block ends.

@@ -24,7 +24,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,6 @@ from healthchecker._cli.render import MAX_OUTPUT_BYTES, json_line, text_lines
 from healthchecker._net.dns import DnsMessageError, is_name
 from healthchecker._net.dns import parse as parse_dns
 from healthchecker._net.resolver import parse_resolv_conf
-from healthchecker._protocols.amqp import decode_start
 from healthchecker._protocols.grpc.codec import (
     MessageReader,
     decode_check_response,
@@ -50,10 +48,7 @@ from healthchecker._protocols.grpc.metadata import make_headers
 from healthchecker._protocols.grpc.rpc import CHECK, LIST, WATCH, Call
 from healthchecker._protocols.h2_connection import FrameReader
 from healthchecker._protocols.http.decoding import ContentError, decode
-from healthchecker._protocols.mysql import decode_greeting, decode_login_reply
 from healthchecker._protocols.pid import parse_pid
-from healthchecker._protocols.postgresql import decode_startup_reply
-from healthchecker._protocols.redis import decode_replies
 from healthchecker._protocols.registry import parse_target
 from healthchecker._protocols.reply import CodecError
 from healthchecker._values.expect.json_path import JsonError, expect_json, read_json
@@ -64,6 +59,7 @@ from healthchecker._values.text import parse_escapes
 from tests.servers import dns as dns_server
 from tests.servers.peers import Connection, Peer
 from tests.support import open_files
+from tests.tables.decoders import DECODERS
 from tests.tables.hostile_behaviours import OPENINGS
 
 TIMEOUT = 0.5
@@ -229,15 +225,16 @@ DNS = tuple(
 )  # fmt: skip
 
 
-ANSWERS = {
-    "postgresql": (*OPENINGS["postgresql"].turns, b"E\0\0\0\x16C57P03\0Mstarting\0\0"),
-    "mysql": (
-        *OPENINGS["mysql"].turns,
-        b"".join(OPENINGS["mysql"].turns),
-        b"\x17\0\0\0\xff\x10\x04Too many connections",
-    ),
+_MORE_REPLIES = {
+    "postgresql": (b"E\0\0\0\x16C57P03\0Mstarting\0\0",),
+    "mysql": (b"\x17\0\0\0\xff\x10\x04Too many connections",),
     "redis": (b"+OK\r\n+PONG\r\n", b"-NOAUTH Authentication required.\r\n"),
-    "amqp": (*OPENINGS["amqp"].turns, b"AMQP\0\0\x09\x01"),
+    "amqp": (b"AMQP\0\0\x09\x01",),
+    "nats": (b"-ERR 'Authorization Violation'\r\n",),
+}
+ANSWERS = {
+    scheme: (*turns, *([b"".join(turns)] if len(turns) > 1 else []), *_MORE_REPLIES.get(scheme, ()))
+    for scheme, turns in ((scheme, OPENINGS[scheme].turns) for _, scheme, _ in DECODERS)
 }
 """What comes in one go from what a check asks once or twice, by URL scheme."""
 ANSWER_WORDS = (b"\0", b"\xff", b"\0\0\0\x08", b"\r\n", b"C57P03\0", b"-LOADING ", b"\xce", b"AMQP")
@@ -589,16 +586,7 @@ _PARSERS: tuple[
     ),
     ("JSON path", _read_json_path, BadArgumentError, JSON_PATHS, [b".", b"=", b"[", b"-", b'"']),
     ("JSON", _read_json, JsonError, [JSON_BODY, b"[[1.5e3, -0], null]", *NESTED], JSON_WORDS),
-    *(
-        (name, parse, CodecError, ANSWERS[scheme], ANSWER_WORDS)
-        for name, scheme, parse in (
-            ("start-up answer", "postgresql", decode_startup_reply),
-            ("greeting", "mysql", decode_greeting),
-            ("login reply", "mysql", decode_login_reply),
-            ("replies", "redis", partial(decode_replies, count=2)),
-            ("Connection.Start", "amqp", decode_start),
-        )
-    ),
+    *((name, parse, CodecError, ANSWERS[scheme], ANSWER_WORDS) for name, scheme, parse in DECODERS),
     ("process id", parse_pid, ProbeFailure, [b"123\n", b"4194304"], [b"0", b" ", b"-", b"9" * 9]),
     ("pattern", _search, ValueError, PATTERNS, [b"(", b")*", b"{9}", b"[^", b"\\", b"|", b"(?i)"]),
     ("escapes", _read_escapes, ValueError, [rb"PING\r\n\x00\\"], [b"\\", rb"\x", b"\xff"]),

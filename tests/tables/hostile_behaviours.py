@@ -67,7 +67,25 @@ MYSQL = Opening(
 )
 REDIS = Opening((b"+PONG\r\n",))
 AMQP = Opening((b"\x01\0\0\0\0\0\x12\0\x0a\0\x0a\0\x09" + bytes(12) + b"\xce",))
+NATS = Opening((b'INFO {"version":"2.9.10"}\r\n', b"PONG\r\n"), client_first=False)
+MQTT = Opening((b"\x20\x02\0\0",))
+KAFKA = Opening((b"\0\0\0\x10hckr\0\0\0\0\0\x01\0\x12\0\0\0\x03",))
+CASSANDRA = Opening((b"\x84\0\0\x01\x06\0\0\0\x02\0\0",))
+MSSQL = Opening((b"\x04\x01\0\x13\0\0\x01\0" + b"\0\0\x06\0\x04\xff" + b"\x10\0\x03\xe8\0",))
+_HELLO = b"\x01ok\0" + bytes(6) + b"\xf0\x3f" + b"\x08isWritablePrimary\0\x01" + b"\0"
+MONGODB = Opening(
+    (
+        (25 + len(_HELLO)).to_bytes(4, "little") + b"\x07\0\0\0\x01\0\0\0\xdd\x07\0\0" + bytes(5)
+        + (4 + len(_HELLO)).to_bytes(4, "little") + _HELLO,
+    )
+)  # fmt: skip
 MEMCACHED = Opening((b"VERSION 1.6.18\r\n",))
+ZOOKEEPER = Opening((b"Zookeeper version: 3.8.0\nMode: standalone\n",))
+SMTP = Opening((b"220 mail.example ESMTP\r\n",), client_first=False)
+IMAP = Opening((b"* OK [CAPABILITY IMAP4rev1] ready\r\n",), client_first=False)
+POP3 = Opening((b"+OK ready\r\n",), client_first=False)
+SSH = Opening((b"SSH-2.0-OpenSSH_9.2p1\r\n",), client_first=False)
+FTP = Opening((b"220 (vsFTPd 3.0.3)\r\n",), client_first=False)
 NOTHING = Opening((b"",), client_first=False)
 """Of a target that is healthy as soon as it keeps a connection."""
 
@@ -85,17 +103,41 @@ OPENINGS = {
     "amqps": AMQP,
     "memcached": MEMCACHED,
     "memcacheds": MEMCACHED,
+    "zookeeper": ZOOKEEPER,
+    "zookeepers": ZOOKEEPER,
+    "smtp": SMTP,
+    "smtps": SMTP,
+    "imap": IMAP,
+    "imaps": IMAP,
+    "pop3": POP3,
+    "pop3s": POP3,
+    "ssh": SSH,
+    "ftp": FTP,
+    "nats": NATS,
+    "mqtt": MQTT,
+    "mqtts": MQTT,
+    "kafka": KAFKA,
+    "kafkas": KAFKA,
+    "cassandra": CASSANDRA,
+    "cassandras": CASSANDRA,
+    "mssql": MSSQL,
+    "mongodb": MONGODB,
+    "mongodbs": MONGODB,
 }
 """By URL scheme, for all that connect to a host; one of two names for the same is enough."""
 
-_SAID = {name: opening.turns[0] for name, opening in OPENINGS.items() if not SCHEMES[name].tls}
+_SAID = {
+    name: OPENINGS[name].turns[0] for name in ("http", "mysql", "redis", "amqp", "smtp", "mqtt")
+}
+_WITH_TLS_OF_THEIR_OWN = ("https", "grpcs", "rediss")
+"""Other schemes with TLS share it with one of these, and are tried in a few ways only."""
+_FEW = ("silence", "close at once", "half, then close", "all, then silence", "all, then half close")
 _SERVER_HELLO = Opening((b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03" + bytes(64),))
 """The beginning of what a server of TLS says; too little for a handshake."""
 
 _NOISE = random.Random(1).randbytes(2000)
-_OTHERS = {
-    "SSH": b"SSH-2.0-OpenSSH_9.2p1\r\n",
-    "SMTP": b"220 mail.example ESMTP\r\n",
+OTHERS = {
+    "SSH": SSH.last,
     "a TLS alert": b"\x15\x03\x03\x00\x02\x02\x46",
     "a terminal's commands": b"\x1b]0;owned\x07\x1b[2J\r\n\r\n",
     "zeros": bytes(2000),
@@ -159,9 +201,11 @@ def _in_words(opening: Opening) -> Iterator[_Row]:
     # Where a length comes first, whatever fills it is an answer.
     flooding = begin(blurt(half, flood(b"\xff" * 65536)))
     yield "half, then flood", flooding, _WRONG | _LATE | _FINE
-    for name, other in (_OTHERS | _SAID).items():
-        if other not in (b"", *opening.turns):
-            yield f"{name} instead", begin(blurt(other, close)), _WRONG
+    for name, other in (OTHERS | _SAID).items():
+        if other not in opening.turns:
+            # The greetings of some protocols are alike.
+            alike = _FINE if other[:4] == said[:4] else set()
+            yield f"{name} instead", begin(blurt(other, close)), _WRONG | alike
     yield "all, then silence", begin(blurt(said, hold)), _FINE
     yield "all, then close", begin(blurt(said, close)), _FINE
     yield "all, then half close", begin(blurt(said, half_close)), _FINE
@@ -178,12 +222,17 @@ def _of_scheme(scheme: str, opening: Opening) -> Iterator[HostileBehaviour]:
             found = frozenset(_FINE | (_LOST if closes else reasons & _LOST))
             yield HostileBehaviour(scheme, name, behaviour, found, after_tls=tls)
         return
+    is_short = tls and scheme not in _WITH_TLS_OF_THEIR_OWN
     for name, behaviour, reasons in (*_instead(opening), *_in_words(opening)):
+        if is_short and name not in _FEW:
+            continue
         # Without the end of TLS, the answer is cut off; and by a reset some servers with TLS 1.3
         # refuse a client that has no certificate.
         cut = tls and ("half close" in name or reasons & _LOST)
         found = frozenset(reasons | {Reason.TLS_FAILURE} if cut else reasons)
         yield HostileBehaviour(scheme, name, behaviour, found, after_tls=tls)
+    if is_short:
+        return
     for turn in range(1, len(opening.turns)):
         sooner = replace(opening, turns=opening.turns[:turn])
         for name, behaviour, reasons in _instead(sooner):
