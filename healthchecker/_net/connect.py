@@ -1,4 +1,4 @@
-"""Connections: to the first of a host's addresses that answers, or to a Unix socket."""
+"""Connections: to the first of a host's addresses that responds, or to a Unix socket."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import select
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from healthchecker._net.deadline import Deadline
 from healthchecker._net.stream import REASON_BY_ERRNO, Stream, demand_resources, os_message
@@ -17,7 +18,7 @@ _MIN_ATTEMPT_DELAY = 0.01  # the same
 
 
 def open_tcp(addresses: Sequence[str], port: int, deadline: Deadline) -> Stream:
-    """Connect to one of the addresses: each in its turn, the next when one fails or is slow.
+    """Connect to the first address that responds, trying the next if one fails or is slow.
 
     A simple form of Happy Eyeballs (RFC 8305): a slow attempt goes on beside the next one.
     """
@@ -30,7 +31,7 @@ def open_tcp(addresses: Sequence[str], port: int, deadline: Deadline) -> Stream:
             now = time.monotonic()
             if waiting and (not pending or now >= next_start):
                 address = waiting.pop()
-                # Less than usual where there are so many that the last would get no time.
+                # Shorter if there are so many addresses that the last would get no time.
                 share = deadline.remaining() / (2 * (len(waiting) + 1))
                 next_start = now + max(min(_ATTEMPT_DELAY, share), _MIN_ATTEMPT_DELAY)
                 try:
@@ -39,7 +40,9 @@ def open_tcp(addresses: Sequence[str], port: int, deadline: Deadline) -> Stream:
                     failures.append(_connect_failure(error.errno, address, port))
                     continue
                 pending[sock.fileno()] = (sock, address)
-                code = sock.connect_ex(_socket_address(address, port))
+                code = sock.connect_ex(socket_address(address, port))
+                if code == 0:
+                    code = _self_connection(sock, port)
                 if code == 0:
                     return Stream(pending.pop(sock.fileno())[0], deadline)
                 if code != errno.EINPROGRESS:
@@ -49,7 +52,9 @@ def open_tcp(addresses: Sequence[str], port: int, deadline: Deadline) -> Stream:
             limit = next_start - now if waiting else None
             for fd in deadline.wait_any([(fd, select.POLLOUT) for fd in pending], limit):
                 sock, address = pending.pop(fd)
-                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or _self_connection(
+                    sock, port
+                )
                 if code == 0:
                     return Stream(sock, deadline)
                 sock.close()
@@ -64,10 +69,9 @@ def open_tcp(addresses: Sequence[str], port: int, deadline: Deadline) -> Stream:
 def open_unix(name: str, deadline: Deadline) -> Stream:
     """Connect to a Unix socket: a path, or a name in the abstract namespace after `@`."""
     try:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock = _non_blocking(socket.AF_UNIX, socket.SOCK_STREAM)
     except OSError as error:
         raise _connect_failure(error.errno, name, None) from error
-    sock.setblocking(False)
     address = "\0" + name[1:] if name.startswith("@") else name
     while True:
         code = sock.connect_ex(address)
@@ -84,15 +88,13 @@ def open_unix(name: str, deadline: Deadline) -> Stream:
             raise
 
 
-def _socket_for(address: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
+def datagram_socket(family: int) -> socket.socket:
+    """Return a non-blocking UDP socket."""
+    return _non_blocking(family, socket.SOCK_DGRAM)
 
 
-def _socket_address(address: str, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
+def socket_address(address: str, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
+    """Return an IP address, which may have a zone such as `%eth0` or `%1`, as sockets take it."""
     host, _, zone = address.partition("%")
     if not zone:
         return (host, port)
@@ -100,8 +102,38 @@ def _socket_address(address: str, port: int) -> tuple[str, int] | tuple[str, int
         scope = int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
     except OSError as error:
         demand_resources(error)
-        raise ProbeFailure(Reason.CONNECTION_FAILED, f"no network interface {zone}") from error
+        message = f"no such network interface: {zone}"
+        raise ProbeFailure(Reason.CONNECTION_FAILED, message) from error
     return (host, port, 0, scope)
+
+
+def _socket_for(address: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = _non_blocking(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def _non_blocking(family: int, kind: int) -> socket.socket:
+    """Return a socket that is non-blocking from its start, which saves Linux a system call."""
+    non_blocking = getattr(socket, "SOCK_NONBLOCK", 0)
+    sock = socket.socket(family, kind | non_blocking)
+    if not non_blocking:
+        sock.setblocking(False)
+    return sock
+
+
+def _self_connection(sock: socket.socket, port: int) -> int:
+    """Return ECONNREFUSED for a connection to itself, otherwise 0.
+
+    To a free port of the range from which the kernel takes the ports of clients, it may take this
+    very port, and TCP connects the socket to itself (RFC 9293, section 3.5: simultaneous open).
+    """
+    if sock.getsockname()[1] == port:
+        with suppress(OSError):  # a connection that is closed already had a peer
+            if sock.getsockname() == sock.getpeername():
+                return errno.ECONNREFUSED
+    return 0
 
 
 def _connect_failure(code: int | None, address: str, port: int | None) -> ProbeFailure:

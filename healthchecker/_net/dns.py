@@ -12,6 +12,8 @@ TYPE_AAAA = 28
 NOERROR = 0
 NXDOMAIN = 3
 
+_RCODES = {1: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
+
 _CLASS_IN = 1
 _HEADER = struct.Struct("!6H")
 _RECORD = struct.Struct("!2HIH")
@@ -25,16 +27,16 @@ _POINTER = 0xC0
 
 
 class DnsMessageError(ValueError):
-    """Bytes that are no DNS message, or a name that cannot be put into one."""
+    """A malformed DNS message, or a name that does not fit into one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a response says about one question."""
+    """The response to one question."""
 
     query_id: int
     question: bytes
-    """Name, type and class as asked, in lower case: compare it with `question()`."""
+    """Name, type and class of the question, in lower case: compare it with `question()`."""
     rcode: int
     truncated: bool
     addresses: tuple[str, ...]
@@ -54,8 +56,13 @@ def question(name: str, record_type: int) -> bytes:
     return encoded + b"\0" + _QUESTION.pack(record_type, _CLASS_IN)
 
 
+def rcode_name(rcode: int) -> str:
+    """Return the name of a response code (RFC 1035, section 4.1.1), or its number."""
+    return _RCODES.get(rcode, f"error {rcode}")
+
+
 def is_name(text: str) -> bool:
-    """Tell whether DNS can be asked for a name like this."""
+    """Return whether a name can be looked up in DNS."""
     try:
         question(text, TYPE_A)
     except DnsMessageError:
@@ -63,17 +70,17 @@ def is_name(text: str) -> bool:
     return True
 
 
-def query(query_id: int, asked: bytes) -> bytes:
+def query(query_id: int, question: bytes) -> bytes:
     """Encode a recursive query for a `question()`."""
-    return _HEADER.pack(query_id, _FLAG_RECURSION_DESIRED, 1, 0, 0, 0) + asked
+    return _HEADER.pack(query_id, _FLAG_RECURSION_DESIRED, 1, 0, 0, 0) + question
 
 
 def parse(message: bytes) -> Answer:
-    """Decode a response; raise `DnsMessageError` when it is none."""
+    """Decode a response; raise `DnsMessageError` if it is malformed."""
     try:
         return _parse(message)
     except (struct.error, IndexError) as error:
-        raise DnsMessageError("cut-off DNS message") from error
+        raise DnsMessageError("truncated DNS message") from error
 
 
 def _parse(message: bytes) -> Answer:
@@ -92,7 +99,7 @@ def _parse(message: bytes) -> Answer:
         data = message[position : position + length]
         position += length
         if position > len(message):
-            raise DnsMessageError("cut-off DNS message")
+            raise DnsMessageError("truncated DNS message")
         if kind == record_type and klass == _CLASS_IN:
             if kind == TYPE_A and len(data) == 4:  # noqa: PLR2004 - bytes of an IPv4 address
                 addresses.append(socket.inet_ntop(socket.AF_INET, data))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,12 +28,14 @@ from tests.servers.dns import (
     at_the_second_time,
     cut_off,
     error,
+    in_turn,
     noise,
     silent,
     silent_about,
     truncated,
 )
-from tests.support import open_files
+from tests.servers.hanging import hanging_file_system
+from tests.support import ROOT, open_files, poll, require
 
 SERVFAIL = 2
 NXDOMAIN = 3
@@ -122,7 +128,7 @@ def test_hosts_file(host: str, expected: list[str], junk: bytes, sources: Source
 @pytest.mark.parametrize("host", ["commented", "first.example", "192.0.2.4.example"])
 def test_what_the_hosts_file_does_not_name(host: str, sources: Sources, look_up: Resolve) -> None:
     sources(hosts=HOSTS)
-    with pytest.raises(ProbeFailure, match="no such name"):
+    with pytest.raises(ProbeFailure, match="name not found"):
         look_up(host, {})
 
 
@@ -184,14 +190,15 @@ def test_answers(reply: Reply, expected: list[str] | None, look_up: Resolve) -> 
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
-        (error(NXDOMAIN), "db.example: no such name"),
-        (addresses(), "db.example: no such name"),
-        (error(SERVFAIL), "answered with error 2"),
-        (error(REFUSED), "answered with error 5"),
-        (error(NXDOMAIN, [A]), "no such name"),
-        (truncated(error(SERVFAIL)), "answered with error 2"),
-        (truncated(cut_off), "could not be had over TCP"),
-        (truncated(noise), "could not be had over TCP"),
+        (error(NXDOMAIN), "db.example: name not found"),
+        (addresses(), "db.example: name not found"),
+        (error(SERVFAIL), "name server returned SERVFAIL"),
+        (error(REFUSED), "name server returned REFUSED"),
+        (error(NXDOMAIN, [A]), "name not found"),
+        (error(9), "name server returned error 9"),
+        (truncated(error(SERVFAIL)), "name server returned SERVFAIL"),
+        (truncated(cut_off), "could not fetch the truncated response over TCP"),
+        (truncated(noise), "could not fetch the truncated response over TCP"),
     ],
 )
 def test_failures(reply: Reply, words: str, look_up: Resolve) -> None:
@@ -214,7 +221,7 @@ def test_name_servers_that_never_answer(reply: Reply, look_up: Resolve) -> None:
 def test_gives_up_before_the_deadline_where_resolv_conf_says_so(look_up: Resolve) -> None:
     config = "nameserver 127.0.0.1\noptions timeout:1 attempts:1"
     start = time.monotonic()
-    with pytest.raises(ProbeFailure, match="no name server answered") as caught:
+    with pytest.raises(ProbeFailure, match="no name server responded") as caught:
         look_up("db.example", {"db.example": silent}, timeout=10, config=config)
     assert caught.value.reason is Reason.DNS_FAILURE
     assert 1.0 <= time.monotonic() - start < 1.5
@@ -225,8 +232,108 @@ def test_lost_packets_are_sent_again(look_up: Resolve) -> None:
     assert look_up("db.example", zone, timeout=6) == ["::1", "192.0.2.1"]
 
 
+@pytest.mark.parametrize("rcode", [SERVFAIL, NOTIMP, REFUSED])
+@pytest.mark.parametrize("over_tcp", [False, True])
+@pytest.mark.timing
+def test_an_error_is_asked_about_again(rcode: int, over_tcp: bool, look_up: Resolve) -> None:
+    reply = in_turn(error(rcode), addresses("192.0.2.1", "::1"))
+    start = time.monotonic()
+    found = look_up("db.example", {"db.example": truncated(reply) if over_tcp else reply})
+    assert found == ["::1", "192.0.2.1"]
+    assert time.monotonic() - start < 0.9  # not only after a second, as if it were lost
+
+
+@pytest.mark.parametrize(
+    ("options", "count"), [("", 2), ("options attempts:3", 3), ("options attempts:1", 1)]
+)
+def test_errors_are_asked_about_as_often_as_resolv_conf_says(
+    options: str, count: int, sources: Sources
+) -> None:
+    with DnsServer({"db.example": error(SERVFAIL)}) as server:
+        made = sources(resolv_conf=f"nameserver 127.0.0.1\n{options}", port=server.port)
+        with pytest.raises(ProbeFailure, match="SERVFAIL"):
+            resolve("db.example", Deadline(10.0), made)
+    assert len(server.asked) == 2 * count
+
+
+# In a network namespace, so that the address does not stay with the machine's own interface.
+_LINK_LOCAL = """
+ip link set lo up && ip address add fe80::53/64 dev lo nodad && exec "$@"
+"""
+_ASK_LINK_LOCAL = """
+import sys
+from pathlib import Path
+from healthchecker._net.deadline import Deadline
+from healthchecker._net.resolver import ResolverSources, resolve
+from tests.servers.dns import DnsServer, addresses
+
+Path(sys.argv[1]).write_text(f"nameserver fe80::53%{sys.argv[2]}")
+with DnsServer({"db.example": addresses("192.0.2.1")}, host="fe80::53%lo") as server:
+    sources = ResolverSources(Path("/nonexistent"), Path(sys.argv[1]), server.port)
+    print(*resolve("db.example", Deadline(10.0), sources))
+"""
+
+
+@pytest.mark.parametrize("zone", ["lo", "1"])
+def test_a_name_server_with_a_zone(zone: str, tmp_path: Path) -> None:
+    command = ["unshare", "--net", "/bin/sh", "-c", _LINK_LOCAL, "sh"]
+    possible = subprocess.run([*command, "true"], check=False, capture_output=True)
+    require(possible.returncode == 0, "no network namespace can be made: needs unshare and root")
+    done = subprocess.run(
+        [*command, sys.executable, "-c", _ASK_LINK_LOCAL, str(tmp_path / "resolv.conf"), zone],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert (done.stdout, done.stderr) == ("192.0.2.1\n", "")
+
+
+def test_a_name_server_with_a_zone_that_does_not_exist(sources: Sources) -> None:
+    made = sources(resolv_conf="nameserver fe80::53%nowhere")
+    with pytest.raises(ProbeFailure, match="unreachable: no such network interface: nowhere"):
+        resolve("db.example", Deadline(10.0), made)
+
+
+def test_a_long_hosts_file(sources: Sources) -> None:
+    others = b"".join(b"192.0.2.9 host%d.example\n" % n for n in range(60_000))
+    end = b"192.0.2.1 db.example"
+    assert len(others) > 1 << 20
+    for content in (others + end, others + b"#" * 200_000 + b"\n" + end + b"\n" + others):
+        assert resolve("db.example", Deadline(10.0), sources(hosts=content)) == ["192.0.2.1"]
+
+
+@pytest.mark.parametrize("character", "\f\v\x1c\r\x85\u2028")
+def test_only_a_line_feed_ends_a_line(character: str, sources: Sources) -> None:
+    hosts = f"192.0.2.1 a.example # old:{character}192.0.2.9 db.example\n127.0.0.2 db.example\n"
+    assert resolve("db.example", Deadline(1.0), sources(hosts=hosts)) == ["127.0.0.2"]
+    config = parse_resolv_conf(f"# old:{character}nameserver 192.0.2.9\n")
+    assert config == ResolverConfig()
+
+
+@pytest.mark.parametrize("name", ["hosts", "resolv_conf"])
+def test_a_file_that_hangs(name: str, tmp_path: Path, sources: Sources) -> None:
+    threads = set(threading.enumerate())
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    with hanging_file_system(mount):
+        made = sources()
+        made = replace(made, hosts=mount / "file") if name == "hosts" else made
+        made = replace(made, resolv_conf=mount / "file") if name == "resolv_conf" else made
+        start = time.monotonic()
+        for _ in range(3):
+            with pytest.raises(ProbeFailure) as caught:
+                resolve("db.example", Deadline(0.1), made)
+            assert caught.value.reason is Reason.TIMEOUT
+        assert time.monotonic() - start < 5
+        assert len(threading.enumerate()) <= len(threads) + 1
+    poll(lambda: threads.issuperset(threading.enumerate()), timeout=5, what="the thread has ended")
+
+
 def test_truncated_without_tcp(look_up: Resolve) -> None:
-    with pytest.raises(ProbeFailure, match="could not be had over TCP") as caught:
+    with pytest.raises(
+        ProbeFailure, match="could not fetch the truncated response over TCP"
+    ) as caught:
         look_up("db.example", {"db.example": truncated(silent)}, tcp=False)
     assert caught.value.reason is Reason.DNS_FAILURE
 
@@ -299,7 +406,7 @@ def test_a_search_domain_that_no_name_can_end_in(
         made = sources(resolv_conf=config, port=server.port)
         assert resolve("db", Deadline(10.0), made) == ["192.0.2.1"]
         assert resolve("db.example", Deadline(10.0), made) == ["192.0.2.2"]
-        with pytest.raises(ProbeFailure, match="nobody: no such name"):
+        with pytest.raises(ProbeFailure, match="nobody: name not found"):
             resolve("nobody", Deadline(10.0), made)
 
 

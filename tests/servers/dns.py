@@ -125,15 +125,19 @@ def noise(question: Question) -> list[bytes]:
 
 def at_the_second_time(reply: Reply) -> Reply:
     """Lose the first question of each kind."""
+    return in_turn(silent, reply)
+
+
+def in_turn(first: Reply, then: Reply) -> Reply:
+    """Reply to the first question of each kind by `first`, to the others by `then`."""
     seen: set[int] = set()
 
-    def second(question: Question) -> Sequence[bytes]:
-        if question.kind in seen:
-            return reply(question)
+    def reply(question: Question) -> Sequence[bytes]:
+        which = then if question.kind in seen else first
         seen.add(question.kind)
-        return []
+        return which(question)
 
-    return second
+    return reply
 
 
 def after(seconds: float, reply: Reply) -> Reply:
@@ -147,8 +151,9 @@ def after(seconds: float, reply: Reply) -> Reply:
 def _bind_both(host: str, port: int) -> tuple[socket.socket, socket.socket]:
     """Take one port for TCP and UDP; for port 0, one that is free for both."""
     while True:
-        listener = socket.create_server((host, port))
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.create_server(address, family=kind)
+        udp = socket.socket(kind, socket.SOCK_DGRAM)
         try:
             udp.bind(listener.getsockname())
         except OSError:

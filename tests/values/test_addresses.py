@@ -206,9 +206,9 @@ SERVFAIL = 2
         (dns_server.truncated(GOOD), "ok", ""),
         (dns_server.error(SERVFAIL, [dns_server.AAAA], ["127.0.0.5"]), "ok", ""),
         (dns_server.silent_about(dns_server.AAAA, "127.0.0.5"), "ok", ""),
-        (dns_server.error(3), "dns_failure", "lookup: db.example: no such name"),
+        (dns_server.error(3), "dns_failure", "lookup: db.example: name not found"),
         (dns_server.error(SERVFAIL), "dns_failure", "lookup: "),
-        (dns_server.addresses(), "dns_failure", "no such name"),
+        (dns_server.addresses(), "dns_failure", "name not found"),
     ],
 )
 @pytest.mark.timing
