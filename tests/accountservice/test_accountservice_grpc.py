@@ -311,7 +311,7 @@ def test_client_refuses_bad_arguments(arguments: list[str], named: str) -> None:
 def test_generated_code_is_current(tmp_path: Path) -> None:
     subprocess.run(
         [ROOT / "scripts" / "generate-proto", tmp_path],
-        env={**os.environ, "PYTHON": sys.executable},
+        env={**os.environ, "VENV": sys.prefix, "SETUP": "skip"},
         check=True,
     )
     made = sorted((tmp_path / "accountservice" / "proto").iterdir())

@@ -28,7 +28,8 @@ def tree(tmp_path: Path) -> Path:
     place = tmp_path / "tree"
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "scripts", place / "scripts", ignore=ignored)
-    for name in ("pyproject.toml", "constraints.txt"):
+    (place / "healthchecker").mkdir()
+    for name in ("pyproject.toml", "constraints.txt", "healthchecker/_version.py"):
         shutil.copy(ROOT / name, place / name)
     return place
 
@@ -290,7 +291,7 @@ def test_setup_runs_once_at_a_time(tree: Path, tmp_path: Path) -> None:
 
 def test_the_source_key_depends_on_contents_only(tree: Path) -> None:
     for name in ("healthchecker", "binary"):
-        (tree / name).mkdir()
+        (tree / name).mkdir(exist_ok=True)
         (tree / name / "module.py").write_text("1")
     (tree / "LICENSE").write_text("MIT")
     key = script(tree, "source-key").stdout
@@ -320,3 +321,76 @@ def test_the_tests_of_a_file_are_run_alone() -> None:
     assert tests
     assert all(line.startswith("tests/run/test_attempts.py::") for line in tests)
     assert "coverage" not in done.stdout
+
+
+# ---- the commands that pages show
+
+
+def shown_commands() -> dict[str, str]:
+    """Return the commands of scripts on all pages, and a page for each."""
+    listed = subprocess.run(
+        ["git", "ls-files", "*.md", "deploy"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    found = {}
+    for page in listed.stdout.split():
+        text = (ROOT / page).read_text().replace("\\\n", "")
+        for inline, line in re.findall(
+            r"`(scripts/[^`\n]+)`|^(?:#?   +)?(?:[A-Z_]+=\S+ )?(scripts/\S.*?)(?: +#.*)?$",
+            text,
+            re.MULTILINE,
+        ):
+            command = " ".join((inline or line).split())
+            if (ROOT / command.split()[0]).is_file():
+                found[command] = page
+    return found
+
+
+CI = (ROOT / ".ci/run").read_text().splitlines()
+RUN_BY = {
+    "scripts/bench process": "tests/scripts/test_commands.py",
+    "scripts/bench watch": "tests/scripts/test_commands.py",
+    "scripts/build-binary": CI,
+    "scripts/build-binary --size": "tests/scripts/test_commands.py",
+    "scripts/build-binary --versions": "tests/scripts/test_commands.py",
+    "scripts/build-images": CI,
+    "scripts/demo": CI,
+    "scripts/deploy-swarm": "tests/images/test_deploy.py",
+    "scripts/engine start": CI,
+    "scripts/fuzz": "tests/scripts/test_commands.py",
+    "scripts/fuzz cli": "tests/scripts/test_commands.py",
+    "scripts/generate-proto": "tests/accountservice/test_accountservice_grpc.py",
+    "scripts/kernel": CI,
+    "scripts/release": "tests/release/test_release.py",
+    "scripts/setup": "tests/scripts/test_scripts.py",
+    "scripts/soak": "tests/binary/test_binary.py",
+    "scripts/source-key": "tests/scripts/test_scripts.py",
+    "scripts/terminal-picture": "tests/scripts/test_commands.py",
+    "scripts/test": CI,
+}
+"""Where a command is run, by how it begins: a file of tests, or the lines of .ci/run."""
+
+
+@pytest.mark.parametrize("command", RUN_BY)
+def test_each_command_is_run(command: str) -> None:
+    place = RUN_BY[command]
+    if isinstance(place, str):
+        words = command.replace("scripts/", "").split()
+        text = (ROOT / place).read_text()
+        assert all(re.search(rf"\b{re.escape(word.lstrip('-'))}\b", text) for word in words)
+    else:
+        assert any(line.strip().startswith(command) for line in place)
+
+
+def test_each_command_on_a_page_is_one_that_is_run() -> None:
+    commands = shown_commands()
+    assert len(commands) > 10
+    unknown = {
+        command: page
+        for command, page in commands.items()
+        if not any(f"{command} ".startswith(f"{start} ") for start in RUN_BY)
+    }
+    assert unknown == {}
+
+
+def test_each_script_is_run() -> None:
+    assert {command.split()[0] for command in RUN_BY} == {f"scripts/{one.name}" for one in SCRIPTS}
