@@ -359,14 +359,14 @@ CASES = [
         "redirect",
         "--port {port} --path /redirect/health",
         1,
-        stderr=unhealthy("redirect", "response: HTTP status 302 to .*, .* not followed"),
+        stderr=unhealthy("redirect", "response: HTTP status 302: redirect to .* \\(not followed; .*"),
     ),
     Case("redirect followed", "--port {port} --path /redirect/health --follow-redirects", 0),
     Case(
         "redirect elsewhere",
         "--port {port} --path /elsewhere --follow-redirects",
         1,
-        stderr=unhealthy("redirect", "response: HTTP status 302 to another host: .*"),
+        stderr=unhealthy("redirect", "response: HTTP status 302: redirect to another host: .*"),
     ),
     Case(
         "five redirects",

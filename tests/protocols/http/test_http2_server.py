@@ -1,4 +1,4 @@
-"""HTTP/2 against a real server: by prior knowledge, and by ALPN over TLS."""
+"""HTTP/2 with a real server: with prior knowledge, and with ALPN over TLS."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def test_a_tls_peer_that_has_only_http1(
     assert "HTTP/2" in outcome.check["detail"] or "ALPN" in outcome.check["detail"].upper()
 
 
-def test_other_targets_have_no_use_for_it() -> None:
-    with pytest.raises(ValueError, match="HTTP targets only"):
+def test_it_does_not_apply_to_other_targets() -> None:
+    with pytest.raises(ValueError, match=r"only applies to http\[s\]:// targets"):
         check("tcp://127.0.0.1:1", http2=True)
 
 
