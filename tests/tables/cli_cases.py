@@ -359,7 +359,7 @@ CASES = [
         "redirect",
         "--port {port} --path /redirect/health",
         1,
-        stderr=unhealthy("redirect", "response: HTTP status 302: redirect to .* \\(not followed; .*"),
+        stderr=unhealthy("redirect", "response: HTTP status 302: redirect to .* \\(not followed.*"),
     ),
     Case("redirect followed", "--port {port} --path /redirect/health --follow-redirects", 0),
     Case(
