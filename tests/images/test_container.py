@@ -77,8 +77,8 @@ def checker(
 def web_server(*options: str) -> Iterator[str]:
     """Start a web server in a container, and wait until it serves."""
     with container(*options, *WEB_SERVER) as web:
-        ask = ["exec", web, "wget", "-q", "-O", "/dev/null", "http://127.0.0.1/health"]
-        poll(lambda: outcome(*ask).returncode == 0, timeout=20, what="it serves")
+        request = ["exec", web, "wget", "-q", "-O", "/dev/null", "http://127.0.0.1/health"]
+        poll(lambda: outcome(*request).returncode == 0, timeout=20, what="it serves")
         yield web
 
 
@@ -92,8 +92,12 @@ def isolated(engine: None) -> Iterator[str]:
 def check_in(image: str, options: Sequence[str], *arguments: str) -> tuple[int, dict[str, Any]]:
     """Run one check in a container of its own; return exit code and result."""
     done = outcome("run", "--rm", *options, image, "--output", "json", *arguments)
-    assert done.returncode in (0, 1), done.stderr
-    (result,) = json.loads(done.stdout)["checks"]
+    assert done.stdout, f"not run: exit code {done.returncode}, {done.stderr}"
+    document = json.loads(done.stdout)
+    (result,) = document["checks"]
+    healthy = done.returncode == 0
+    assert (document["healthy"], result["healthy"]) == (healthy, healthy)
+    assert done.returncode in (0, 1)
     return done.returncode, result
 
 
