@@ -27,7 +27,7 @@ from healthchecker._cli.parsing import given
 from healthchecker._cli.process import STDERR, STDOUT
 from healthchecker._protocols.registry import parse_target
 from healthchecker._values.options import CheckOptions, make_options
-from healthchecker._values.result import CheckResult, Reason
+from healthchecker._values.result import CheckResult
 from healthchecker._values.target import Target, local_url
 
 _CHECK_OPTION_NAMES = frozenset(option.name for option in CHECK_OPTIONS)
@@ -77,15 +77,6 @@ class Invocation:
     timeout: float
     """Seconds for one check of a target."""
     output: Output
-
-    def print_overrun(self, write: Write) -> None:
-        """Print that the command as a whole was not done in time."""
-        detail = f"timed out after {self.timeout * 1000:.0f} ms"
-        results = [
-            CheckResult(target.label, False, Reason.TIMEOUT, detail, None, self.timeout)
-            for target in self.targets
-        ]
-        self.output.print_results(write, False, results)
 
 
 def read_invocation(context: click.Context, targets: Sequence[str]) -> Invocation:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
+import stat
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from typing import ClassVar, NoReturn, Self
 
-from healthchecker._net.deadline import Cancel
+from healthchecker._net.deadline import Cancel, Cancelled
+from healthchecker._values.result import ProbeFailure, Reason
 
 STDIN = 0
 STDOUT = 1
@@ -22,6 +27,9 @@ UNHEALTHY = 1  # and everything else; 2 is reserved by Docker
 _LAST_RESORT_AFTER = 0.05
 _AGAIN_AFTER = 0.02  # an alarm, too, may come just before the call that it is to interrupt
 _PATIENCE = 10  # alarms that come while nobody reads what is written
+_GUARD_AFTER = 0.3  # seconds that the main thread has to end the process itself
+_PRINTED_AFTER = 1.0  # seconds that it then has to print a verdict
+_LONGEST_WAIT = 86_400.0
 _THREAD_STACK_BYTES = 512 * 1024  # fifty of the usual 8 MiB do not fit into a small container
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -37,14 +45,14 @@ A start from the saved heap can, and sets this.
 
 
 class _State(Enum):
-    """Where a command is in its life."""
+    """How far a command is."""
 
-    UNLIMITED = 0
-    """No time limit: it runs until it is stopped, or its verdict has been reached."""
-    LIMITED = 1
-    """At the next alarm it prints its last message and ends."""
+    RUNNING = 0
+    """There is no verdict yet. A signal or an alarm prints the last message and ends it."""
+    DECIDED = 1
+    """The verdict is being printed. Only an output that is not read can still change it."""
     ENDING = 2
-    """A signal came; the last message is being printed."""
+    """The last message is being printed."""
 
 
 class Lifetime:
@@ -55,19 +63,31 @@ class Lifetime:
     before the system call that waits would only be handled when the call is over, perhaps in an
     hour. So wait with `cancel`, which is set by signals.
 
+    A call that hangs and cannot be interrupted would keep the handlers from running: probers make
+    calls to file systems on threads of their own. If the output is a file, or if there are no
+    alarms, a guard is started: a thread that ends the process if the main thread is stuck.
+
     Signals are left alone on threads other than the main one: the process is not ours.
     """
 
-    def __init__(self, at_signal: Callable[[], int] = lambda: UNHEALTHY) -> None:
-        """Call `at_signal` when a signal ends the process: it may write, and returns the code."""
-        self._state = _State.UNLIMITED
-        self._at_signal = at_signal
-        self._at_overrun: Callable[[], object] = lambda: None
+    def __init__(self, end_early: Callable[[ProbeFailure], int]) -> None:
+        """Call `end_early` before the process is ended: it prints, and returns the exit code.
+
+        It may be called on another thread.
+        """
+        self._state = _State.RUNNING
+        self._end_early = end_early
+        self._limit = self._end_at = math.inf
         self._is_writing = False
         self._patience = _PATIENCE
         self._has_signals = threading.current_thread() is threading.main_thread()
         self._wakeup_fd_before = -1
         self._blocked_before: set[int] = set()
+        self._late_signal = 0
+        self._decision = threading.Lock()
+        """Held from the verdict on, by the thread that prints."""
+        self._is_over = threading.Event()
+        self._guard: threading.Thread | None = None
         self.cancel = Cancel()
 
     def __enter__(self) -> Self:
@@ -77,86 +97,162 @@ class Lifetime:
             )
             for number in _SIGNALS:
                 signal.signal(number, self._handle)
-            # Whoever started us may have blocked them, and a program inherits that.
+            # They may have been blocked by the program that started this one.
             self._blocked_before = signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         return self
 
     def __exit__(self, *_exception: object) -> None:
         if self._has_signals:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            _set_alarm(0)
             signal.set_wakeup_fd(self._wakeup_fd_before)
+        if self._guard is not None:
+            self._is_over.set()
+            self.cancel.set()
+            self._guard.join()
         self.cancel.close()
 
-    def end_after(self, seconds: float, at_overrun: Callable[[], object]) -> None:
-        """End the process with exit code 1 soon after `seconds`, as a last resort.
+    def end_after(self, seconds: float) -> None:
+        """End the process soon after `seconds`, as a last resort.
 
         Probers end by themselves. This is for operations beyond their reach, such as reading a
         certificate from a file system that hangs or writing to a standard output that is not read.
-        `at_overrun` is called first: it prints the last message.
         """
         if self._has_signals:
-            self._at_overrun = at_overrun
-            self._state = _State.LIMITED
-            signal.setitimer(signal.ITIMER_REAL, seconds + _LAST_RESORT_AFTER, _AGAIN_AFTER)
+            self._limit = seconds
+            self._end_at = time.monotonic() + seconds + _LAST_RESORT_AFTER
+            if not _set_alarm(seconds + _LAST_RESORT_AFTER, _AGAIN_AFTER):
+                self._start_guard()
 
     def is_decided(self) -> None:
         """Keep the verdict from here on; from now on only an output that is not read ends it."""
-        self._state = _State.UNLIMITED
+        self._state = _State.DECIDED  # first: a signal's handler must not wait for this thread
+        self._decision.acquire()
 
     def become(self, command: tuple[str, ...]) -> OSError:
         """Become another program, which finds the process as we found it; return why it cannot."""
         if self._has_signals:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            _set_alarm(0)
             signal.set_wakeup_fd(self._wakeup_fd_before)
             for number in (*_SIGNALS, *_IGNORED_BY_PYTHON):
                 is_ignored = ignored_at_start >> number & 1
                 signal.signal(number, signal.SIG_IGN if is_ignored else signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked_before)
+            if self._late_signal:
+                os.kill(os.getpid(), self._late_signal)
         try:
             os.execvp(command[0], command)  # noqa: S606 - what the user asked for, and no shell
         except OSError as error:
             return error
 
+    def guard_file(self, fd: int) -> None:
+        """Start the guard if a standard stream is a file."""
+        if _is_file(fd):
+            self._start_guard()
+
     def write(self, fd: int, text: str) -> bool:
-        """Write to a standard stream; tell whether somebody takes it."""
+        """Write to a standard stream; return whether somebody takes it."""
+        if threading.current_thread() is self._guard:
+            return write(fd, text, seconds=_PATIENCE * _AGAIN_AFTER)
+        self.guard_file(fd)
         self._is_writing = True
         taken = write(fd, text)
         self._is_writing = False
         return taken
 
     def _handle(self, number: int, _frame: object) -> None:
-        self._state, action = self._transitions[self._state, number == signal.SIGALRM]
-        action(self)
+        is_alarm = number == signal.SIGALRM
+        self._state, action = self._transitions[self._state, is_alarm]
+        action(self, number)
 
-    def _overrun(self) -> NoReturn:
+    def _end(self, number: int) -> NoReturn:
+        """Print the last message, and end the process."""
+        self._decision.acquire()
+        _set_alarm(_AGAIN_AFTER, _AGAIN_AFTER)
+        self._end_with(self._cause(number))
+
+    def _end_with(self, cause: ProbeFailure) -> NoReturn:
+        code = UNHEALTHY
         try:
-            self._at_overrun()
+            code = self._end_early(cause)
         finally:
-            os._exit(UNHEALTHY)
+            os._exit(code)
 
-    def _lose_patience(self) -> None:
+    def _cause(self, number: int) -> ProbeFailure:
+        """Return why the process ends, after a signal."""
+        if number == signal.SIGALRM:
+            return ProbeFailure(Reason.TIMEOUT, f"timed out after {self._limit * 1000:.0f} ms")
+        return ProbeFailure(Reason.INTERRUPTED, f"stopped by {signal.Signals(number).name}")
+
+    def _lose_patience(self, _number: int) -> None:
         """Count the alarms while the output is not read; a slow machine gets several."""
         if self._is_writing:
             self._patience -= 1
             if self._patience == 0:
                 os._exit(UNHEALTHY)
 
-    def _end(self) -> NoReturn:
-        signal.setitimer(signal.ITIMER_REAL, _AGAIN_AFTER, _AGAIN_AFTER)
-        os._exit(self._at_signal())
+    def _hurry(self, number: int) -> None:
+        """Let the verdict be printed, if that takes no longer than a moment."""
+        self._late_signal = number
+        _set_alarm(_AGAIN_AFTER, _AGAIN_AFTER)
 
-    def _exit(self) -> NoReturn:
+    def _go_on(self, _number: int) -> None:
+        """Ignore a second signal: `timeout` sends two, and the last message is on its way."""
+
+    _transitions: ClassVar[
+        dict[tuple[_State, bool], tuple[_State, Callable[[Lifetime, int], None]]]
+    ] = {
+        # (state, is an alarm): (next state, action)
+        (_State.RUNNING, True): (_State.ENDING, _end),
+        (_State.RUNNING, False): (_State.ENDING, _end),
+        (_State.DECIDED, True): (_State.DECIDED, _lose_patience),
+        (_State.DECIDED, False): (_State.DECIDED, _hurry),
+        (_State.ENDING, True): (_State.ENDING, _lose_patience),
+        (_State.ENDING, False): (_State.ENDING, _go_on),
+    }
+
+    def _start_guard(self) -> None:
+        if self._has_signals and self._guard is None:
+            guard = threading.Thread(target=self._end_for_main_thread, daemon=True)
+            with suppress(RuntimeError, MemoryError):  # for example at a container's pids limit
+                guard.start()
+                self._guard = guard
+
+    def _end_for_main_thread(self) -> None:
+        """Wait for a signal or the limit, and end the process if the main thread then does not."""
+        with suppress(Cancelled):
+            while (left := self._end_at - time.monotonic()) > 0:
+                self.cancel.wait(min(left, _LONGEST_WAIT))
+        if self._is_over.wait(_GUARD_AFTER):
+            return
+        if self._decision.acquire(blocking=False):
+            self._end_with(self._cause(self._caught_signal()))
+        self._is_over.wait(_PRINTED_AFTER)
         os._exit(UNHEALTHY)
 
-    _transitions: ClassVar[dict[tuple[_State, bool], tuple[_State, Callable[[Lifetime], None]]]] = {
-        # (state, is an alarm): (next state, action)
-        (_State.UNLIMITED, True): (_State.UNLIMITED, _lose_patience),
-        (_State.UNLIMITED, False): (_State.ENDING, _end),
-        (_State.LIMITED, True): (_State.UNLIMITED, _overrun),
-        (_State.LIMITED, False): (_State.ENDING, _end),
-        (_State.ENDING, True): (_State.ENDING, _lose_patience),
-        (_State.ENDING, False): (_State.ENDING, _exit),
-    }
+    def _caught_signal(self) -> int:
+        """Return the signal that the main thread has not handled; the limit counts as SIGALRM."""
+        with suppress(OSError):
+            number = os.read(self.cancel.read_ends()[0], 1)[0]
+            if number in _SIGNALS:
+                return number
+        return signal.SIGALRM
+
+
+def _is_file(fd: int) -> bool:
+    """Return whether a standard stream is a file, whose file system may hang."""
+    try:
+        return stat.S_ISREG(os.fstat(fd).st_mode)
+    except OSError:
+        return False
+
+
+def _set_alarm(seconds: float, interval: float = 0) -> bool:
+    """Set the timer of SIGALRM; return whether that is possible here."""
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds, interval)
+    except OSError:  # a filter of system calls may deny it
+        return False
+    return True
 
 
 def write(fd: int, text: str, cancel: Cancel | None = None, seconds: float | None = None) -> bool:

@@ -43,6 +43,8 @@ class Progress:
     """The current phase of a probe, and the time spent in each phase."""
 
     def __init__(self, start: float) -> None:
+        self.start = start
+        """When the probe began, on the clock of `time.monotonic()`."""
         self.phase: Phase | None = None
         self._since = start
         self._spent: dict[Phase, float] = {}
@@ -78,6 +80,8 @@ class Prober(ABC):
         self.label = target.label
         self._target = target
         self._options = options
+        self._progress = Progress(time.monotonic())
+        self._result: CheckResult | None = None
 
     def probe(
         self, timeout: float, cancel: Cancel | None = None, start: float | None = None
@@ -86,7 +90,19 @@ class Prober(ABC):
 
         Raises `Cancelled` if `cancel` is set before the end; any other exception is a bug.
         """
-        return probe_once(self.label, self._probe, timeout, cancel, start)
+        self._progress = Progress(time.monotonic() if start is None else start)
+        self._result = None
+        self._result = probe_once(self.label, self._probe, timeout, cancel, self._progress)
+        return self._result
+
+    def result_by_now(self, failure: ProbeFailure) -> CheckResult:
+        """Return the last result or, if there is none yet, that of a probe that `failure` ends.
+
+        May be called while another thread probes, and by the handler of a signal.
+        """
+        if self._result is not None:
+            return self._result
+        return failed(self.label, failure, self._progress)
 
     @abstractmethod
     def _probe(self, deadline: Deadline, progress: Progress) -> Healthy:
@@ -157,18 +173,17 @@ def probe_once(
     probe: Callable[[Deadline, Progress], Healthy],
     timeout: float,
     cancel: Cancel | None = None,
-    start: float | None = None,
+    progress: Progress | None = None,
 ) -> CheckResult:
     """Run one probe and turn its outcome into a `CheckResult`; gRPC List and Watch use it, too."""
-    start = time.monotonic() if start is None else start
-    progress = Progress(start)
+    progress = progress or Progress(time.monotonic())
     try:
-        healthy = probe(Deadline(timeout, cancel, start), progress)
+        healthy = probe(Deadline(timeout, cancel, progress.start), progress)
     except ProbeFailure as failure:
-        return failed(label, failure, progress, start)
+        return failed(label, failure, progress)
     except MemoryError:
         out_of_memory = ProbeFailure(Reason.CONNECTION_FAILED, "out of memory")
-        return failed(label, out_of_memory, progress, start)
+        return failed(label, out_of_memory, progress)
     now = time.monotonic()
     return CheckResult(
         target=label,
@@ -176,12 +191,12 @@ def probe_once(
         reason=Reason.OK,
         detail=healthy.detail,
         status=healthy.status,
-        elapsed=now - start,
+        elapsed=now - progress.start,
         phases_ms=progress.end(now),
     )
 
 
-def failed(label: str, failure: ProbeFailure, progress: Progress, start: float) -> CheckResult:
+def failed(label: str, failure: ProbeFailure, progress: Progress) -> CheckResult:
     """Return the result of a probe that ended in a failure."""
     now = time.monotonic()
     detail = failure.message
@@ -196,7 +211,7 @@ def failed(label: str, failure: ProbeFailure, progress: Progress, start: float) 
         reason=failure.reason,
         detail=detail,
         status=failure.status,
-        elapsed=now - start,
+        elapsed=now - progress.start,
         phase=progress.phase,
         phases_ms=progress.end(now),
         excerpt=failure.excerpt if isinstance(failure, UnexpectedResponse) else "",

@@ -63,7 +63,7 @@ async def aprobe(prober: Prober, seconds: float) -> CheckResult:
     except RuntimeError:  # no thread can be started, for example at a container's pids limit
         cancel.set()  # the pool may still run it
         failure = ProbeFailure(Reason.CONNECTION_FAILED, "no thread can be started")
-        return failed(prober.label, failure, Progress(start), start)
+        return failed(prober.label, failure, Progress(start))
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     MISSING = "missing"
     STALE = "stale"
     NOT_LOOPBACK = "not_loopback"
+    INTERRUPTED = "interrupted"
     USAGE_ERROR = "usage_error"
     INTERNAL_ERROR = "internal_error"
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 
 import click
 
+from healthchecker._cli.early import EarlyEnd
 from healthchecker._cli.invocation import read_invocation
 from healthchecker._cli.options import (
     ANY,
@@ -25,6 +27,7 @@ from healthchecker._cli.process import (
 )
 from healthchecker._protocols.registry import make_probers
 from healthchecker._run.attempts import probe_repeatedly
+from healthchecker._values.result import CheckResult, ProbeFailure
 
 
 def _run(context: click.Context) -> int:
@@ -33,15 +36,21 @@ def _run(context: click.Context) -> int:
     attempts, interval = ATTEMPTS.of(context), ATTEMPT_INTERVAL.of(context)
     reaction = ON_UNHEALTHY.of(context)
 
-    with Lifetime() as lifetime:
+    early = EarlyEnd(asked.targets)
 
-        def overrun() -> None:
-            problem = _react(reaction)
-            asked.print_overrun(lifetime.write)
-            asked.output.print_problem(lifetime.write, problem)
+    def report(healthy: bool, results: Sequence[CheckResult]) -> int:
+        # The signal first: an output that is not read must not keep it back.
+        problem = "" if healthy else _react(reaction)
+        asked.output.print_results(lifetime.write, healthy, results)
+        asked.output.print_problem(lifetime.write, problem)
+        return HEALTHY if healthy else UNHEALTHY
 
-        lifetime.end_after(attempts * asked.timeout + (attempts - 1) * interval, overrun)
-        probers = make_probers(asked.targets, asked.options)
+    def end_early(cause: ProbeFailure) -> int:
+        return report(False, early.results(cause))
+
+    with Lifetime(end_early) as lifetime:
+        lifetime.end_after(attempts * asked.timeout + (attempts - 1) * interval)
+        probers = early.probers = make_probers(asked.targets, asked.options)
         if len(probers) > 1:
             use_small_thread_stacks()
         results = probe_repeatedly(
@@ -53,12 +62,7 @@ def _run(context: click.Context) -> int:
             cancel=lifetime.cancel,
         )
         lifetime.is_decided()
-        healthy = (any if any_is_enough else all)(result.healthy for result in results)
-        # Before anything is printed: a reader that does not read must not keep it back.
-        problem = "" if healthy else _react(reaction)
-        asked.output.print_results(lifetime.write, healthy, results)
-        asked.output.print_problem(lifetime.write, problem)
-    return HEALTHY if healthy else UNHEALTHY
+        return report((any if any_is_enough else all)(results), results)
 
 
 def _react(reaction: tuple[signal.Signals, int] | None) -> str:

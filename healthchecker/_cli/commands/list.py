@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from healthchecker._cli import render
@@ -9,16 +11,25 @@ from healthchecker._cli.invocation import read_invocation
 from healthchecker._cli.options import GRPC_OPTIONS, REQUIRED_TARGET
 from healthchecker._cli.parsing import Command
 from healthchecker._cli.process import HEALTHY, STDOUT, UNHEALTHY, Lifetime
+from healthchecker._protocols.base import Progress, failed
 from healthchecker._protocols.grpc.list import list_services
+from healthchecker._values.result import ProbeFailure
 
 
 def _run(context: click.Context) -> int:
     asked = read_invocation(context, (REQUIRED_TARGET.of(context),))
     (target,) = asked.targets
     output = asked.output
-    with Lifetime() as lifetime:
-        lifetime.end_after(asked.timeout, lambda: asked.print_overrun(lifetime.write))
-        listed = list_services(target, asked.options, asked.timeout, lifetime.cancel)
+    progress = Progress(time.monotonic())
+
+    def end_early(cause: ProbeFailure) -> int:
+        result = failed(target.label, cause, progress)
+        output.print_results(lifetime.write, False, [result])
+        return UNHEALTHY
+
+    with Lifetime(end_early) as lifetime:
+        lifetime.end_after(asked.timeout)
+        listed = list_services(target, asked.options, asked.timeout, lifetime.cancel, progress)
         lifetime.is_decided()
         healthy = listed.check.healthy
         if output.json:

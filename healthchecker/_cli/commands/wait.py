@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import click
 
 from healthchecker._cli import render
+from healthchecker._cli.early import EarlyEnd
 from healthchecker._cli.invocation import Invocation, Write, read_invocation
 from healthchecker._cli.options import DEADLINE, REQUEST_OPTIONS, TARGETS, WAIT_INTERVAL
 from healthchecker._cli.parsing import Command
@@ -26,7 +27,9 @@ from healthchecker._cli.terminal import REDRAW_INTERVAL, Terminal, can_redraw
 from healthchecker._protocols.base import Prober
 from healthchecker._protocols.registry import make_probers
 from healthchecker._run.check import probe_all
-from healthchecker._values.result import CheckResult, Reason
+from healthchecker._values.result import CheckResult, ProbeFailure, Reason
+
+_TOO_LATE = ProbeFailure(Reason.TIMEOUT, "no check has finished")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +53,14 @@ def _run(context: click.Context) -> int:
         tuple(context.args),
     )
     screen = _Screen(asked.common)
-    with Lifetime(lambda: screen.end(lifetime.write)) as lifetime:
-        lifetime.end_after(asked.deadline, lambda: screen.end(lifetime.write))
-        probers = make_probers(asked.common.targets, asked.common.options)
+    with Lifetime(lambda cause: screen.end(lifetime.write, cause)) as lifetime:
+        lifetime.end_after(asked.deadline)
+        probers = screen.early.probers = make_probers(asked.common.targets, asked.common.options)
         if len(probers) > 1:
             use_small_thread_stacks()
         _wait(asked, probers, screen, lifetime)
         lifetime.is_decided()
-        code = screen.end(lifetime.write)
+        code = screen.end(lifetime.write, _TOO_LATE)
         if code == HEALTHY and asked.command:
             error = lifetime.become(asked.command)
             asked.common.output.print_problem(write, cannot_run(asked.command[0], error))
@@ -89,12 +92,11 @@ class _Screen:
 
     def __init__(self, asked: Invocation) -> None:
         self._output = asked.output
-        self._targets = asked.targets
+        self.early = EarlyEnd(asked.targets)
         self._results: list[CheckResult] = []
         self._seen = [Seen(target.label) for target in asked.targets]
         self.is_healthy = False
         """Whether all targets were, when they were last checked."""
-        self._start = time.monotonic()
         self._terminal = Terminal(STDERR)
         self.has_table = can_redraw(STDERR) and not self._output.quiet
         """Whether a table is shown, which has to be drawn again as time goes by."""
@@ -130,15 +132,14 @@ class _Screen:
             title = f"waiting {max(left, 0):.0f} s, {waiting} of {len(self._seen)} not healthy"
             self._terminal.show(write, title, [seen.row(now) for seen in self._seen])
 
-    def end(self, write: Write) -> int:
-        """Print the last result of each target; return the exit code."""
+    def end(self, write: Write, cause: ProbeFailure) -> int:
+        """Print the last result of each target; return the exit code.
+
+        `cause` is the failure of targets that have none.
+        """
         if self.has_table:
             self._terminal.clear(write)
-        elapsed = time.monotonic() - self._start
-        results = self._results or [
-            CheckResult(target.label, False, Reason.TIMEOUT, "no check has ended", None, elapsed)
-            for target in self._targets
-        ]
+        results = self._results or self.early.results(cause)
         self._output.print_results(write, self.is_healthy, results)
         return HEALTHY if self.is_healthy else UNHEALTHY
 

@@ -42,7 +42,7 @@ from healthchecker._watch.rule import Observation, WatchOptions, make_watch_opti
 Observations: TypeAlias = Iterator[tuple[int, Observation] | None]
 """What is observed of the target with each index; None comes when it is time to draw."""
 
-_NO_PROBE = "no probe has ended"
+_NO_PROBE = "no probe has finished"
 
 
 def _run(context: click.Context) -> int:
@@ -52,7 +52,8 @@ def _run(context: click.Context) -> int:
     output = asked.output
     has_table = can_redraw(STDOUT) and not (output.quiet or output.json or output.verbose)
     display = (_Table if has_table else _Lines)(asked)
-    with Lifetime(lambda: display.end(lifetime.write)) as lifetime:
+    with Lifetime(lambda _: display.end(lifetime.write)) as lifetime:
+        lifetime.guard_file(STDOUT)
         if len(asked.targets) > 1:
             use_small_thread_stacks()
         wake_every = REDRAW_INTERVAL if has_table else None

@@ -26,7 +26,11 @@ class ListResult:
 
 
 def list_services(
-    target: Target, options: CheckOptions, timeout: float, cancel: Cancel | None = None
+    target: Target,
+    options: CheckOptions,
+    timeout: float,
+    cancel: Cancel | None = None,
+    progress: Progress | None = None,
 ) -> ListResult:
     """Request the status of every service (RPC `List`), within `timeout` seconds.
 
@@ -46,7 +50,7 @@ def list_services(
             statuses.update(sorted(call.response().items()))
         return _judge(statuses)
 
-    return ListResult(probe_once(target.label, list_once, timeout, cancel), statuses)
+    return ListResult(probe_once(target.label, list_once, timeout, cancel, progress), statuses)
 
 
 def _judge(statuses: Mapping[str, str]) -> Healthy:
