@@ -21,7 +21,7 @@ from healthchecker._cli.linked import version_text
 from healthchecker._cli.options import VARIABLES
 from healthchecker._cli.parsing import EPILOG, split_at_dashes
 from healthchecker._cli.problems import usage_problem
-from healthchecker._cli.process import HEALTHY, STDERR, STDOUT, UNHEALTHY, write
+from healthchecker._cli.process import HEALTHY, STDERR, STDOUT, UNHEALTHY, OutputError, write
 from healthchecker._net.deadline import Cancelled
 from healthchecker._net.stream import demand_resources
 from healthchecker._protocols.registry import SCHEMES
@@ -86,14 +86,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     start = time.monotonic()
     context: click.Context | None = None
     try:
-        # Not cli.main(), which also serves a shell's completion: another program, by environment.
+        # Not cli.main(): a variable of the environment would turn it into shell completion.
         path, command, rest = _select(arguments)
-        with command.make_context(path, rest) as context:
+        with _make_context(command, path, rest) as context:
             code = command.invoke(context)
     except click.exceptions.Exit as end:
         return HEALTHY if end.exit_code == HEALTHY else UNHEALTHY
     except (click.UsageError, BadArgumentError) as error:
         _print_error(arguments, Reason.USAGE_ERROR, usage_problem(error, context), start)
+    except OutputError as error:
+        if str(error):
+            write(STDERR, f"{_NAME}: {error}\n", seconds=_LONGEST_WRITE)
     except (KeyboardInterrupt, BrokenPipeError, Cancelled):
         pass
     except Exception as error:  # noqa: BLE001 - the one place where a bug becomes an exit code
@@ -102,6 +105,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         return HEALTHY if code == HEALTHY else UNHEALTHY
     return UNHEALTHY
+
+
+def _make_context(command: click.Command, path: str, rest: list[str]) -> click.Context:
+    """Parse the command line; --help and --version are printed here, and nothing else."""
+    try:
+        return command.make_context(path, rest)
+    except OSError as error:
+        raise OutputError(error) from error
 
 
 def _select(arguments: list[str]) -> tuple[str, click.Command, list[str]]:
@@ -115,7 +126,7 @@ def _select(arguments: list[str]) -> tuple[str, click.Command, list[str]]:
 
 
 def _explain(error: Exception) -> tuple[Reason, str]:
-    """Return what is told of an exception: that the machine is short of something, or a bug."""
+    """Return the reason and the message for an exception: a lack of resources, or a bug."""
     try:
         if isinstance(error, MemoryError):
             return Reason.CONNECTION_FAILED, "out of memory"

@@ -221,7 +221,10 @@ class Lifetime:
         """Wait for a signal or the limit, and end the process if the main thread then does not."""
         with suppress(Cancelled):
             while (left := self._end_at - time.monotonic()) > 0:
-                self.cancel.wait(min(left, _LONGEST_WAIT))
+                try:
+                    self.cancel.wait(min(left, _LONGEST_WAIT))
+                except OSError:  # a filter of system calls may deny that, too
+                    self._is_over.wait(min(left, _LONGEST_WAIT))
         if self._is_over.wait(_GUARD_AFTER):
             return
         if self._decision.acquire(blocking=False):
@@ -256,35 +259,64 @@ def _set_alarm(seconds: float, interval: float = 0) -> bool:
 
 
 def write(fd: int, text: str, cancel: Cancel | None = None, seconds: float | None = None) -> bool:
-    """Write to a standard stream, past all buffers; tell whether somebody takes it.
+    """Write to a standard stream, past all buffers; return whether all of it was taken.
 
-    Waits until it is read, `seconds` at the longest; `cancel` ends that with `Cancelled`.
+    Waits until it is read, at most `seconds`; `cancel` ends that with `Cancelled`.
     """
-    data = text.encode("utf-8", "backslashreplace")
     try:
-        while data:
-            if cancel is not None:
-                cancel.wait_writable(fd)
-            elif not _wait_writable(fd, seconds):
-                return False
-            # No more than fits: what can be written is written without waiting.
-            data = data[os.write(fd, data[: select.PIPE_BUF]) :]
+        return _write(fd, text, cancel, seconds)
     except OSError:
         return False
+
+
+def print_all(text: str) -> None:
+    """Print the output of a command that does nothing else; it may raise `OutputError`."""
+    try:
+        _write(STDOUT, text)
+    except OSError as error:
+        raise OutputError(error) from error
+
+
+class OutputError(Exception):
+    """Standard output cannot be written. The message is empty if it is no longer read."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(
+            ""
+            if isinstance(error, BrokenPipeError)
+            else f"cannot write to standard output: {os.strerror(error.errno or 0)}"
+        )
+
+
+def _write(fd: int, text: str, cancel: Cancel | None = None, seconds: float | None = None) -> bool:
+    data = text.encode("utf-8", "backslashreplace")
+    while data:
+        if cancel is not None:
+            cancel.wait_writable(fd)
+        elif not _wait_writable(fd, seconds):
+            return False
+        # No more than fits: what can be written is written without waiting.
+        data = data[os.write(fd, data[: select.PIPE_BUF]) :]
     return True
 
 
 def _wait_writable(fd: int, seconds: float | None) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    return bool(poll.poll(None if seconds is None else seconds * 1000))
+    return bool(_poll(fd, select.POLLOUT, None if seconds is None else seconds * 1000))
 
 
 def is_read(fd: int) -> bool:
-    """Tell whether somebody could still read what is written to `fd`."""
+    """Return whether what is written to `fd` can still be read."""
+    return not _poll(fd, 0, 0) & (select.POLLERR | select.POLLNVAL)
+
+
+def _poll(fd: int, events: int, milliseconds: float | None) -> int:
+    """Wait for events of a descriptor, and return those that happened."""
     poll = select.poll()
-    poll.register(fd, 0)
-    return not any(events & (select.POLLERR | select.POLLNVAL) for _, events in poll.poll(0))
+    poll.register(fd, events)
+    try:
+        return sum(happened for _, happened in poll.poll(milliseconds))
+    except OSError:  # a filter of system calls may deny it: writing will wait or fail
+        return events
 
 
 def open_standard_streams() -> None:

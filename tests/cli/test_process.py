@@ -21,7 +21,7 @@ import pytest
 from healthchecker._cli.main import main
 from tests.servers.http import http_service
 from tests.servers.peers import SilentPeer
-from tests.support import open_files
+from tests.support import ROOT, open_files
 from tests.support.forms import PYTHON, Form, run
 
 # Coverage is saved at the end of a process, and may wait there for what a signal has interrupted.
@@ -102,6 +102,61 @@ def test_what_replaces_wait_finds_the_streams_closed_again(
     skip = f"shift {len(form.argv) + wait.index('sh')}"
     assert shell(form, f'{skip}; "$@" {closed}', *wait, str(shells)).returncode == 0
     assert ours.read_text() == shells.read_text() != ""
+
+
+FULL = "healthchecker: cannot write to standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("args", [["--help"], ["-h"], ["--version"], ["list", "-h"], ["licenses"]])
+def test_a_full_output_is_named(form: Form, args: list[str]) -> None:
+    done = shell(form, '"$@" >/dev/full', *args)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", FULL)
+    done = shell(form, '"$@" >/dev/full 2>&1', *args)
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_a_full_output_changes_no_verdict(form: Form, port: int) -> None:
+    for output in ("text", "json"):
+        args = ["-v"] if output == "text" else ["--output=json"]
+        done = shell(form, '"$@" >/dev/full', *args, f"--port={port}")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert shell(form, '"$@" >/dev/full 2>&1', *args, "--port=1").returncode == 1
+
+
+SECCOMP = ("/usr/bin/python3", "-IS", str(ROOT / "tests/programs/seccomp.py"))
+DENIED = ["setitimer", "ioctl", "getrandom", "setitimer,ioctl,getrandom"]
+
+
+@pytest.mark.parametrize("code", ["ENOSYS", "EPERM"])
+@pytest.mark.parametrize("names", DENIED)
+def test_a_filter_of_system_calls(form: Form, port: int, names: str, code: str) -> None:
+    prefix = (*SECCOMP, code, names)
+    for args, exit_code, out, err in (
+        (["-v", f"--port={port}"], 0, r"healthy: .*\n", ""),
+        (
+            ["-v", f"http://localhost:{port}/health", f"tcp://localhost:{port}"],
+            0,
+            "(healthy.*\n)*",
+            "",
+        ),
+        (["--port=1"], 1, "", r"unhealthy: \S+: connection_refused: .*\n"),
+        (["wait", "--deadline=300ms", "--port=1"], 1, "", r"unhealthy: \S+: connection_re.*\n"),
+        (["--bad"], 1, "", r"healthchecker: usage_error: .*\n"),
+        (["--version"], 0, "healthchecker, version .*\n.*\n", ""),
+    ):
+        outcome = run(form, args, prefix=prefix)
+        assert outcome.code == exit_code, (args, outcome)
+        assert re.fullmatch(out, outcome.stdout), outcome
+        assert re.fullmatch(err, outcome.stderr), outcome
+
+
+@pytest.mark.parametrize("code", ["ENOSYS", "EPERM"])
+def test_a_limit_without_a_timer(form: Form, silent: SilentPeer, code: str) -> None:
+    outcome = run(form, ["--timeout=300ms", silent.url()], prefix=(*SECCOMP, code, "setitimer"))
+    assert outcome.code == 1
+    assert re.fullmatch(
+        r"unhealthy: \S+: timeout: timed out after 300 ms \(response\)\n", outcome.stderr
+    )
 
 
 def test_an_output_that_nobody_reads_does_not_hold_it(form: Form, port: int) -> None:
