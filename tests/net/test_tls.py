@@ -5,13 +5,17 @@ from __future__ import annotations
 import ast
 import datetime as dt
 import os
+import re
 import shutil
+import signal
 import ssl
+import struct
 import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -24,20 +28,24 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from healthchecker import check
+from healthchecker import OptionValues, Reason, check, watch
 from healthchecker._net import tls
 from healthchecker._net.deadline import Deadline
 from healthchecker._values.tls_options import TlsOptions
+from tests.servers.hanging import hanging_file_system
 from tests.servers.peers import (
     Connection,
     Peer,
+    SilentPeer,
     answer,
     blurt,
     hold,
     read_a_byte,
 )
-from tests.support import require
+from tests.servers.tls import certificate_bomb, server_flight
+from tests.support import poll, require
 from tests.support.forms import Form, run
+from tests.support.running import start
 from tests.tables.hostile_http import HEALTHY
 
 NOW = dt.datetime.now(dt.UTC)
@@ -158,6 +166,14 @@ def without_a_common_cipher() -> ssl.SSLContext:
     return context
 
 
+INTERMEDIATE = CA.create_child_ca()
+OWN = OTHER_CA.issue_cert("localhost")
+
+
+def of_the_intermediate() -> ssl.SSLContext:
+    return server(INTERMEDIATE.issue_cert("localhost"))
+
+
 @dataclass(frozen=True, slots=True)
 class Untrusted:
     """A server and the words that say why a check does not trust it."""
@@ -216,6 +232,18 @@ UNTRUSTED = (
         without_its_intermediate,
         "unable to get local issuer certificate",
     ),
+    Untrusted(
+        "another intermediate",
+        with_its_intermediate,
+        "unable to get",
+        ("--cacert={intermediate}",),
+    ),
+    Untrusted(
+        "own certificate, wrong name",
+        lambda: server(OWN),
+        "mismatch",
+        ("--cacert={own}", "--server-name=else.example"),
+    ),
     Untrusted("wrong purpose", for_clients_only, "purpose"),
     Untrusted("weak key", with_a_weak_key, "too weak"),
     Untrusted("TLS 1.0", lambda: old(ssl.TLSVersion.TLSv1), "does not support TLS 1.2 or later"),
@@ -253,6 +281,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     contents = {
         "ca": CA.cert_pem.bytes(),
         "other_ca": OTHER_CA.cert_pem.bytes(),
+        "intermediate": INTERMEDIATE.cert_pem.bytes(),
+        "own": OWN.cert_chain_pems[0].bytes(),
         "client": client.private_key_and_cert_chain_pem.bytes(),
         "client_cert": client.cert_chain_pems[0].bytes(),
         "client_key": client.private_key_pem.bytes(),
@@ -299,6 +329,8 @@ TRUSTED: tuple[tuple[Callable[[], ssl.SSLContext], str, str], ...] = (
         "localhost",
     ),
     (with_its_intermediate, "--cacert={ca}", "localhost"),
+    (of_the_intermediate, "--cacert={intermediate}", "localhost"),
+    (lambda: server(OWN), "--cacert={own}", "localhost"),
     (self_signed, "--insecure", "localhost"),
     (lambda: server(OTHER_CA.issue_cert("other.example")), "--insecure", "127.0.0.1"),
     (lambda: old(ssl.TLSVersion.TLSv1_2), "--cacert={ca}", "localhost"),
@@ -673,6 +705,132 @@ def test_the_environment_stays_as_it_was(before: dict[str, str]) -> None:
     )
     names = ast.literal_eval(found.stdout.decode())
     assert names.get("OPENSSL_CONF") == before.get("OPENSSL_CONF")
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("seconds", [0.5, 2.0, 10.0])
+@pytest.mark.parametrize("count", [150, 500, 1600])  # 5, 14 and 45 KB
+@pytest.mark.parametrize("trust", ["--cacert={ca}", "--insecure", ""])
+def test_a_certificate_bomb_holds_a_check_no_longer_than_its_limit(
+    form: Form, seconds: float, count: int, trust: str, files: dict[str, str]
+) -> None:
+    flight = server_flight(certificate_bomb(count))
+    options = [*trust.format(**files).split(), f"--timeout={seconds}"]
+    with Peer(read_a_byte(blurt(flight, hold))) as peer, SilentPeer() as silent:
+        normal = run(form, [*options, "--timeout=100ms", silent.url("https")])
+        outcome = run(form, [*options, peer.url("https")])
+    assert outcome.code == 1
+    if "timeout" in outcome.stderr:
+        expected = rf"unhealthy: \S+: timeout: timed out after {seconds * 1000:.0f} ms.*\n"
+    elif count == 1600:
+        expected = r"unhealthy: \S+: tls_failure: tls: .* is longer than 16384 bytes\n"
+    elif trust == "--insecure":
+        expected = rf"unhealthy: \S+: timeout: timed out after {seconds * 1000:.0f} ms \(tls\)\n"
+    else:
+        expected = r"unhealthy: \S+: tls_failure: tls: certificate verification failed: .*\n"
+    assert re.fullmatch(expected, outcome.stderr)
+    assert outcome.max_rss_kib - normal.max_rss_kib < 64 * 1024
+    assert outcome.ended - outcome.started < seconds + 0.4 + outcome.stalled
+
+
+def test_a_chain_of_ten_kilobytes_is_read(form: Form, files: dict[str, str]) -> None:
+    names = [f"service-{number}.namespace.svc.cluster.local" for number in range(250)]
+    leaf = CA.issue_cert("localhost", *names)
+    assert len(ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())) > 10 * 1024
+    with Peer(answer(HEALTHY), context=server(leaf)) as peer:
+        outcome = run(form, ["--cacert", files["ca"], f"https://localhost:{peer.port}/"])
+    assert (outcome.code, outcome.stderr) == (0, "")
+
+
+def test_compressed_certificates_are_not_offered(form: Form) -> None:
+    """They would pass the limit on the size of a handshake (RFC 8879)."""
+    with SilentPeer() as silent:
+        with ThreadPoolExecutor() as executor:
+            done = executor.submit(run, form, ["--timeout=2s", silent.url("https")])
+            with silent.accept() as connection:
+                hello = connection.hear()
+        done.result()
+    assert extensions(hello) >= {13, 43}
+    assert 27 not in extensions(hello)
+
+
+def extensions(hello: bytes) -> set[int]:
+    """Return the types of the extensions of a ClientHello (RFC 8446, section 4.1.2)."""
+    at = 5 + 4 + 2 + 32
+    at += 1 + hello[at]
+    at += 2 + int.from_bytes(hello[at : at + 2])
+    at += 1 + hello[at] + 2
+    found = set()
+    while at < len(hello):
+        kind, size = struct.unpack_from("!HH", hello, at)
+        found.add(kind)
+        at += 4 + size
+    return found
+
+
+HANGING: tuple[tuple[str, dict[str, str]], ...] = (
+    ("--cacert={mount}/ca.pem", {}),
+    ("--cert={mount}/client.pem", {}),
+    ("--cert={client_cert} --key={mount}/key.pem", {}),
+    ("", {"SSL_CERT_FILE": "{mount}/ca.pem"}),
+    ("", {"SSL_CERT_DIR": "{mount}"}),
+)
+
+
+@pytest.fixture(params=HANGING, ids=str)
+def hanging(
+    request: pytest.FixtureRequest, tmp_path: Path, files: dict[str, str]
+) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Yield arguments and an environment that name a file on a file system that hangs."""
+    args, env = request.param
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    places = {**files, "mount": str(mount)}
+    with hanging_file_system(mount), SilentPeer() as silent:
+        yield (
+            [*args.format(**places).split(), silent.url("https")],
+            {name: value.format(**places) for name, value in env.items()},
+        )
+
+
+Hanging = tuple[list[str], dict[str, str]]
+
+
+def test_a_file_system_that_hangs_is_a_timeout(form: Form, hanging: Hanging) -> None:
+    args, env = hanging
+    outcome = run(form, ["--timeout=500ms", *args], env=env)
+    assert outcome.code == 1
+    expected = r"unhealthy: \S+: timeout: timed out after 500 ms( \(tls\))?\n"
+    assert re.fullmatch(expected, outcome.stderr)
+
+
+def test_a_signal_ends_a_check_whose_file_system_hangs(form: Form, hanging: Hanging) -> None:
+    args, env = hanging
+    with start(form, "--timeout=1h", *args, env=env) as program:
+        poll(lambda: cannot_be_interrupted(program.process.pid), timeout=15, what="it hangs")
+        program.process.send_signal(signal.SIGTERM)
+        assert program.process.wait(15) == 1
+
+
+def cannot_be_interrupted(pid: int) -> bool:
+    """Return whether a thread of a process is in the state D, as of a call that hangs."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return any(") D " in (task / "stat").read_text() for task in tasks)
+
+
+@pytest.mark.parametrize("name", ["cacert", "cert"])
+def test_a_watch_waits_for_one_call_to_a_file_system_that_hangs(name: str, tmp_path: Path) -> None:
+    threads = threading.active_count()
+    with hanging_file_system(tmp_path), SilentPeer() as silent:
+        options: OptionValues = {name: tmp_path / "file.pem"}  # type: ignore[misc]
+        reports = watch(
+            silent.url("https"), initial_delay=0, interval=0.05, every_probe=True, **options
+        )
+        with reports:
+            for _ in range(3):
+                assert next(reports).result.reason is Reason.TIMEOUT
+            assert threading.active_count() == threads + 1
+    poll(lambda: threading.active_count() == threads, timeout=5, what="the thread has ended")
 
 
 def test_a_handshake_needs_no_regular_expression_engine() -> None:
