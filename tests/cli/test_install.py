@@ -1,18 +1,31 @@
-"""`healthchecker install`: the executable puts a copy of itself where it is told to."""
+"""`healthchecker install`: the executable copies itself."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.forms import COLD, PYTHON, SAVED, Form, require_form, run
 
+_AS_FROZEN = "import sys; sys.frozen = True; from healthchecker.__main__ import run; run()"
+FROZEN = dataclasses.replace(PYTHON, argv=(sys.executable, "-c", _AS_FROZEN))
+"""The Python form, which takes its interpreter for the executable: it needs no build."""
+
+
+@pytest.fixture(params=(FROZEN, COLD, SAVED), ids=lambda form: form.name)
+def executable(request: pytest.FixtureRequest) -> Form:
+    form: Form = request.param
+    require_form(form)
+    return form
+
 
 @pytest.fixture(params=(COLD, SAVED), ids=lambda form: form.name)
-def executable(request: pytest.FixtureRequest) -> Form:
+def built(request: pytest.FixtureRequest) -> Form:
     form: Form = request.param
     require_form(form)
     return form
@@ -29,10 +42,10 @@ def test_into_a_directory(executable: Form, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["healthchecker"]
 
 
-def test_the_copy_works_and_copies_itself(executable: Form, tmp_path: Path) -> None:
-    assert run(executable, ["install", str(tmp_path / "first")]).code == 0
+def test_the_copy_works_and_copies_itself(built: Form, tmp_path: Path) -> None:
+    assert run(built, ["install", str(tmp_path / "first")]).code == 0
     subprocess.run([tmp_path / "first", "install", tmp_path / "second"], check=True)
-    assert is_copy(tmp_path / "second", executable)
+    assert is_copy(tmp_path / "second", built)
 
 
 def test_everybody_may_run_it_whatever_the_umask(executable: Form, tmp_path: Path) -> None:
@@ -47,6 +60,24 @@ def test_everybody_may_run_it_whatever_the_umask(executable: Form, tmp_path: Pat
     ]
     subprocess.run(command, check=True)
     assert (tmp_path / "healthchecker").stat().st_mode & 0o7777 == 0o755
+
+
+@pytest.mark.parametrize("length", [200, 250, 255])
+def test_a_long_name(executable: Form, length: int, tmp_path: Path) -> None:
+    name = "x" * length
+    assert run(executable, ["install", str(tmp_path / name)]).code == 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_several_at_once_and_after_one_that_was_killed(executable: Form, tmp_path: Path) -> None:
+    """Each has process id 1, as in init containers that share a volume."""
+    for name in (".healthchecker.1", ".healthchecker", ".healthchecker-0"):
+        (tmp_path / name).write_bytes(b"half a file")
+    isolated = ["unshare", "--user", "--map-root-user", "--pid", "--fork", *executable.argv]
+    running = [subprocess.Popen([*isolated, "install", tmp_path]) for _ in range(6)]
+    assert [one.wait(60) for one in running] == [0] * 6
+    assert is_copy(tmp_path / "healthchecker", executable)
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_what_runs_meanwhile_is_replaced(executable: Form, tmp_path: Path) -> None:
@@ -71,18 +102,16 @@ def install_without_proc(
     )
 
 
-def test_without_proc(executable: Form, tmp_path: Path) -> None:
-    done = install_without_proc(executable, '"$0" install "$1"', tmp_path)
+def test_without_proc(built: Form, tmp_path: Path) -> None:
+    done = install_without_proc(built, '"$0" install "$1"', tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert is_copy(tmp_path / "healthchecker", executable)
+    assert is_copy(tmp_path / "healthchecker", built)
 
 
-def test_without_proc_it_cannot_find_itself_on_the_path(executable: Form, tmp_path: Path) -> None:
-    done = install_without_proc(
-        executable, f'{Path(executable.argv[0]).name} install "$1"', tmp_path
-    )
+def test_without_proc_it_cannot_find_itself_on_the_path(built: Form, tmp_path: Path) -> None:
+    done = install_without_proc(built, f'{Path(built.argv[0]).name} install "$1"', tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    said = "cannot be found; without /proc, start it by its path, such as /healthchecker\n"
+    said = "cannot be located without /proc; run it by its full path, such as /healthchecker\n"
     assert done.stderr.startswith("healthchecker: usage_error: ")
     assert done.stderr.endswith(said)
     assert not list(tmp_path.iterdir())
@@ -91,34 +120,36 @@ def test_without_proc_it_cannot_find_itself_on_the_path(executable: Form, tmp_pa
 @pytest.mark.parametrize(
     ("place", "problem"),
     [
-        ("missing/healthchecker", "there is no such directory; make it first"),
-        ("missing/", "there is no such directory; make it first"),
-        ("file/healthchecker", "there is no such directory; make it first"),
+        ("", "DEST: '': is empty; name a directory or a file"),
+        ("missing/healthchecker", "no such directory; create it first"),
+        ("missing/", "no such directory; create it first"),
+        ("file/healthchecker", "no such directory; create it first"),
         ("x" * 300, "cannot be written: File name too long"),
     ],
 )
 def test_where_it_cannot(executable: Form, place: str, problem: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    outcome = run(executable, ["install", str(tmp_path / place) + "/" * place.endswith("/")])
+    destination = str(tmp_path / place) + "/" * place.endswith("/") if place else ""
+    outcome = run(executable, ["install", destination])
     assert outcome.code == 1
     assert outcome.stderr.startswith("healthchecker: usage_error: DEST: ")
     assert outcome.stderr.endswith(f"{problem}\n")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_full_disk_leaves_nothing_behind(executable: Form, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing_behind(built: Form, tmp_path: Path) -> None:
     script = 'mount -t tmpfs -o size=1m none "$1" || exit 9; "$0" install "$1"; echo $?; ls -A "$1"'
     unshare = ["unshare", "--mount", "--map-root-user", "sh", "-c", script]
     done = subprocess.run(
-        [*unshare, executable.argv[0], tmp_path], capture_output=True, text=True, check=True
+        [*unshare, built.argv[0], tmp_path], capture_output=True, text=True, check=True
     )
     assert done.stdout == "1\n"
     assert done.stderr.endswith("cannot be written: No space left on device\n")
 
 
-def test_a_directory_that_may_not_be_written(executable: Form, tmp_path: Path) -> None:
+def test_a_directory_that_may_not_be_written(built: Form, tmp_path: Path) -> None:
     program = tmp_path / "program"
-    program.write_bytes(Path(executable.argv[0]).read_bytes())
+    program.write_bytes(Path(built.argv[0]).read_bytes())
     program.chmod(0o755)
     tmp_path.chmod(0o755)
     as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
@@ -134,5 +165,5 @@ def test_a_directory_that_may_not_be_written(executable: Form, tmp_path: Path) -
 def test_python_has_nothing_to_install(tmp_path: Path) -> None:
     outcome = run(PYTHON, ["install", str(tmp_path)])
     assert outcome.code == 1
-    assert "only the executable can be installed" in outcome.stderr
+    assert "only the static executable can install itself; run that instead" in outcome.stderr
     assert not list(tmp_path.iterdir())

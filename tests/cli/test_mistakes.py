@@ -105,7 +105,7 @@ MISTAKES: dict[str, str] = {
     "list http://a": "not a gRPC target such as grpc://HOST:PORT",
     "list grpc://a:1/b": "list always covers all services; remove the service name",
     # Others
-    "install /tmp": "only the executable can be installed, not a script; run that",
+    "install /tmp": "only the static executable can install itself; run that instead",
 }
 VARIABLES = {
     ("PORT", "x"): "HEALTHCHECKER_PORT: Invalid value for '-p' / '--port' / '-port': 'x' is not",
@@ -132,8 +132,9 @@ OF_PROGRAMS = (
     "a response to HEAD",
     "contains a NUL",
     "cannot be written",
-    "no such directory; make it first",
-    "cannot be found; without /proc",
+    "no such directory; create it first",
+    "is empty; name a directory",
+    "cannot be located without /proc",
     "not from 0 to",
     "is for targets",
     "not a name of letters",

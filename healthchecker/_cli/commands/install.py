@@ -1,7 +1,7 @@
 """`healthchecker install`: copy the executable, for images that have no `cp`.
 
-An init container does it: into a volume from which another container, whose image brings no
-checker, runs it.
+An init container runs it: the copy goes to a volume, from which another container, whose image has
+no health check, runs it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from healthchecker._values.result import BadArgumentError
 _NAME = "healthchecker"
 _FOR_ALL = 0o755
 _CHUNK_BYTES = 1 << 20
+_RANDOM_BYTES = 8
 
 
 def _run(context: click.Context) -> int:
     text = DESTINATION.of(context)
     if not getattr(sys, "frozen", False):
         raise BadArgumentError(
-            "DEST", text, "only the executable can be installed, not a script; run that"
+            "DEST", text, "only the static executable can install itself; run that instead"
         )
     try:
         destination = _destination(text)
@@ -44,11 +45,13 @@ def _run(context: click.Context) -> int:
 
 def _destination(text: str) -> Path:
     """Return the file to write: in a directory, one with the name of the program."""
+    if not text:
+        raise BadArgumentError("DEST", text, "is empty; name a directory or a file")
     destination = Path(text)
     if destination.is_dir():
         return destination / _NAME
     if text.endswith("/") or not destination.parent.is_dir():
-        raise BadArgumentError("DEST", text, "there is no such directory; make it first")
+        raise BadArgumentError("DEST", text, "no such directory; create it first")
     return destination
 
 
@@ -58,13 +61,17 @@ def _open_own_file() -> int:
     for path in ("/proc/self/exe", *([started_as] if "/" in started_as else [])):
         with suppress(OSError):
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    problem = "cannot be found; without /proc, start it by its path, such as /healthchecker"
+    problem = "cannot be located without /proc; run it by its full path, such as /healthchecker"
     raise BadArgumentError("the executable", started_as, problem)
 
 
 def _replace(destination: Path, source: int) -> None:
-    """Write the whole file under another name first, so that nobody ever runs half of it."""
-    unfinished = destination.with_name(f".{destination.name}.{os.getpid()}")
+    """Write the whole file under another name first, so that half a file is never run.
+
+    The name is a new one each time: several installs may run at once, in containers where all of
+    them have the same process id, and one that was killed leaves its file behind.
+    """
+    unfinished = destination.with_name(f".{_NAME}-{os.urandom(_RANDOM_BYTES).hex()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     target = os.open(unfinished, flags, _FOR_ALL)
     try:
@@ -89,7 +96,7 @@ INSTALL = Command(
     (),
     help="""Copy this executable to DEST, a directory or a file name.
 
-    For an init container that puts it into a volume: an image FROM scratch has no cp. What is at
-    DEST is replaced at once or not at all.
+    Meant for init containers that copy the executable to a shared volume; scratch images have no
+    cp. DEST is replaced atomically.
     """,
 )
