@@ -12,7 +12,14 @@ TYPE_AAAA = 28
 NOERROR = 0
 NXDOMAIN = 3
 
-_RCODES = {1: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
+_RCODES = {
+    NOERROR: "NOERROR",
+    1: "FORMERR",
+    2: "SERVFAIL",
+    NXDOMAIN: "NXDOMAIN",
+    4: "NOTIMP",
+    5: "REFUSED",
+}
 
 _CLASS_IN = 1
 _HEADER = struct.Struct("!6H")
@@ -40,6 +47,8 @@ class Answer:
     rcode: int
     truncated: bool
     addresses: tuple[str, ...]
+    records: int = 0
+    """The number of records of the type in question."""
 
 
 def question(name: str, record_type: int) -> bytes:
@@ -91,6 +100,7 @@ def _parse(message: bytes) -> Answer:
     asked = message[_HEADER.size : end]
     record_type, _ = _QUESTION.unpack_from(message, end - _QUESTION.size)
     addresses = []
+    records = 0
     position = end
     for _ in range(answers):
         position = _skip_name(message, position)
@@ -101,6 +111,7 @@ def _parse(message: bytes) -> Answer:
         if position > len(message):
             raise DnsMessageError("truncated DNS message")
         if kind == record_type and klass == _CLASS_IN:
+            records += 1
             if kind == TYPE_A and len(data) == 4:  # noqa: PLR2004 - bytes of an IPv4 address
                 addresses.append(socket.inet_ntop(socket.AF_INET, data))
             elif kind == TYPE_AAAA and len(data) == 16:  # noqa: PLR2004 - bytes of an IPv6 address
@@ -111,6 +122,7 @@ def _parse(message: bytes) -> Answer:
         rcode=flags & 0xF,
         truncated=bool(flags & _FLAG_TRUNCATED),
         addresses=tuple(addresses),
+        records=records,
     )
 
 

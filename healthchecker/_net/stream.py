@@ -179,6 +179,10 @@ class Stream:
         certificate = self._tls.session.getpeercert() or {}
         return str(certificate["notAfter"]) if "notAfter" in certificate else None
 
+    def remaining(self) -> float:
+        """Return the seconds left, never zero: a passed deadline is a `ProbeFailure`."""
+        return self._deadline.remaining()
+
     def extend(self, deadline: Deadline) -> None:
         """Put the stream under another deadline: connecting may have a tighter one."""
         self._deadline = deadline

@@ -263,12 +263,20 @@ def _open(
     if endpoint.unix_socket is not None:
         progress.enter(Phase.CONNECT)
         return open_unix(endpoint.unix_socket, deadline)
+    addresses = look_up(endpoint, options, deadline, progress)
+    progress.enter(Phase.CONNECT)
+    return open_tcp(addresses, endpoint.port, deadline)
+
+
+def look_up(
+    endpoint: Endpoint, options: CheckOptions, deadline: Deadline, progress: Progress
+) -> Sequence[str]:
+    """Return the addresses of a host, which must be loopback addresses if the options say so."""
     progress.enter(Phase.LOOKUP)
     addresses = resolve(endpoint.host, deadline)
     if options.loopback_only:
         _require_loopback(endpoint.host, addresses)
-    progress.enter(Phase.CONNECT)
-    return open_tcp(addresses, endpoint.port, deadline)
+    return addresses
 
 
 def _require_loopback(host: str, addresses: Sequence[str]) -> None:

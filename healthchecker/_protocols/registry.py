@@ -7,10 +7,13 @@ from collections.abc import Collection, Iterable, Sequence
 from healthchecker._protocols.amqp import AmqpProber
 from healthchecker._protocols.base import Prober
 from healthchecker._protocols.cassandra import CassandraProber
+from healthchecker._protocols.dns import DnsProber
+from healthchecker._protocols.fastcgi import FastcgiProber
 from healthchecker._protocols.file import FileProber
 from healthchecker._protocols.grpc.check import GrpcProber
 from healthchecker._protocols.http.prober import HttpProber
 from healthchecker._protocols.kafka import KafkaProber
+from healthchecker._protocols.ldap import LdapProber
 from healthchecker._protocols.mongodb import MongodbProber
 from healthchecker._protocols.mqtt import MqttProber
 from healthchecker._protocols.mssql import MssqlProber
@@ -21,6 +24,8 @@ from healthchecker._protocols.postgresql import PostgresqlProber
 from healthchecker._protocols.redis import RedisProber
 from healthchecker._protocols.tcp import TcpProber
 from healthchecker._protocols.text import TextProber
+from healthchecker._protocols.udp import UdpProber
+from healthchecker._protocols.websocket import WebSocketProber
 from healthchecker._values.options import (
     FOR_EVERY_TARGET,
     TLS_OPTIONS,
@@ -42,6 +47,11 @@ _PROBERS: tuple[type[Prober], ...] = (
     FileProber,
     PidProber,
     TextProber,
+    DnsProber,
+    UdpProber,
+    LdapProber,
+    FastcgiProber,
+    WebSocketProber,
     MongodbProber,
     KafkaProber,
     MqttProber,

@@ -1,4 +1,4 @@
-"""tcp:// and unix:, healthy if the peer keeps a connection open, or replies as expected."""
+"""tcp://, tls:// and unix:, healthy if the peer keeps a connection open, or replies as expected."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import ClassVar
 
 from healthchecker._net.deadline import Deadline
 from healthchecker._net.stream import Stream
+from healthchecker._net.tls import TlsClient
 from healthchecker._protocols.base import Healthy, Prober, Progress, connect
 from healthchecker._protocols.reply import MAX_REPLY_BYTES, shown_bytes
+from healthchecker._values.options import CheckOptions
 from healthchecker._values.result import Phase, ProbeFailure, Reason, UnexpectedResponse
-from healthchecker._values.target import Place, Scheme
+from healthchecker._values.target import Place, Scheme, Target
 
 _OPTIONS = frozenset({"send", "expect_reply"})
 _LOOK = 0.05
@@ -30,6 +32,9 @@ class TcpProber(Prober):
 
     SCHEMES: ClassVar = {
         "tcp": Scheme("tcp://HOST:PORT", has_path=False, over_unix_socket=False, options=_OPTIONS),
+        "tls": Scheme(
+            "tls://HOST:PORT", tls=True, has_path=False, over_unix_socket=False, options=_OPTIONS
+        ),
         "unix": Scheme(
             "unix:///PATH",
             place=Place.SOCKET,
@@ -39,13 +44,17 @@ class TcpProber(Prober):
         ),
     }
 
+    def __init__(self, target: Target, options: CheckOptions) -> None:
+        super().__init__(target, options)
+        self._tls = TlsClient(options.tls) if target.tls else None
+
     def _probe(self, deadline: Deadline, progress: Progress) -> Healthy:
         send, expected = self._options.send, self._options.expect_reply
-        with connect(self._target.endpoint, self._options, deadline, progress) as stream:
+        with connect(self._target.endpoint, self._options, deadline, progress, self._tls) as stream:
             if send is None and expected is None:
                 round_trip = min(progress.spent(Phase.CONNECT), _MAX_ROUND_TRIP)
                 _require_open(stream, deadline.tightened(_LOOK + round_trip))
-                return Healthy(None, "connected")
+                return Healthy(None, "TLS handshake completed" if stream.is_tls else "connected")
             stream.write(send or b"")
             reply = _read_expected(stream, expected or b"", send or b"")
         return Healthy(None, f"reply {shown_bytes(reply, send or b'')}")

@@ -38,6 +38,8 @@ class Opening:
     """What it says in one go each; the client answers in between."""
     client_first: bool = True
     """Whether the client has to say something before the first of them."""
+    is_enough: bool = True
+    """Whether it makes a check healthy; if the server has to prove something, it does not."""
 
     @property
     def last(self) -> bytes:
@@ -86,6 +88,13 @@ IMAP = Opening((b"* OK [CAPABILITY IMAP4rev1] ready\r\n",), client_first=False)
 POP3 = Opening((b"+OK ready\r\n",), client_first=False)
 SSH = Opening((b"SSH-2.0-OpenSSH_9.2p1\r\n",), client_first=False)
 FTP = Opening((b"220 (vsFTPd 3.0.3)\r\n",), client_first=False)
+LDAP = Opening((b"\x30\x0c\x02\x01\x01\x61\x07\x0a\x01\0\x04\0\x04\0",))
+_PAGE = b"Content-Type: text/plain\r\n\r\npong"
+FASTCGI = Opening((b"\1\6\0\1\0\x20\1\0" + _PAGE + b"\0" + b"\1\3\0\1\0\x08\0\0" + bytes(8),))
+_SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+WEBSOCKET = Opening(
+    (_SWITCH + b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",), is_enough=False
+)
 NOTHING = Opening((b"",), client_first=False)
 """Of a target that is healthy as soon as it keeps a connection."""
 
@@ -123,6 +132,12 @@ OPENINGS = {
     "mssql": MSSQL,
     "mongodb": MONGODB,
     "mongodbs": MONGODB,
+    "ldap": LDAP,
+    "ldaps": LDAP,
+    "fastcgi": FASTCGI,
+    "ws": WEBSOCKET,
+    "wss": WEBSOCKET,
+    "tls": NOTHING,
 }
 """By URL scheme, for all that connect to a host; one of two names for the same is enough."""
 
@@ -170,6 +185,8 @@ _LATE = {Reason.TIMEOUT}
 _LOST = {Reason.CONNECTION_RESET}
 _WRONG = {Reason.INVALID_RESPONSE}
 _FINE = {Reason.OK}
+_ALIKE = {Reason.OK, Reason.UNEXPECTED_STATUS}
+_WRONG_IF_FINE = {Reason.OK: Reason.INVALID_RESPONSE}
 
 
 def _instead(opening: Opening) -> Iterator[_Row]:
@@ -204,7 +221,7 @@ def _in_words(opening: Opening) -> Iterator[_Row]:
     for name, other in (OTHERS | _SAID).items():
         if other not in opening.turns:
             # The greetings of some protocols are alike.
-            alike = _FINE if other[:4] == said[:4] else set()
+            alike = _ALIKE if other[:4] == said[:4] else set()
             yield f"{name} instead", begin(blurt(other, close)), _WRONG | alike
     yield "all, then silence", begin(blurt(said, hold)), _FINE
     yield "all, then close", begin(blurt(said, close)), _FINE
@@ -213,17 +230,26 @@ def _in_words(opening: Opening) -> Iterator[_Row]:
     yield "all, then flood", begin(blurt(said, flood(b"\xff" * 65536))), _FINE | _WRONG
 
 
+def _of_connections(scheme: str) -> Iterator[HostileBehaviour]:
+    """Yield the rows of a scheme whose targets need not say anything."""
+    tls = SCHEMES[scheme].tls
+    for name, behaviour, reasons in _instead(NOTHING):
+        # On a busy machine, the end may come after the check has looked for it.
+        closes = reasons == _WRONG and "garbage" not in name
+        found = frozenset(_FINE | (_LOST if closes else reasons & _LOST))
+        if tls and found & _LOST:
+            found |= {Reason.TLS_FAILURE}
+        yield HostileBehaviour(scheme, name, behaviour, found, after_tls=tls)
+
+
 def _of_scheme(scheme: str, opening: Opening) -> Iterator[HostileBehaviour]:
     tls = SCHEMES[scheme].tls
     if opening is NOTHING:
-        for name, behaviour, reasons in _instead(opening):
-            # On a busy machine, the end may come after the check has looked for it.
-            closes = reasons == _WRONG and "garbage" not in name
-            found = frozenset(_FINE | (_LOST if closes else reasons & _LOST))
-            yield HostileBehaviour(scheme, name, behaviour, found, after_tls=tls)
+        yield from _of_connections(scheme)
         return
     is_short = tls and scheme not in _WITH_TLS_OF_THEIR_OWN
-    for name, behaviour, reasons in (*_instead(opening), *_in_words(opening)):
+    for name, behaviour, known in (*_instead(opening), *_in_words(opening)):
+        reasons = known if opening.is_enough else {_WRONG_IF_FINE.get(one, one) for one in known}
         if is_short and name not in _FEW:
             continue
         # Without the end of TLS, the answer is cut off; and by a reset some servers with TLS 1.3
