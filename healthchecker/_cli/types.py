@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from healthchecker._cli.problems import shown
+from healthchecker._cli.signals import signal_number
 from healthchecker._values.text import parse_duration, parse_escapes
 from healthchecker._values.validate import MAX_SECONDS
 
@@ -174,24 +174,21 @@ class ExpectedField(ParamType[tuple[str, str | None], object]):
         return _lines(rv)
 
 
-class SignalToProcess(ParamType[tuple[signal.Signals, int], object]):
+class SignalToProcess(click.ParamType[tuple[int, int], object]):
     """`TERM:1`: a signal, with or without SIG or by its number, and the id of a process."""
 
     name = "SIGNAL:PID"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[signal.Signals, int]:
+    ) -> tuple[int, int]:
         word, _, pid = str(value).partition(":")
-        name = word.upper().removeprefix("SIG")
-        for one in signal.Signals:
-            if name in (one.name.removeprefix("SIG"), str(one.value)):
-                break
-        else:
-            self.fail(f"{shown(value)} names no signal such as TERM or HUP", param, ctx)
+        number = signal_number(word)
+        if number is None:
+            self.fail(f"{shown(value)} names no signal such as TERM, HUP or RTMIN+3", param, ctx)
         if not (pid.isascii() and pid.isdigit() and 0 < int(pid[:10]) <= _MAX_PID):
-            self.fail(f"{shown(value)} names no process, as TERM:1 does", param, ctx)
-        return (one, int(pid))
+            self.fail(f"{shown(value)} names no process; write TERM:1", param, ctx)
+        return (number, int(pid))
 
 
 class Credentials(Pair):

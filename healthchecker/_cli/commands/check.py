@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Sequence
 
 import click
@@ -25,9 +23,10 @@ from healthchecker._cli.process import (
     Lifetime,
     use_small_thread_stacks,
 )
+from healthchecker._cli.signals import send
 from healthchecker._protocols.registry import make_probers
 from healthchecker._run.attempts import probe_repeatedly
-from healthchecker._values.result import CheckResult, ProbeFailure
+from healthchecker._values.result import CheckResult, ProbeFailure, Reason
 
 
 def _run(context: click.Context) -> int:
@@ -38,15 +37,16 @@ def _run(context: click.Context) -> int:
 
     early = EarlyEnd(asked.targets)
 
-    def report(healthy: bool, results: Sequence[CheckResult]) -> int:
+    def report(healthy: bool, results: Sequence[CheckResult], *, interrupted: bool = False) -> int:
         # The signal first: an output that is not read must not keep it back.
-        problem = "" if healthy else _react(reaction)
+        message = send(*reaction, attempts) if reaction and not healthy and not interrupted else ""
         asked.output.print_results(lifetime.write, healthy, results)
-        asked.output.print_problem(lifetime.write, problem)
+        asked.output.print_problem(lifetime.write, message)
         return HEALTHY if healthy else UNHEALTHY
 
     def end_early(cause: ProbeFailure) -> int:
-        return report(False, early.results(cause))
+        is_interrupted = cause.reason is Reason.INTERRUPTED
+        return report(False, early.results(cause), interrupted=is_interrupted)
 
     with Lifetime(end_early) as lifetime:
         lifetime.end_after(attempts * asked.timeout + (attempts - 1) * interval)
@@ -65,22 +65,10 @@ def _run(context: click.Context) -> int:
         return report((any if any_is_enough else all)(results), results)
 
 
-def _react(reaction: tuple[signal.Signals, int] | None) -> str:
-    """Send the signal of --on-unhealthy; return why that cannot be done, or nothing."""
-    if reaction is None:
-        return ""
-    number, pid = reaction
-    try:
-        os.kill(pid, number)
-    except OSError as error:
-        return f"cannot send {number.name} to process {pid}: {os.strerror(error.errno or 0)}"
-    return ""
-
-
 CHECK = Command(
     "check",
     _run,
     TARGETS,
     (ANY, ATTEMPTS, ATTEMPT_INTERVAL, ON_UNHEALTHY, *REQUEST_OPTIONS),
-    help="Check once. This is the default command.",
+    help="Check targets once (the default command).",
 )
