@@ -1,1 +1,1 @@
-"""What tests start as processes; it needs nothing but the standard library and the program."""
+"""Programs that tests start; they import only the standard library and the package."""

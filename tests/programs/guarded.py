@@ -1,10 +1,10 @@
-"""Run the program as `python -m healthchecker`, but end it when it calls what an executable lacks.
+"""Run `python -m healthchecker`, but end it if it calls a function that the executable lacks.
 
     guarded.py LEFT-OUT [ARGUMENT]...
     guarded.py --serve LEFT-OUT DESCRIPTOR
 
-LEFT-OUT is the list of functions that are left out of the saved heap. The build's own interpreter
-runs this, on the packages that are in the executable. --serve does so as `zygote` tells.
+LEFT-OUT is the list of functions that are left out of the saved heap. The interpreter of the build
+runs this, with the packages of the executable. --serve runs it in forks; see `zygote`.
 """
 
 import os
@@ -21,8 +21,8 @@ _CALLED = 99
 
 
 def guard(left_out: str) -> Callable[[], NoReturn]:
-    """Return the program, made to end at the call of what LEFT-OUT names."""
-    # As in the build, all is imported before any of it is left out.
+    """Return the program; it ends at a call of a function in LEFT-OUT."""
+    # As in the build, everything is imported before functions are left out.
     places = ("build/packages", "binary/heap", "binary/heap/build", "")
     sys.path[:0] = [str(_ROOT / place) for place in places]
     __import__("warmup")
@@ -34,7 +34,7 @@ def guard(left_out: str) -> Callable[[], NoReturn]:
     names = set(Path(left_out).read_text().split())
 
     def called(code: CodeType, _offset: int) -> object:
-        module = sys._getframe(1).f_globals.get("__name__")  # noqa: SLF001 - the way to know it
+        module = sys._getframe(1).f_globals.get("__name__")  # noqa: SLF001 - there is no public way
         name = f"{module}:{code.co_qualname}:{code.co_firstlineno}"
         if name in names:
             os.write(2, f"left out of the saved heap, but called: {name}\n".encode())

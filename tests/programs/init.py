@@ -1,9 +1,9 @@
 #!/usr/bin/python -IS
-"""What a virtual machine runs in place of an init program: servers, and programs that check them.
+"""The init program of a virtual machine: servers, and programs that check them.
 
 /cases.json is a list of [name, arguments, limits]; a limit is the name of one of `resource` and a
 number of bytes. Each outcome becomes a line: "outcome: " and [name, exit code, output, seconds] as
-JSON. All the time, the wall clock jumps by an hour, forth and back.
+JSON. The wall clock jumps forward and back by an hour the whole time.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ import threading
 import time
 from pathlib import Path
 
-_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n" + b"x" * 199_997 + b"end"
+_RESPONSE = b"HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n" + b"x" * 199_997 + b"end"
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 
 
@@ -36,12 +36,12 @@ def serve(port: int, context: ssl.SSLContext | None = None) -> None:
         with peer, contextlib.suppress(OSError):
             connection = context.wrap_socket(peer, server_side=True) if context else peer
             connection.recv(65536)
-            connection.sendall(_ANSWER)
+            connection.sendall(_RESPONSE)
             connection.close()
 
 
-def serve_nobody(port: int) -> None:
-    """Take connections, and say nothing."""
+def serve_silently(port: int) -> None:
+    """Accept connections and send nothing."""
     with socket.create_server(("127.0.0.1", port), backlog=16):
         threading.Event().wait()
 
@@ -53,7 +53,7 @@ def set_clock() -> None:
             threading.Event().wait(0.1)
 
 
-def say(what: str, values: list[object]) -> None:
+def report(what: str, values: list[object]) -> None:
     # The console may be in the middle of a line.
     sys.stdout.write(f"\n{what}: {json.dumps(values)}\n")
     sys.stdout.flush()
@@ -66,9 +66,9 @@ def main() -> None:
     context.load_cert_chain("/chain.pem")
     threading.Thread(target=serve, args=(8080,), daemon=True).start()
     threading.Thread(target=serve, args=(8443, context), daemon=True).start()
-    threading.Thread(target=serve_nobody, args=(8082,), daemon=True).start()
+    threading.Thread(target=serve_silently, args=(8082,), daemon=True).start()
     threading.Thread(target=set_clock, daemon=True).start()
-    say("machine", [os.uname().release, os.sysconf("SC_PAGE_SIZE")])
+    report("machine", [os.uname().release, os.sysconf("SC_PAGE_SIZE")])
     for name, arguments, limits in json.loads(Path("/cases.json").read_text()):
 
         def limit(limits: dict[str, int] = limits) -> None:
@@ -84,7 +84,7 @@ def main() -> None:
             text=True,
             preexec_fn=limit,
         )
-        say("outcome", [name, done.returncode, done.stdout, time.monotonic() - start])
+        report("outcome", [name, done.returncode, done.stdout, time.monotonic() - start])
     os.sync()
 
 

@@ -1,6 +1,6 @@
-"""Run the command line, and send it SIGTERM in the worst moment: just before its first long wait.
+"""Run the command line; send it SIGTERM at the worst moment: just before its first long wait.
 
-Python runs a signal's handler between two byte codes, so the moment is after the last one before
+Python runs signal handlers between byte codes, so that moment is after the last one before
 the system call. Here the signal and the call are two steps of one `map` in C.
 """
 

@@ -2,14 +2,14 @@
 
     python -m tests.programs.zygote MODULE DESCRIPTOR
 
-Each run is as one of `python -m MODULE`, but for the start, which costs a hundred times what a
-check does. To begin one, a byte comes over the Unix socket DESCRIPTOR, with the descriptors of
-standard output, standard error and another Unix socket. Over that one comes what to run, a line, a
-JSON object with `args`, `env`, `cwd` and `timeout`. The answers are two lines of JSON: at once the
-id of the process, at its end what `launch` reports. Bytes that are not UTF-8 travel as surrogates.
+Each run is like `python -m MODULE` without the start, which costs a hundred times as much as a
+check. A request is a byte on the Unix socket DESCRIPTOR, with the descriptors of standard output,
+standard error and another Unix socket. On that one the request continues: a line, a JSON object
+with `args`, `env`, `cwd` and `timeout`. The response is two lines of JSON: the id of the process
+immediately, and the report of `launch` at its end. Bytes that are not UTF-8 are surrogates.
 
-This process has one thread, and no descriptors but the standard ones and the channel. Each run has
-a process that observes it, as `launch` does, so that many can be under way.
+This process has one thread, and no descriptors except the standard ones and the channel. Each run
+has a process that observes it, like `launch`, so that runs are concurrent.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.programs.launch import observe
 
 def serve(channel: socket.socket, program: Callable[[], object]) -> None:
     """Run `program` for each request until there are no more; in a run, return when it does."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that observe
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # observers are not waited for
     while True:
         byte, descriptors, _, _ = socket.recv_fds(channel, 1, 3)
         if not byte:
@@ -43,32 +43,32 @@ def serve(channel: socket.socket, program: Callable[[], object]) -> None:
     _run(program, *descriptors)
 
 
-def _run(program: Callable[[], object], stdout: int, stderr: int, answers: int) -> None:
-    """Fork once more: the child runs the program, and we say what comes of it."""
-    with socket.socket(fileno=answers) as asker, asker.makefile("rb") as lines:
-        asked = json.loads(lines.readline())
+def _run(program: Callable[[], object], stdout: int, stderr: int, client: int) -> None:
+    """Fork again: the child runs the program, and the parent reports its end."""
+    with socket.socket(fileno=client) as channel, channel.makefile("rb") as lines:
+        request = json.loads(lines.readline())
         started = time.monotonic()
         pid = os.fork()
         if pid:
             os.close(stdout)
             os.close(stderr)
-            asker.sendall(b"%d\n" % pid)
-            report = observe(pid, started, asked["timeout"])
-            asker.sendall(json.dumps(report).encode() + b"\n")
+            channel.sendall(b"%d\n" % pid)
+            report = observe(pid, started, request["timeout"])
+            channel.sendall(json.dumps(report).encode() + b"\n")
             os._exit(0)
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
     os.close(stdout)
     os.close(stderr)
-    os.chdir(asked["cwd"])
+    os.chdir(request["cwd"])
     os.environ.clear()
-    os.environ.update(asked["env"])
-    sys.argv[1:] = asked["args"]
+    os.environ.update(request["env"])
+    sys.argv[1:] = request["args"]
     program()
 
 
 def main(module: str, descriptor: str) -> None:
-    # Nothing else comes before the program: it wants to be the first to load OpenSSL.
+    # The program is imported first: it must be the first to load OpenSSL.
     import_module(f"{module}.__main__")
     del sys.modules[f"{module}.__main__"]  # each run has its own
     coverage = import_module("coverage")

@@ -1,9 +1,9 @@
-"""The servers that tests check against, and which one to take for what.
+"""The servers that tests check against, by purpose.
 
 a server that hangs, or whose connections the test takes by hand   peers.SilentPeer
 one that is slow, drips, floods, resets, lies, breaks off          peers.Peer with a behaviour
 addresses that answer no connection attempt                        peers.silent_addresses
-a port where nobody listens                                        peers.refusing_port
+a port without a listener                                          peers.refusing_port
 a port that a server may take, and keep while it is down            daemons.free_port
 an HTTP service, one that answers as it is told in turn            http.http_service, http.scripted
 a gRPC service, frames of HTTP/2 made by hand                      grpc
@@ -16,5 +16,5 @@ a real broker                                                      rabbitmq
 other real servers that need a command line and a few files        daemons.running_daemon
 a file system that hangs                                           hanging.hanging_file_system
 
-All of them take a free port, tell it, and leave no thread, process or file when their block ends.
+All of them take a free port, return it, and leave no thread, process or file after their block.
 """

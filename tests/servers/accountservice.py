@@ -1,4 +1,4 @@
-"""A real accountservice process, and what tests ask of it."""
+"""A real accountservice process and the requests that tests send to it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from pathlib import Path
 
 import httpx
 
-from tests.support import poll
+from tests.support import LOADED, poll
 from tests.support.forms import Fork, Zygote
 
 UP = (200, '{"status":"UP"}')
 DOWN = (503, '{"status":"Database unaccessible"}')
 
-# The service promises an answer within 1 s, which a test with the mark `timing` measures; the rest
-# is for a busy machine.
-BOUND = 4.0
+# The service promises a response within 1 s, which a test with the mark `timing` measures.
+BOUND = 1.0 * LOADED
 
 
 class Service:
@@ -48,25 +47,25 @@ class Service:
         return self._log.read_text()
 
     def get(self, path: str) -> tuple[int, str]:
-        """Status and body; fails when the answer takes longer than the service promises."""
+        """Return status and body; fail if the response takes too long."""
         response = httpx.get(self.url + path, timeout=BOUND, trust_env=False)
         if path == "/health":
             assert response.headers["content-type"] == "application/json"
         return response.status_code, response.text
 
     def await_health(self, expected: tuple[int, str], *, timeout: float = 5) -> None:
-        """Ask again: who asks while another question is under way shares its older answer."""
+        """Poll: a request during a query of another one shares the older result."""
         poll(lambda: self.get("/health") == expected, timeout=timeout, what=f"/health {expected}")
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code."""
+        """Send SIGTERM; return the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=60 * LOADED)
 
 
 @cache
 def _zygote() -> Zygote:
-    """Return what forks the services of this process; starting one takes half a second of CPU."""
+    """Return the zygote of all services; a start takes half a second of CPU."""
     argv = (sys.executable, "-W", "error", "-m", "tests.programs.zygote", "accountservice")
     zygote = Zygote(argv)
     atexit.register(zygote.close)
@@ -77,7 +76,7 @@ def _zygote() -> Zygote:
 def running_service(log: Path, *, grpc: bool = False, **environment: str) -> Iterator[Service]:
     """Start accountservice on free ports; keywords are ACCOUNTSERVICE_ variables.
 
-    When the block ends the process is stopped, and must have ended well and without a traceback.
+    At the end of the block the process is stopped; it must exit with 0 and without a traceback.
     """
     with log.open("ab") as output:
         process = _zygote().start(

@@ -1,4 +1,4 @@
-"""Real servers as processes: unprivileged, on free ports, with data that is thrown away."""
+"""Real servers as processes: unprivileged, on free ports, with temporary data."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypedDict
 
-from tests.support import poll, require
+from tests.support import LOADED, poll, require
 
-# Below the ports that the kernel gives to whoever asks for any, so that nobody gets one meanwhile.
+# Below the ephemeral ports of the kernel, so that a free port stays free.
 _PORTS = range(20_000, 32_000)
-# Each worker of pytest-xdist has its own, and gives none of them twice.
+# Each worker of pytest-xdist has its own ports and uses each one once.
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 _OWN = _PORTS[_WORKER::_WORKERS]
@@ -27,7 +27,7 @@ _untaken = iter(random.sample(_OWN, len(_OWN)))
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody has, also while its server is down."""
+    """Return an unused port of loopback, which stays unused while its server is down."""
     while True:
         port = next(_untaken)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 
 def program(name: str, *, folder: str | None = None) -> str:
-    """Return where a server's program is; skip the test where it is not installed."""
+    """Return the path of a server program; skip the test if it is not installed."""
     found = shutil.which(name, path=folder) if folder else shutil.which(name)
     require(found, f"{name} is not installed")
     return str(found)
@@ -78,7 +78,7 @@ class Daemon:
             )
 
     def listens(self, port: int) -> bool:
-        """Tell whether it listens on a port of loopback; fail when it has ended."""
+        """Return whether it listens on a port of loopback; fail if it has ended."""
         assert self._process is not None
         assert self._process.poll() is None, self.log
         with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
@@ -97,13 +97,13 @@ class Daemon:
         self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """Stop as an administrator would, then by force; safe in any state."""
+        """Stop with SIGTERM, then with SIGKILL; safe in any state."""
         if self._process is None:
             return
         self._process.terminate()
         self._process.send_signal(signal.SIGCONT)
         try:
-            self._process.wait(timeout=60)
+            self._process.wait(timeout=60 * LOADED)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -111,7 +111,7 @@ class Daemon:
 
 
 class Owner(TypedDict, total=False):
-    """Whom `subprocess` runs a program as."""
+    """The user and groups with which `subprocess` runs a program."""
 
     user: int
     group: int
@@ -119,7 +119,7 @@ class Owner(TypedDict, total=False):
 
 
 def as_owner_of(directory: Path) -> Owner:
-    """Return whom to run as what lives in a directory; nobody else where it is ours."""
+    """Return the user to run as: the owner of a directory, empty if that is us."""
     status = directory.stat()
     if status.st_uid == os.geteuid():
         return {}
@@ -128,7 +128,7 @@ def as_owner_of(directory: Path) -> Owner:
 
 @contextmanager
 def data_directory(user: str) -> Iterator[Path]:
-    """Make a directory of a short name; it is `user`'s, where we are root and may give it away."""
+    """Make a directory with a short name; `user` owns it if we are root."""
     with tempfile.TemporaryDirectory() as name:
         if os.geteuid() == 0:
             shutil.chown(name, user, pwd.getpwnam(user).pw_gid)

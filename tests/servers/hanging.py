@@ -1,4 +1,4 @@
-"""A file system that hangs, as one of a server does that has gone."""
+"""A file system that hangs, like a network mount whose server is gone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MS_NOSUID, _MS_NODEV, _MNT_DETACH = 2, 4, 2
 
 @contextmanager
 def hanging_file_system(directory: Path) -> Iterator[Callable[[], None]]:
-    """Mount one whose server, which is us, answers nothing; yield what makes it fail instead."""
+    """Mount one whose server never responds; yield a function that makes it fail instead."""
     libc = ctypes.CDLL(None, use_errno=True)
     try:
         server = os.open("/dev/fuse", os.O_RDWR)

@@ -1,4 +1,4 @@
-"""Peers that misbehave: a listening socket that stays silent, or treats connections by a script."""
+"""Peers that misbehave: a listening socket that stays silent, or one with a scripted behaviour."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Self
 
+from tests.support import LOADED
+
 Behaviour = Callable[["Connection"], None]
 
-_GIVE_UP = 20.0
+_GIVE_UP = 20.0 * LOADED
 _DRIP = 0.03
 
 
 class Connection:
-    """One accepted connection, in the hands of a behaviour."""
+    """One accepted connection, which a behaviour handles."""
 
     def __init__(self, sock: socket.socket, peer_stops: threading.Event) -> None:
         sock.settimeout(_GIVE_UP)
@@ -39,7 +41,7 @@ class Connection:
         self.sock.do_handshake()
 
     def read_request(self) -> bytes:
-        """Return a request without a body; less than that when the client ends before."""
+        """Return a request without a body, or less if the client closes first."""
         request = b""
         while b"\r\n\r\n" not in request:
             more = self.sock.recv(65536)
@@ -49,25 +51,25 @@ class Connection:
         return request
 
     def hear(self) -> bytes:
-        """Return what the client says first or next; nothing when it has gone."""
+        """Return more bytes from the client; empty if it has closed."""
         return self.sock.recv(65536)
 
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
 
     def hold(self) -> None:
-        """Say nothing more and wait until the client has gone."""
+        """Send nothing more and wait until the client has closed."""
         while self.sock.recv(65536):
             pass
 
     def close(self) -> None:
-        """Say that nothing follows; what the client still sends is read, so nothing is reset."""
+        """Close in order: read the rest from the client, so that nothing is reset."""
         if isinstance(self.sock, ssl.SSLSocket):
             self.sock = self.sock.unwrap()
         self.half_close()
 
     def half_close(self) -> None:
-        """End our direction of the TCP connection, whatever TLS has to say, and go on reading."""
+        """Shut down our direction of the TCP connection, without TLS, and go on reading."""
         socket.socket.shutdown(self.sock, socket.SHUT_WR)
         self.hold()
 
@@ -76,19 +78,19 @@ class Connection:
         self.sock.close()
 
     def drip(self, data: bytes, pause: float = _DRIP) -> None:
-        """Send one byte at a time, starting over at the end, for as long as the client takes it."""
+        """Send one byte at a time, in a loop, while the client reads."""
         for byte in itertools.cycle(data):
             threading.Event().wait(pause)
             self.send(bytes([byte]))
 
     def flood(self, data: bytes) -> None:
-        """Send without end, as fast as the client takes it."""
+        """Send forever, as fast as the client reads."""
         while True:
             self.send(data)
 
 
 class SilentPeer:
-    """A listening socket: the kernel accepts connections, and nobody ever says anything.
+    """A listening socket: the kernel accepts connections, and nothing is ever sent.
 
     It is on a free port of loopback, or on a Unix socket: a path, or an abstract name after `@`.
     """
@@ -121,7 +123,7 @@ class SilentPeer:
 
     @property
     def address(self) -> str:
-        """The host and the port, as a URL has them."""
+        """The host and the port, as in a URL."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
@@ -129,12 +131,12 @@ class SilentPeer:
         return f"{scheme}://{self.address}{path}"
 
     def accept(self) -> Connection:
-        """Take the next connection into the test's own hands."""
+        """Return the next connection, for the test to handle."""
         return Connection(self._listener.accept()[0], self._stops)
 
 
 class Peer(SilentPeer):
-    """A server that treats each connection by a behaviour, all of them at the same time."""
+    """A server that handles its connections by a behaviour, concurrently."""
 
     def __init__(
         self,
@@ -160,7 +162,7 @@ class Peer(SilentPeer):
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        """Accept who has connected, end every connection and wait for what serves them."""
+        """Accept the clients that have connected, close every connection, join the threads."""
         self._stops.set()
         os.eventfd_write(self._stopping, 1)
         self._accepting.join()
@@ -178,22 +180,22 @@ class Peer(SilentPeer):
         poll = select.poll()
         poll.register(self._listener, select.POLLIN)
         poll.register(self._stopping, select.POLLIN)
-        # Stopping comes last: a client that has come and gone before this thread ran counts, too.
+        # Stopping is last: clients that came and went before this thread ran count.
         while self._listener.fileno() in dict(poll.poll()):
             connection = self.accept()
             self.connected_at.append(time.monotonic())
-            thread = threading.Thread(target=self._treat, args=(connection,))
+            thread = threading.Thread(target=self._handle, args=(connection,))
             with self._lock:
                 self._open[connection] = thread
             thread.start()
 
-    def _treat(self, connection: Connection) -> None:
+    def _handle(self, connection: Connection) -> None:
         try:
             if self._context is not None:
                 connection.start_tls(self._context)
             self._behaviour(connection)
         except OSError:
-            pass  # the client has gone, as it may
+            pass  # the client has closed, as it may
         finally:
             with self._lock:
                 del self._open[connection]
@@ -202,9 +204,9 @@ class Peer(SilentPeer):
 
 @contextmanager
 def silent_addresses(hosts: Sequence[str], port: int = 0) -> Iterator[int]:
-    """Give addresses that answer no connection attempt, as a firewall's; yield their port.
+    """Make addresses that ignore connection attempts, like a firewall; yield their port.
 
-    Their listeners' queues are full, so the kernel drops what asks for more.
+    The queues of their listeners are full, so that the kernel drops further attempts.
     """
     with ExitStack() as stack:
         for host in hosts:
@@ -222,13 +224,13 @@ def silent_addresses(hosts: Sequence[str], port: int = 0) -> Iterator[int]:
 
 @contextmanager
 def refusing_port() -> Iterator[int]:
-    """Hold a port of 127.0.0.1 at which nobody listens, and which nobody else gets meanwhile."""
+    """Hold a port of 127.0.0.1 without a listener, which no other program can get."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
 
 
-# What a peer may do with a connection
+# Behaviours
 
 
 def hold(connection: Connection) -> None:
@@ -256,12 +258,12 @@ def flood(data: bytes) -> Behaviour:
 
 
 def never_read(connection: Connection) -> None:
-    """Take nothing from the client beyond what the kernel takes by itself."""
+    """Read nothing; the kernel takes the bytes that fit its buffer."""
     connection.peer_stops.wait(_GIVE_UP)
 
 
 def read_a_byte(then: Behaviour) -> Behaviour:
-    """Wait for the client to say something, and go on with `then`."""
+    """Wait for a byte from the client, and continue with `then`."""
 
     def behave(connection: Connection) -> None:
         connection.sock.recv(1)
@@ -271,7 +273,7 @@ def read_a_byte(then: Behaviour) -> Behaviour:
 
 
 def slowly(behaviour: Behaviour, seconds: float) -> Behaviour:
-    """Do as `behaviour` does, `seconds` later."""
+    """Run `behaviour` after `seconds`."""
 
     def behave(connection: Connection) -> None:
         threading.Event().wait(seconds)
@@ -281,7 +283,7 @@ def slowly(behaviour: Behaviour, seconds: float) -> Behaviour:
 
 
 def answer(data: bytes, then: Behaviour = close) -> Behaviour:
-    """Read the request, send `data`, and go on with `then`."""
+    """Read the request, send `data`, and continue with `then`."""
 
     def behave(connection: Connection) -> None:
         connection.read_request()
@@ -292,7 +294,7 @@ def answer(data: bytes, then: Behaviour = close) -> Behaviour:
 
 
 def blurt(data: bytes, then: Behaviour = close) -> Behaviour:
-    """Send `data` before anything is read, and go on with `then`."""
+    """Send `data` without reading, and continue with `then`."""
 
     def behave(connection: Connection) -> None:
         connection.send(data)
@@ -302,7 +304,7 @@ def blurt(data: bytes, then: Behaviour = close) -> Behaviour:
 
 
 def in_turn(*behaviours: Behaviour) -> Behaviour:
-    """Treat the first connection by the first behaviour and so on; the last one is repeated."""
+    """Use a behaviour for each connection, in order; the last one is repeated."""
     remaining = list(behaviours)
 
     def behave(connection: Connection) -> None:

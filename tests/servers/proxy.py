@@ -1,4 +1,4 @@
-"""A TCP proxy that can let its open connections die silently, as a firewall may."""
+"""A TCP proxy that can drop its open connections silently, like a firewall."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.servers.peers import Connection, Peer
 
 
 class Proxy(Peer):
-    """Passes on to a port of 127.0.0.1 what it gets, and back."""
+    """Forwards to a port of 127.0.0.1 and back."""
 
     def __init__(self, port: int) -> None:
         super().__init__(self._pass_on)
@@ -19,11 +19,11 @@ class Proxy(Peer):
         self._dead: set[socket.socket] = set()
 
     def open_connections(self) -> int:
-        """Return how many connections of clients there are."""
+        """Return the number of client connections."""
         return len(self._passing)
 
     def silence_open_connections(self) -> None:
-        """Pass nothing more on by the connections of now, and leave them open."""
+        """Forward nothing more on the present connections, and leave them open."""
         self._dead |= self._passing
 
     def _pass_on(self, connection: Connection) -> None:

@@ -57,7 +57,7 @@ def certificate_bomb(count: int) -> bytes:
 def server_flight(*certificates: bytes) -> bytes:
     """Return a TLS 1.2 ServerHello and a Certificate message, to send before anything is read.
 
-    A client reads and verifies the certificates then, whoever has their keys.
+    A client then reads and verifies the certificates, without any proof of their keys.
     """
     extensions = b"\xff\x01\x00\x01\x00"  # renegotiation_info, which OpenSSL demands
     hello = struct.pack("!H32sBHB", 0x0303, b"r" * 32, 0, 0xC02B, 0)

@@ -1,4 +1,4 @@
-"""A real Docker engine; whatever is started on it here ends with its block."""
+"""A real Docker engine; containers and images are removed at the end of their block."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _is_running() -> bool:
 
 
 def require_engine() -> None:
-    """Skip (in CI: fail) where there is no engine, or not the images that tests build upon."""
+    """Skip (in CI: fail) if no engine runs, or if it lacks the base images of the tests."""
     require(_is_running(), "needs a Docker engine: run scripts/engine start")
     for image in ("debian:trixie-slim", "busybox:latest"):
         there = _run(["docker", "image", "inspect", image], 30).returncode == 0
@@ -29,7 +29,7 @@ def require_engine() -> None:
 
 
 def require_compose() -> list[str]:
-    """Return how Compose is called; skip (in CI: fail) where it is not installed."""
+    """Return the command of Compose; skip (in CI: fail) if it is not installed."""
     for command in (["docker", "compose"], ["docker-compose"]):
         if shutil.which(command[0]) and _run([*command, "version"], 30).returncode == 0:
             return command
@@ -38,12 +38,12 @@ def require_compose() -> list[str]:
 
 
 def docker(*arguments: str, timeout: float = 60) -> str:
-    """Run a docker command that must succeed; return what it printed."""
+    """Run a docker command that must succeed; return its output."""
     return succeed(["docker", *arguments], timeout=timeout)
 
 
 def succeed(command: Sequence[str], *, timeout: float, **options: Any) -> str:
-    """Run any command that must succeed; return what it printed."""
+    """Run any command that must succeed; return its output."""
     done = _run(command, timeout, **options)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout.strip()
@@ -100,7 +100,7 @@ def build_images(tag: str) -> None:
 
 
 def health(identity: str) -> dict[str, Any]:
-    """Return what the engine knows about a container's health: Status, FailingStreak, Log."""
+    """Return the health of a container: Status, FailingStreak, Log."""
     found: dict[str, Any] = json.loads(
         docker("inspect", "--format", "{{json .State.Health}}", identity)
     )

@@ -1,4 +1,4 @@
-"""The forms of the program, and the one way to run any of them and see all that it did."""
+"""The forms of the program, and the one way to run any of them and observe it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PROGRAMS = ROOT / "tests/programs"
 
 
 class Zygote:
-    """An interpreter that has imported a program and runs it in forks, as `zygote` tells."""
+    """An interpreter that has imported a program and runs it in forks; see `zygote`."""
 
     def __init__(self, argv: Sequence[str]) -> None:
         """Start it with `argv` and the number of a descriptor."""
@@ -52,7 +52,7 @@ class Zygote:
         self.close()
 
     def close(self) -> None:
-        """End it; runs that are under way go on."""
+        """End it; current runs continue."""
         self._channel.close()
         self._process.wait()
 
@@ -65,8 +65,8 @@ class Zygote:
         stderr: int,
         timeout: float = math.inf,
     ) -> Fork:
-        """Start a run in the directory that we are in; it is killed after `timeout` seconds."""
-        asked = {
+        """Start a run in the current directory; it is killed after `timeout` seconds."""
+        request = {
             "args": [os.fsdecode(arg) for arg in args],
             "env": dict(env),
             "cwd": str(Path.cwd()),
@@ -75,13 +75,13 @@ class Zygote:
         ours, theirs = socket.socketpair()
         with theirs:
             socket.send_fds(self._channel, [b" "], [stdout, stderr, theirs.fileno()])
-        ours.sendall(json.dumps(asked).encode() + b"\n")
+        ours.sendall(json.dumps(request).encode() + b"\n")
         return Fork(ours)
 
     def run(
         self, args: Sequence[str | bytes], env: Mapping[str, str], timeout: float
     ) -> tuple[dict[str, Any], bytes, bytes]:
-        """Run the program; return what `launch` reports, standard output and standard error."""
+        """Run the program; return the report of `launch`, standard output and standard error."""
         (out, out_write), (err, err_write) = os.pipe(), os.pipe()
         fork = self.start(args, env=env, stdout=out_write, stderr=err_write, timeout=timeout)
         os.close(out_write)
@@ -91,25 +91,25 @@ class Zygote:
 
 
 class Fork:
-    """A run of a program, with what the tests need of `subprocess.Popen`."""
+    """A run of a program, with a part of the interface of `subprocess.Popen`."""
 
-    def __init__(self, answers: socket.socket) -> None:
-        self._answers = answers
-        self._lines = answers.makefile("rb", buffering=0)  # so that `wait` sees what has come
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._lines = channel.makefile("rb", buffering=0)  # `wait` polls the socket
         self.pid = int(self._lines.readline())
         self.returncode: int | None = None
 
     def report(self) -> dict[str, Any]:
-        """Wait for its end; return what `launch` reports."""
+        """Wait for its end; return the report of `launch`."""
         report: dict[str, Any] = json.loads(self._lines.readline())
         self._lines.close()
-        self._answers.close()
+        self._channel.close()
         self.returncode = report["code"]
         return report
 
     def wait(self, timeout: float | None = None) -> int:
         if self.returncode is None:
-            if not select.select([self._answers], [], [], timeout)[0]:
+            if not select.select([self._channel], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
             self.report()
         assert self.returncode is not None
@@ -129,7 +129,7 @@ class Fork:
 
 
 def _read_all(*descriptors: int) -> list[bytes]:
-    """Read several pipes to their ends at the same time, and close them."""
+    """Read several pipes to their ends concurrently, and close them."""
     data = dict.fromkeys(descriptors, b"")
     with selectors.DefaultSelector() as selector:
         for fd in descriptors:
@@ -151,32 +151,32 @@ class Form:
     name: str
     argv: tuple[str, ...]
     max_rss_kib: int
-    """The memory that no check may exceed."""
+    """The limit of memory for every check."""
     starts_at_once: bool
-    """Whether the start of the process is so short that it counts against the time limit."""
+    """Whether the start is short enough to count against the timeout."""
     slowness: int = 1
-    """How many times as long as usual it may take."""
+    """How many times as long as the others it may take."""
     zygote: Zygote | None = field(default=None, compare=False)
-    """What runs the program in forks; without one, `argv` is started."""
+    """Runs the program in forks; without it, `argv` is started."""
 
     def __str__(self) -> str:
         return self.name
 
     @property
     def started(self) -> Form:
-        """The same, but started anew for each run: for tests that are about the start."""
+        """The same form, with a process started for each run: for tests of the start."""
         return replace(self, zygote=None)
 
 
 BUILD, DIST = (ROOT / folder / os.uname().machine for folder in ("build", "dist"))
-"""What `scripts/build-binary` has made for this machine."""
+"""The results of `scripts/build-binary` for this machine."""
 PYTHON = Form("python", (sys.executable, "-m", "healthchecker"), 60_000_000 // 1024, False)
 COLD = Form("cold", (str(DIST / "healthchecker-cold"),), 32 * 1024, False)
 SAVED = Form("saved", (str(DIST / "healthchecker"),), 32 * 1024, True)
 OTHER = {"aarch64": "x86_64", "x86_64": "aarch64"}[os.uname().machine]
 """The machine for which `scripts/build-binary --machine` builds here; its forms are emulated."""
 _EMULATOR = shutil.which(f"qemu-{OTHER}") or f"/usr/bin/qemu-{OTHER}"
-_EMULATED_RSS = 256 * 1024  # most of it is the emulator's
+_EMULATED_RSS = 256 * 1024  # most of it is the emulator
 _EMULATED_SLOWNESS = 10
 OTHER_COLD, OTHER_SAVED = (
     Form(
@@ -196,11 +196,11 @@ _GUARDED = (
     str(_PROGRAMS / "guarded.py"),
 )
 GUARDED = Form("guarded", (*_GUARDED, str(LEFT_OUT)), PYTHON.max_rss_kib, False)
-"""The Python form, which ends when it calls one of these: the saved form would not have it."""
+"""The Python form, which ends if it calls one of these: the saved form lacks it."""
 FORMS = (PYTHON, GUARDED, COLD, SAVED)
 EMULATED = (OTHER_SAVED,)
-"""For tests with the mark `emulated`. The other form takes more than a second to start there."""
-# Python leaves its own socket to the collector where the connection was reset before TLS started.
+"""For tests with the mark `emulated`. The cold form takes more than a second to start there."""
+# Python leaves a socket to the garbage collector if it was reset before TLS started.
 _STRICT = ("-W", "error", "-W", "ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 _ZYGOTES = {
     PYTHON: (sys.executable, *_STRICT, "-m", "tests.programs.zygote", "healthchecker"),
@@ -210,9 +210,9 @@ _ZYGOTES = {
 
 @contextmanager
 def forking() -> Iterator[Callable[[Form], Form]]:
-    """Yield what makes a form run in forks where it can, and starts what they need just once.
+    """Yield a function that makes a form run in forks, if it can; each zygote starts once.
 
-    Most tests are about what comes after an interpreter's start, which takes most of the time.
+    Most tests are not about the start of an interpreter, which takes most of the time.
     """
     with ExitStack() as stack:
 
@@ -227,13 +227,13 @@ def forking() -> Iterator[Callable[[Form], Form]]:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one run of the program came to."""
+    """The result of one run of the program."""
 
     code: int
     stdout: str
     stderr: str
     started: float
-    """When the process was started, on the clock of `time.monotonic()`, as `ended`."""
+    """The start of the process, on the clock of `time.monotonic()`, like `ended`."""
     ended: float
     stalled: float
     """The longest time in seconds for which the machine stood still in the meantime."""
@@ -254,7 +254,7 @@ class Outcome:
 
     @property
     def check(self) -> dict[str, Any]:
-        """The one check in the object that `--output json` printed."""
+        """The only check in the object that `--output json` printed."""
         (check,) = json.loads(self.stdout)["checks"]
         return dict(check)
 
@@ -345,7 +345,7 @@ def _patience(args: Sequence[str | bytes]) -> dict[str, str]:
 def _launch(
     argv: Sequence[str | bytes], env: Mapping[str, str], timeout: float, stdin: int | None
 ) -> tuple[dict[str, Any], bytes, bytes]:
-    """Run a program; return what `launch` reports, standard output and standard error."""
+    """Run a program; return the report of `launch`, standard output and standard error."""
     launcher_argv = (sys.executable, "-IS", str(_PROGRAMS / "launch.py"))
     report, report_write = os.pipe()
     try:

@@ -1,9 +1,8 @@
-"""A mutating fuzzer: broken answers for the probers, broken bytes for the parsers.
+"""A mutating fuzzer: broken responses for the probers, broken bytes for the parsers.
 
-Each case is made from the seed and its own number alone, so that it can be run again by itself.
-A case fails when anything but a result (for a parser: its own error) comes out, when a probe lasts
-longer than its limit, or when its output is not fit for a terminal. The run fails when memory,
-descriptors or threads are left behind.
+Each case is made from the seed and its number alone, so that it can be repeated by itself. A case
+fails if it ends with anything except a result (for a parser: its own error), if a probe exceeds its
+timeout, or if its output is not printable. The run fails if memory, descriptors or threads leak.
 """
 
 from __future__ import annotations
@@ -64,18 +63,18 @@ from tests.tables.hostile_behaviours import OPENINGS
 
 TIMEOUT = 0.5
 GRACE = 0.5
-"""Seconds; more than the program's own, since the peer is a thread of the same interpreter."""
+"""Seconds; more than that of the program, as the peer is a thread of the same interpreter."""
 MAX_GROWTH_KIB = 8 * 1024
 HANG = 20.0
 
 _FRAME_HEADER = 9
 _WARM_UP = 0.2
 _ATTEMPTS = 3
-"""Of a probe that lasted too long: a machine that stands still does so to any."""
+"""Of a probe that took too long: a machine may stall."""
 _MAX_FAILURES = 5
 
 
-# What is broken
+# The originals
 
 JSON_BODY = b'{"status":"UP","checks":[{"name":"db","ok":true,"n":3}]}'
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -147,17 +146,17 @@ HTTP_WORDS = (
 CALL_HEADERS = ((":method", "POST"), (":path", "/"), (":scheme", "http"), (":authority", "a"))
 
 
-def _grpc_answer(
+def _grpc_response(
     *messages: bytes, trailers: Sequence[tuple[str, str]] = (("grpc-status", "0"),)
 ) -> bytes:
-    """Return all that an HTTP/2 server says to a call."""
+    """Return all bytes that an HTTP/2 server sends for a call."""
     client = H2Connection(H2Configuration(client_side=True))
     client.initiate_connection()
     client.send_headers(1, CALL_HEADERS)
     client.send_data(1, encode_message(b""), end_stream=True)
     server = H2Connection(H2Configuration(client_side=False))
     server.initiate_connection()
-    said = server.data_to_send()
+    sent = server.data_to_send()
     for event in server.receive_data(client.data_to_send()):
         if isinstance(event, RequestReceived):
             headers = [(":status", "200"), ("content-type", "application/grpc")]
@@ -168,19 +167,19 @@ def _grpc_answer(
             for message in messages:
                 server.send_data(1, encode_message(message))
             server.send_headers(1, list(trailers), end_stream=True)
-    return said + server.data_to_send()
+    return sent + server.data_to_send()
 
 
 SERVING = b"\x08\x01"
 LISTED = b"\x0a\x06\x0a\x00\x12\x02\x08\x01\x0a\x08\x0a\x02db\x12\x02\x08\x02"
 
 GRPC = (
-    _grpc_answer(SERVING),
-    _grpc_answer(b"\x08\x02"),
-    _grpc_answer(SERVING, SERVING),
-    _grpc_answer(LISTED),
-    _grpc_answer(trailers=[("grpc-status", "5"), ("grpc-message", "no%20such%0Aservice")]),
-    _grpc_answer(trailers=[("grpc-status", "12")]),
+    _grpc_response(SERVING),
+    _grpc_response(b"\x08\x02"),
+    _grpc_response(SERVING, SERVING),
+    _grpc_response(LISTED),
+    _grpc_response(trailers=[("grpc-status", "5"), ("grpc-message", "no%20such%0Aservice")]),
+    _grpc_response(trailers=[("grpc-status", "12")]),
     HTTP[0],  # the last one: not HTTP/2
 )
 
@@ -232,15 +231,15 @@ _MORE_REPLIES = {
     "amqp": (b"AMQP\0\0\x09\x01",),
     "nats": (b"-ERR 'Authorization Violation'\r\n",),
 }
-ANSWERS = {
+REPLIES = {
     scheme: (*turns, *([b"".join(turns)] if len(turns) > 1 else []), *_MORE_REPLIES.get(scheme, ()))
     for scheme, turns in ((scheme, OPENINGS[scheme].turns) for _, scheme, _ in DECODERS)
 }
-"""What comes in one go from what a check asks once or twice, by URL scheme."""
-ANSWER_WORDS = (b"\0", b"\xff", b"\0\0\0\x08", b"\r\n", b"C57P03\0", b"-LOADING ", b"\xce", b"AMQP")
+"""Replies, by URL scheme: each one, and all of a check in one piece."""
+REPLY_WORDS = (b"\0", b"\xff", b"\0\0\0\x08", b"\r\n", b"C57P03\0", b"-LOADING ", b"\xce", b"AMQP")
 
 
-# How it is broken
+# Mutations
 
 Mutation = Callable[[random.Random, bytearray, Sequence[bytes]], None]
 
@@ -309,7 +308,7 @@ def broken(chance: random.Random, originals: Sequence[bytes], words: Sequence[by
 
 
 def broken_frames(chance: random.Random) -> bytes:
-    """Return HTTP/2 frames of which some are missing, doubled, moved or broken inside."""
+    """Return HTTP/2 frames, some missing, doubled, moved or broken inside."""
     whole = chance.choice(GRPC[:-1])
     frames = []
     while whole:
@@ -337,17 +336,17 @@ def broken_frames(chance: random.Random) -> bytes:
     return b"".join(frames)
 
 
-# What is fed with it
+# The cases
 
 
 @dataclass
-class _Answer:
-    """A behaviour: answers with the bytes that it was given last."""
+class _Reply:
+    """A behaviour that sends the bytes of the current case."""
 
     response: bytes = b""
     client_first: bool = True
     hold: bool = False
-    """Whether to leave the connection open afterwards."""
+    """Whether the connection stays open afterwards."""
 
     def __call__(self, connection: Connection) -> None:
         if self.client_first:
@@ -357,33 +356,33 @@ class _Answer:
 
 
 class CaseError(Exception):
-    """What a case did that it must not do."""
+    """A property that a case does not have."""
 
 
-_INNER_WORDS = re.compile(r"\bb'[^']*'|bytearray\(|<memory at |\w+Inputs\.|_SWITCH_| object at 0x")
+_INTERNALS = re.compile(r"\bb'[^']*'|bytearray\(|<memory at |\w+Inputs\.|_SWITCH_| object at 0x")
 
 
-def _check_words(message: str) -> None:
-    """Refuse what only who knows the inside of a library understands."""
-    if _INNER_WORDS.search(message):
-        raise CaseError(f"a library's inner words: {message}")
+def _check_message(message: str) -> None:
+    """Refuse internals of a library in a message."""
+    if _INTERNALS.search(message):
+        raise CaseError(f"internals of a library: {message}")
 
 
 @dataclass
 class Run:
-    """All that the cases of one run share."""
+    """The shared state of the cases of a run."""
 
     seed: int
     unix_socket: str
-    answer: _Answer
+    reply: _Reply
     reasons: Counter[str]
 
     def case(self, number: int) -> None:
-        """Run one case; raise whatever is wrong."""
+        """Run one case; raise an error if a property is missing."""
         chance = random.Random(f"{self.seed}/{number}")
-        self.answer.hold = chance.random() < 0.004
-        self.answer.client_first = True
-        probes = (self._http, self._http2, self._grpc, self._one_answer, self._parsers)
+        self.reply.hold = chance.random() < 0.004
+        self.reply.client_first = True
+        probes = (self._http, self._http2, self._grpc, self._one_reply, self._parsers)
         chance.choices(probes, (4, 1, 4, 3, 3))[0](chance)
 
     def _http(self, chance: random.Random) -> None:
@@ -418,10 +417,10 @@ class Run:
             options = make_options(unix_socket=self.unix_socket)
             self._probe(data, lambda: list_services(listed, options, TIMEOUT).check)
 
-    def _one_answer(self, chance: random.Random) -> None:
-        scheme = chance.choice(tuple(ANSWERS))
-        self.answer.client_first = OPENINGS[scheme].client_first
-        data = broken(chance, ANSWERS[scheme], ANSWER_WORDS)
+    def _one_reply(self, chance: random.Random) -> None:
+        scheme = chance.choice(tuple(REPLIES))
+        self.reply.client_first = OPENINGS[scheme].client_first
+        data = broken(chance, REPLIES[scheme], REPLY_WORDS)
         self._probe(
             data,
             lambda: check(
@@ -429,11 +428,11 @@ class Run:
             ),
         )
 
-    def _probe(self, response: bytes, ask: Callable[[], CheckResult]) -> None:
-        self.answer.response = response
+    def _probe(self, response: bytes, probe: Callable[[], CheckResult]) -> None:
+        self.reply.response = response
         for _ in range(_ATTEMPTS):
             start = time.monotonic()
-            result = ask()
+            result = probe()
             seconds = time.monotonic() - start
             if seconds <= TIMEOUT + GRACE:
                 break
@@ -445,16 +444,16 @@ class Run:
             raise CaseError(f"healthy and the reason contradict each other: {result}")
         if seconds > TIMEOUT + GRACE:
             raise CaseError(f"lasted {seconds:.3f} s: {result}")
-        _check_words(result.detail)
+        _check_message(result.detail)
         for text in (
             json_line(result.healthy, [result]),
             text_lines([result], healthy=result.healthy),
         ):
             line = text.removesuffix("\n")
             if not (line.isascii() and line.isprintable() and len(text) <= MAX_OUTPUT_BYTES):
-                raise CaseError(f"not fit for a terminal: {text!r}")
+                raise CaseError(f"not printable: {text!r}")
             if "secret" in text:
-                raise CaseError(f"tells a secret: {text!r}")
+                raise CaseError(f"a secret is shown: {text!r}")
         self.reasons[result.reason] += 1
 
     def _parsers(self, chance: random.Random) -> None:
@@ -505,12 +504,12 @@ def _feed_call(data: bytes) -> None:
         if not call.is_over or (call.failure is None and len(call.messages) != 1):
             raise CaseError(f"no outcome of {method.name}: {list(call.messages)}")
         if call.failure is not None:
-            _check_words(call.failure.message)
+            _check_message(call.failure.message)
 
 
 def _send_metadata(data: bytes) -> None:
-    """Take what may stand after -H; an intact server reads what is sent."""
-    text = data[:8192].decode("utf-8", "surrogateescape")  # servers have a limit, too
+    """Take a value of -H; a correct server must read the metadata that is sent."""
+    text = data[:8192].decode("utf-8", "surrogateescape")  # servers have a limit
     name, _, value = text.partition(":")
     options = make_options(headers=[(name, value)])
     headers = make_headers(parse_target("grpc://localhost:1"), options)
@@ -538,11 +537,11 @@ def _read_json_path(data: bytes) -> None:
 
 def _read_json(data: bytes) -> None:
     read_json(data)
-    json.loads(data, parse_int=str, parse_float=str)  # what we take for JSON, Python does as well
+    json.loads(data, parse_int=str, parse_float=str)  # Python must agree that it is JSON
 
 
 def _search(data: bytes) -> None:
-    text = data[:4096].decode("utf-8", "surrogateescape")  # whoever writes a pattern is no peer
+    text = data[:4096].decode("utf-8", "surrogateescape")  # from the user, not from a peer
     Pattern(text).found_in("status: UP\n" * 20, bool)
 
 
@@ -550,14 +549,14 @@ def _read_content(data: bytes) -> None:
     for coding in ("gzip", "deflate"):
         for is_whole in (True, False):
             if len(decode(coding, data, 1000, is_whole=is_whole).data) > 1000:
-                raise CaseError("decoded more than was asked for")
+                raise CaseError("decoded more than the limit")
 
 
 _PARSERS: tuple[
     tuple[
         str,
         Callable[[bytes], object],
-        type[Exception] | tuple[()],  # what it may raise
+        type[Exception] | tuple[()],  # its error, if any
         Sequence[bytes],
         Sequence[bytes],
     ],
@@ -586,7 +585,7 @@ _PARSERS: tuple[
     ),
     ("JSON path", _read_json_path, BadArgumentError, JSON_PATHS, [b".", b"=", b"[", b"-", b'"']),
     ("JSON", _read_json, JsonError, [JSON_BODY, b"[[1.5e3, -0], null]", *NESTED], JSON_WORDS),
-    *((name, parse, CodecError, ANSWERS[scheme], ANSWER_WORDS) for name, scheme, parse in DECODERS),
+    *((name, parse, CodecError, REPLIES[scheme], REPLY_WORDS) for name, scheme, parse in DECODERS),
     ("process id", parse_pid, ProbeFailure, [b"123\n", b"4194304"], [b"0", b" ", b"-", b"9" * 9]),
     ("pattern", _search, ValueError, PATTERNS, [b"(", b")*", b"{9}", b"[^", b"\\", b"|", b"(?i)"]),
     ("escapes", _read_escapes, ValueError, [rb"PING\r\n\x00\\"], [b"\\", rb"\x", b"\xff"]),
@@ -597,47 +596,50 @@ _PARSERS: tuple[
 # The run
 
 
-def fuzz(cases: int, seed: int, say: Callable[[str], object], only: int | None = None) -> bool:
-    """Run the cases; say what went wrong and a summary, and return whether all is well."""
+def fuzz(cases: int, seed: int, report: Callable[[str], object], only: int | None = None) -> bool:
+    """Run the cases; report failures and a summary, and return whether all passed."""
     failures = 0
     reasons: Counter[str] = Counter()
     files, threads = open_files(), threading.active_count()
     warm_kib = 0
-    start = time.monotonic()
+    start = shown = time.monotonic()
     numbers = range(cases) if only is None else (only,)
     name = f"@healthchecker-fuzz-{os.getpid()}"
-    answer = _Answer()
-    with Peer(answer, unix_socket=name) as peer:
-        run = Run(seed, name, answer, reasons)
+    reply = _Reply()
+    with Peer(reply, unix_socket=name) as peer:
+        run = Run(seed, name, reply, reasons)
         for number in numbers:
             faulthandler.dump_traceback_later(HANG, exit=True)
             try:
                 run.case(number)
-            except Exception as error:  # noqa: BLE001 - that none comes is what is tested
+            except Exception as error:  # noqa: BLE001 - any error is a failure
                 failures += 1
-                say(f"case {number}: {type(error).__name__}: {error}")
-                say(f"  to run it again: --seed {seed} --only {number}")
+                report(f"case {number}: {type(error).__name__}: {error}")
+                report(f"  to repeat it: scripts/fuzz --seed {seed} --only {number}")
                 if failures == _MAX_FAILURES:
                     break
-            peer.connected_at.clear()  # what it remembers is not the program's memory
+            if time.monotonic() > shown + 1:
+                shown = time.monotonic()
+                report(f"case {number} of {cases}, {failures} failures")
+            peer.connected_at.clear()  # this memory is not that of the program
             if number == int(cases * _WARM_UP):
                 warm_kib = _resident_kib()
     faulthandler.cancel_dump_traceback_later()
     growth = _resident_kib() - warm_kib if warm_kib else 0
     left = len(open_files() - files)
-    for wrong, what in (
+    for wrong, problem in (
         (growth > MAX_GROWTH_KIB, f"memory grew by {growth} KiB"),
         (left > 0, f"{left} files are left open"),
         (threading.active_count() > threads, "threads are left running"),
     ):
         if wrong:
             failures += 1
-            say(what)
-    say(
+            report(problem)
+    report(
         f"seed {seed}: {sum(reasons.values())} cases in {time.monotonic() - start:.1f} s, "
         f"{failures} failures, memory growth {growth} KiB, peak {_peak_kib()} KiB"
     )
-    say(", ".join(f"{reason} {count}" for reason, count in reasons.most_common()))
+    report(", ".join(f"{reason} {count}" for reason, count in reasons.most_common()))
     return failures == 0
 
 
@@ -655,16 +657,20 @@ def _main() -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/fuzz", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--cases", type=int, default=30_000, help="how many (default: %(default)s)")
-    parser.add_argument("--seed", type=int, help="of a run to do again (default: a new one)")
-    parser.add_argument("--only", type=int, metavar="N", help="run this one case of the seed")
+    parser.add_argument("--cases", type=int, default=30_000, help="how many (%(default)s)")
+    parser.add_argument("--seed", type=int, help="repeat a run (default: a new seed)")
+    parser.add_argument("--only", type=int, metavar="N", help="repeat this case of the seed")
     arguments = parser.parse_args()
     seed = arguments.seed
     if seed is None:
         seed = int.from_bytes(os.urandom(4))
     sys.stdout.write(f"seed {seed}\n")
-    well = fuzz(arguments.cases, seed, lambda line: sys.stdout.write(f"{line}\n"), arguments.only)
-    return 0 if well else 1
+
+    def report(line: str) -> None:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+    return 0 if fuzz(arguments.cases, seed, report, arguments.only) else 1
 
 
 if __name__ == "__main__":

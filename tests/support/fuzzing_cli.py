@@ -199,13 +199,13 @@ class Line:
 
     @property
     def is_race(self) -> bool:
-        """Whether which targets are checked to the end depends on time."""
+        """Whether the targets that are checked to the end depend on time."""
         return "--any" in self.args or "HEALTHCHECKER_ANY" in self.env
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a form of the program made of it."""
+    """The result of one form of the program."""
 
     code: int
     stdout: str
@@ -213,7 +213,7 @@ class Outcome:
 
     @property
     def without_times(self) -> Outcome:
-        """The same, without what differs from run to run."""
+        """The same, without times."""
         out, err = (_TIMES.sub(r"\1\2N", text) for text in (self.stdout, self.stderr))
         return replace(self, stdout=out, stderr=err)
 
@@ -225,7 +225,7 @@ Runner = Callable[[Line], Outcome]
 
 
 def make_line(chance: random.Random, places: dict[str, str]) -> Line:
-    """Return a command line and an environment that are right, or wrong as people make them."""
+    """Return a command line and an environment: correct ones, or with typical mistakes."""
     name = chance.choice(_COMMANDS)
     options = [one for one in cli.commands[name].params if isinstance(one, click.Option)]
     start = [] if name == "check" and chance.random() < 0.7 else [[name]]
@@ -275,7 +275,7 @@ def _option(chance: random.Random, option: click.Option) -> list[str]:
 
 
 def _value(chance: random.Random, option: click.Option) -> str:
-    """Return a value: mostly one of the first few, which are good ones."""
+    """Return a value, most often one of the first three, which are good."""
     values = _VALUES.get(option.name, _OTHERS)
     return chance.choice(values[:3] if chance.random() < _GOOD else values)
 
@@ -290,14 +290,14 @@ Mistake = Callable[[random.Random, list[str]], list[str]]
 
 
 def _join(chance: random.Random, args: list[str]) -> list[str]:
-    """Put two words into one argument, as where a shell's quotes are around both."""
+    """Put two words into one argument, as with quotes around both in a shell."""
     at = chance.randrange(len(args))
     between = chance.choice((" ", ":", "\t", "") if args[at].startswith("-") else (" ", "\n"))
     return [*args[:at], between.join(args[at : at + 2]), *args[at + 2 :]]
 
 
 def _unquote(chance: random.Random, args: list[str]) -> list[str]:
-    """Forget the quotes around all that has a space in it."""
+    """Drop the quotes around every argument with a space."""
     return [word for arg in args for word in (arg.split(" ") if " " in arg else [arg])]
 
 
@@ -319,7 +319,7 @@ def _leave_out(chance: random.Random, args: list[str]) -> list[str]:
 
 
 def _end_options(chance: random.Random, args: list[str]) -> list[str]:
-    """Put a `--` somewhere, but not before what keeps `wait` from waiting for a minute."""
+    """Insert a `--`, but not before the --deadline that keeps `wait` short."""
     limits = [at for at, arg in enumerate(args) if arg.startswith("--deadline")]
     at = chance.randrange(max(limits, default=-1) + 1, len(args) + 1)
     return [*args[:at], "--", *args[at:]]
@@ -342,11 +342,11 @@ _MISTAKES: tuple[Mistake, ...] = (
 )
 
 
-# What runs it
+# Runners
 
 
 def _environment(line: Line) -> dict[str, str]:
-    """Return the whole environment: with a limit for `wait`, which a mistake may have dropped."""
+    """Return the whole environment, with a deadline for `wait`: a mistake may drop its own."""
     return {**without_variables(), "HEALTHCHECKER_DEADLINE": "300ms", **line.env}
 
 
@@ -377,7 +377,7 @@ def _run_forked(zygote: Zygote) -> Runner:
 
 @contextmanager
 def runners() -> Iterator[dict[str, Runner]]:
-    """Return what runs a command line in each form that is built."""
+    """Yield a runner for each form that is built."""
     with forking() as forked:
         zygote = forked(PYTHON).zygote
         assert zygote
@@ -392,7 +392,7 @@ def runners() -> Iterator[dict[str, Runner]]:
 
 @contextmanager
 def places() -> Iterator[dict[str, str]]:
-    """Return what a command line may name: a healthy service's port and socket, a closed port."""
+    """Yield values for command lines: port and socket of a healthy service, a closed port."""
     path = Path(f"/tmp/healthchecker-fuzz-{os.getpid()}")
     with ExitStack() as stack:
         stack.callback(path.unlink, missing_ok=True)

@@ -1,4 +1,4 @@
-"""A pod on Podman, which runs Kubernetes YAML; of the probes it knows the liveness probe only."""
+"""A pod on Podman, which runs Kubernetes YAML; liveness is its only probe."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def require_podman() -> None:
 
 
 def load_image(name: str) -> str:
-    """Give Podman an image of Docker's; return what it is called there."""
+    """Copy an image from Docker to Podman; return its name there."""
     with subprocess.Popen(["docker", "save", name], stdout=subprocess.PIPE) as save:
         succeed(["podman", "load", "--quiet"], timeout=120, stdin=save.stdout)
     assert save.returncode == 0
@@ -32,13 +32,13 @@ def remove_image(name: str) -> None:
 
 
 class Pod:
-    """A pod without a network, but for its own loopback; `folder` is for its files."""
+    """A pod without a network except loopback; `folder` is for its files."""
 
     def __init__(self, folder: Path, name: str, container: str) -> None:
         self._folder = folder
         self._name = name
         config = folder / "containers.conf"
-        # Podman raises these two otherwise, a privilege that the machine may not grant.
+        # Podman raises these two by default, a privilege that the machine may not grant.
         config.write_text('[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]')
         self._env = {**os.environ, "CONTAINERS_CONF": str(config)}
         self.container = f"{name}-{container}"
@@ -63,7 +63,7 @@ class Pod:
         return subprocess.run(command, env=self._env, capture_output=True, check=False).returncode
 
     def probe(self) -> tuple[int, str]:
-        """Run the liveness probe once, as the kubelet would; return its exit code and output."""
+        """Run the liveness probe once, like the kubelet; return its exit code and output."""
         code = self.run("healthcheck", "run", self.container)
         state = self._succeed("inspect", "--format", "{{json .State.Health}}", self.container)
         return code, json.loads(state)["Log"][-1]["Output"]

@@ -1,4 +1,4 @@
-"""Programs that run until they are stopped, and the terminal that one may have."""
+"""Programs that run until they are stopped, and a terminal for them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-from tests.support import poll
+from tests.support import LOADED, poll
 from tests.support.forms import Form, without_variables
 from tests.support.screen import Screen
 
 
 class Program:
-    """A running program whose output is read line by line, with a limit on every wait."""
+    """A running program whose output is read line by line; every wait has a limit."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self._buffer = b""
 
-    def line(self, timeout: float = 15.0) -> str:
+    def line(self, timeout: float = 15.0 * LOADED) -> str:
         assert self.process.stdout
         end = time.monotonic() + timeout
         while b"\n" not in self._buffer:
@@ -40,20 +40,20 @@ class Program:
         return line.decode()
 
     def stop_reading(self) -> tuple[int, bytes]:
-        """Close its output; return the exit code, which must come soon, and what it says."""
+        """Close its output; return its exit code and its standard error."""
         assert self.process.stdout
         self.process.stdout.close()
-        code = self.process.wait(5)
+        code = self.process.wait(5 * LOADED)
         assert self.process.stderr
         return code, self.process.stderr.read()
 
     def stop(self, number: int = signal.SIGTERM, stderr: str = "") -> int:
-        """Send a signal; return the exit code, which must come at once."""
+        """Send a signal; return the exit code. `stderr` is a pattern of its standard error."""
         self.process.send_signal(number)
-        code = self.process.wait(5)
+        code = self.process.wait(5 * LOADED)
         assert self.process.stderr
-        said = self.process.stderr.read().decode()
-        assert re.fullmatch(stderr, said), said
+        text = self.process.stderr.read().decode()
+        assert re.fullmatch(stderr, text), text
         return code
 
 
@@ -73,7 +73,7 @@ def start(form: Form, *args: str, **options: Any) -> Iterator[Program]:
 
 
 class Tty:
-    """A terminal of which a test is the screen."""
+    """A terminal whose screen is in the test."""
 
     def __init__(self, columns: int, lines: int = 25) -> None:
         self.controller, self.terminal = pty.openpty()
@@ -84,7 +84,7 @@ class Tty:
         termios.tcsetwinsize(self.terminal, (lines, columns))
 
     def read(self) -> bool:
-        """Read what has been written meanwhile; tell whether there was anything."""
+        """Read new output; return whether there was any."""
         if not select.select([self.controller], [], [], 0.05)[0]:
             return False
         self.screen.feed(os.read(self.controller, 65536).decode())

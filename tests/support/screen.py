@@ -1,4 +1,4 @@
-"""A terminal of a few words: what a program has drawn, as somebody would see it."""
+"""A small terminal emulator: the lines that a program has drawn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _BEGUN = re.compile(r"(\x1b(\[\d*)?)?\Z")
 
 
 class Screen:
-    """Understands what is needed to draw lines in place; anything else is an error."""
+    """Knows the commands for drawing lines in place; any other one is an error."""
 
     def __init__(self, columns: int) -> None:
         self.columns = columns
@@ -20,7 +20,7 @@ class Screen:
         self._column = 0
 
     def feed(self, text: str) -> None:
-        """Take what comes next, which may end in the middle of a command."""
+        """Take more output, which may end in the middle of a command."""
         text = self._begun + text
         begun = _BEGUN.search(text)
         assert begun
@@ -52,7 +52,7 @@ class Screen:
         assert end == len(text), text[end:]
 
     def resize(self, columns: int) -> None:
-        """Become narrower or wider; what does not fit any more is wrapped."""
+        """Become narrower or wider; lines that no longer fit are wrapped."""
         assert self._row == len(self._lines) - 1
         assert not self._column
         self._lines = [
@@ -65,5 +65,5 @@ class Screen:
 
     @property
     def lines(self) -> list[str]:
-        """What is seen, without the empty line that the cursor is on."""
+        """The visible lines, without the empty one of the cursor."""
         return self._lines if self._lines[-1] else self._lines[:-1]

@@ -1,4 +1,4 @@
-"""A program that uses all of the library, for type checkers; it is never run."""
+"""A program that uses the whole library, for type checkers only."""
 
 from __future__ import annotations
 
