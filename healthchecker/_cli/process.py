@@ -9,9 +9,10 @@ import signal
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum
+from pathlib import Path
 from typing import ClassVar, NoReturn, Self
 
 from healthchecker._net.deadline import Cancel, Cancelled
@@ -32,6 +33,7 @@ _PRINTED_AFTER = 1.0  # seconds that it then has to print a verdict
 _LONGEST_WAIT = 86_400.0
 _THREAD_STACK_BYTES = 512 * 1024  # fifty of the usual 8 MiB do not fit into a small container
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+_CHANGED_BY_PYTHON = b"LC_CTYPE"
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 ignored_at_start = sum(
@@ -140,7 +142,8 @@ class Lifetime:
             if self._late_signal:
                 os.kill(os.getpid(), self._late_signal)
         try:
-            os.execvp(command[0], command)  # noqa: S606 - what the user asked for, and no shell
+            # What the user asked for, and no shell:
+            os.execvpe(command[0], command, _environment_at_start())  # noqa: S606
         except OSError as error:
             return error
 
@@ -239,6 +242,19 @@ class Lifetime:
             if number in _SIGNALS:
                 return number
         return signal.SIGALRM
+
+
+def _environment_at_start() -> Mapping[bytes, bytes]:
+    """Return the environment with the LC_CTYPE of our start, which Python may change (PEP 538)."""
+    environment = dict(os.environb)
+    if _CHANGED_BY_PYTHON in environment:
+        with suppress(OSError):
+            variables = Path("/proc/self/environ").read_bytes().split(b"\0")
+            values = dict(variable.partition(b"=")[::2] for variable in variables)
+            del environment[_CHANGED_BY_PYTHON]
+            if _CHANGED_BY_PYTHON in values:
+                environment[_CHANGED_BY_PYTHON] = values[_CHANGED_BY_PYTHON]
+    return environment
 
 
 def _is_file(fd: int) -> bool:

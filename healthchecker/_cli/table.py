@@ -1,4 +1,4 @@
-"""A table of targets for a terminal. Pure: what was seen goes in, lines come out."""
+"""A table of targets for a terminal. Pure: results go in, lines come out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from healthchecker._cli.render import escape
 from healthchecker._values.result import CheckResult
 
-_LATENCIES = ((120, 5), (80, 3), (60, 1), (0, 0))  # how many are shown from so many columns on
+_LATENCIES = ((120, 5, "LATENCY"), (80, 3, "LATENCY"), (60, 1, "TOOK"), (0, 0, ""))
+"""(minimum columns, number of latencies shown, their heading)"""
 _LATENCY_WIDTH = 5
 _SINCE_WIDTH = 4
 _STATES = {True: "healthy", False: "unhealthy", None: "unknown"}
@@ -20,21 +21,21 @@ _COLORS = {"healthy ": 32, "unhealthy ": 31}  # green, red
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is shown of a target."""
+    """One row of the table."""
 
     target: str
     healthy: bool | None
-    """None while that is not known."""
+    """None while that is unknown."""
     since: float | None
-    """Seconds for which that has been so."""
+    """Seconds since this last changed."""
     detail: str
-    """What the last probe came to."""
+    """The result of the last probe."""
     latencies: tuple[float, ...]
-    """Seconds that the last probes took, the newest first."""
+    """Seconds that the last probes took, newest first."""
 
 
 class Seen:
-    """What has been seen of a target so far. Times are those of a monotonic clock, in seconds."""
+    """The history of a target. Times are in seconds of a monotonic clock."""
 
     def __init__(self, target: str) -> None:
         self.healthy: bool | None = None
@@ -44,7 +45,7 @@ class Seen:
         self._latencies: deque[float] = deque(maxlen=_LATENCIES[0][1])
 
     def take(self, result: CheckResult, healthy: bool | None, now: float) -> None:
-        """Take in a probe, after which the target counts as `healthy`."""
+        """Add the result of a probe, after which the target counts as `healthy`."""
         if healthy is not self.healthy:
             self.healthy = healthy
             self._changed = now
@@ -52,20 +53,22 @@ class Seen:
         self._latencies.appendleft(result.elapsed)
 
     def row(self, now: float) -> Row:
-        """Return what there is to show."""
+        """Return the row at this time."""
         since = None if self._changed is None else now - self._changed
         return Row(self.target, self.healthy, since, self._detail, tuple(self._latencies))
 
 
 def table(title: str, rows: Sequence[Row], columns: int, lines: int) -> list[str]:
-    """Return the lines of a table that fits a terminal of this size, whatever that is.
+    """Return the lines of a table that fits a terminal of any size.
 
-    Where rows do not fit, those of healthy targets are left out first; the last line counts them.
+    If not all rows fit, those of healthy targets are left out first; the last line counts them.
     """
     width = columns - 1  # a terminal may wrap a line that is full
     room = max(lines - _LINES_AROUND, 1)
     shown = rows if len(rows) <= room else _most_important(rows, room - 1)
-    latencies = next(count for least, count in _LATENCIES if columns >= least)
+    latencies, heading = next(
+        (count, heading) for least, count, heading in _LATENCIES if columns >= least
+    )
     latency_width = latencies * (_LATENCY_WIDTH + 1)
     texts_width = max(width - _STATE_WIDTH - _SINCE_WIDTH - latency_width - 3, 2)
     longest = max((len(escape(row.target)) for row in shown), default=0)
@@ -76,7 +79,7 @@ def table(title: str, rows: Sequence[Row], columns: int, lines: int) -> list[str
         start = f"{state:{_STATE_WIDTH}} {since:>{_SINCE_WIDTH}} {latency:{latency_width}}"
         return f"{start}{target:{target_width}} {detail}"[:width].rstrip()
 
-    made = [_cut(title, width), line("STATE", "FOR", "LATENCY"[:latency_width], "TARGET", "LAST")]
+    made = [_cut(title, width), line("STATE", "FOR", heading, "TARGET", "LAST")]
     for row in shown:
         newest = (f"{_duration(one):>{_LATENCY_WIDTH}} " for one in row.latencies[:latencies])
         made.append(
@@ -94,10 +97,10 @@ def table(title: str, rows: Sequence[Row], columns: int, lines: int) -> list[str
 
 
 def drawn(before: Sequence[str], after: Sequence[str], columns: int, *, color: bool) -> str:
-    """Return what a terminal needs to show the lines `after` in the place of those `before`.
+    """Return the text that replaces the lines `before` on a terminal by the lines `after`.
 
-    The cursor is left on the line below. A terminal that has become narrower since has wrapped
-    what no longer fits; `columns` are those that it has now.
+    The cursor is left on the line below. A terminal that has become narrower has wrapped the lines
+    that no longer fit; `columns` is its present width.
     """
     height = sum(max(-(-len(line) // columns), 1) for line in before)
     up = f"\x1b[{height}A" if height else ""
@@ -106,7 +109,7 @@ def drawn(before: Sequence[str], after: Sequence[str], columns: int, *, color: b
 
 
 def _most_important(rows: Sequence[Row], count: int) -> list[Row]:
-    """Return so many rows in their order, those of healthy targets only if there is room."""
+    """Return `count` rows in their order, those of healthy targets only if there is room."""
     ranked = sorted(range(len(rows)), key=lambda index: rows[index].healthy is True)
     return [rows[index] for index in sorted(ranked[:count])]
 
@@ -123,7 +126,7 @@ def _colored(line: str) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Return how long a probe took, in at most five characters."""
+    """Return the duration of a probe in at most five characters."""
     if seconds < 0.9995:  # noqa: PLR2004 - what is rounded to 1000 ms
         return f"{seconds * 1000:.0f}ms"
     return f"{seconds:.1f}s" if seconds < 99.95 else _age(seconds)  # noqa: PLR2004 - as above

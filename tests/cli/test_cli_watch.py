@@ -706,6 +706,24 @@ def test_wait_leaves_what_python_ignores_to_its_command(server: HealthServer) ->
         assert report([*wait, *python], ignored, []) == report(python, ignored, [])
 
 
+@pytest.mark.parametrize(
+    "locale", [{}, {"LANG": "C"}, {"LC_CTYPE": "C.UTF-8"}, {"LC_CTYPE": ""}, {"LC_ALL": "POSIX"}]
+)
+def test_wait_adds_nothing_to_the_environment_of_its_command(
+    form: Form, server: HealthServer, locale: dict[str, str]
+) -> None:
+    """Python itself sets LC_CTYPE if the locale is C."""
+    server.ready()
+    environment = {"ODD": "a\nb=c", "PATH": "/usr/bin:/bin", **locale}
+    wait = [*form.argv, "wait", url(server), "--"]
+    command = ["/usr/bin/env", "-0"]
+    through_us, directly = (
+        subprocess.run(argv, env=environment, stdout=subprocess.PIPE, check=True, timeout=20).stdout
+        for argv in ([*wait, *command], command)
+    )
+    assert sorted(through_us.split(b"\0")) == sorted(directly.split(b"\0"))
+
+
 def test_wait_finds_its_command_on_the_path(form: Form, server: HealthServer) -> None:
     server.ready()
     outcome = run(form, ["wait", url(server), "--", "sh", "-c", 'echo "$0 $1"; exit 3', "a", "b"])

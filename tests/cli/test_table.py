@@ -1,4 +1,4 @@
-"""The table of targets: it keeps its shape, whatever the terminal and the targets are."""
+"""The table of targets keeps its shape on any terminal, with any targets."""
 
 from __future__ import annotations
 
@@ -48,6 +48,15 @@ def test_its_columns() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("columns", "heading"),
+    [(59, ""), (60, "TOOK"), (79, "TOOK"), (80, "LATENCY"), (120, "LATENCY")],
+)
+def test_no_heading_is_cut(columns: int, heading: str) -> None:
+    words = table("t", some(2, 1), columns, 24)[1].split()
+    assert words == [*("STATE", "FOR"), *([heading] if heading else []), *("TARGET", "LAST")]
+
+
 def test_at_40_columns_target_and_reason_share_what_is_left() -> None:
     assert table("t", some(2, 1), 40, 24)[2:] == [
         "healthy     0s http://s... HTTP stat...",
@@ -67,7 +76,7 @@ def test_rows_that_do_not_fit_are_counted_and_failures_are_not_among_them() -> N
     assert len(table("100 targets", some(100), 100, 103)) == 102
 
 
-def test_what_was_seen() -> None:
+def test_the_history_of_a_target() -> None:
     seen = Seen("t")
     assert seen.row(5) == Row("t", None, None, "", ())
     failed = CheckResult("t", False, Reason.TIMEOUT, "not done", None, 2.0)
@@ -84,7 +93,7 @@ def test_what_was_seen() -> None:
 
 @pytest.mark.parametrize("size", [1, 1000])
 def test_it_is_redrawn_in_place(size: int) -> None:
-    """In whatever pieces a terminal gets what is written."""
+    """Also if the terminal receives the text in pieces."""
     screen = Screen(80)
     screen.feed("$ healthchecker\n")
     before: list[str] = []
