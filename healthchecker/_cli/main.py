@@ -132,6 +132,8 @@ def _explain(error: Exception) -> tuple[Reason, str]:
             return Reason.CONNECTION_FAILED, "out of memory"
         if isinstance(error, OSError):
             demand_resources(error)
+        if isinstance(error, ProbeFailure):  # of a wait between probes, which the system denies
+            raise error
     except ProbeFailure as failure:
         return failure.reason, failure.message
     return Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}"

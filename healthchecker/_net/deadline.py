@@ -11,7 +11,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -151,33 +151,49 @@ class Deadline:
 def _wait(
     waits: Iterable[tuple[int, int]], seconds: float | None, cancel: Cancel | None
 ) -> set[int]:
-    poll = select.poll()
-    for fd, events in waits:
-        poll.register(fd, events)
     if cancel is None:
-        return _poll(poll, seconds)
+        return _poll(list(waits), seconds)
     ends = cancel.read_ends()
-    for fd in ends:
-        poll.register(fd, select.POLLIN)
+    all_waits = [*waits, *((fd, select.POLLIN) for fd in ends)]
     if len(ends) < len(cancel.chain):
-        ready = _poll_in_steps(poll, seconds, cancel)
+        ready = _poll_in_steps(all_waits, seconds, cancel)
     else:
-        ready = _poll(poll, seconds)
+        ready = _poll(all_waits, seconds)
     if not ready.isdisjoint(ends):
         raise Cancelled
     return ready
 
 
-def _poll(poll: select.poll, seconds: float | None) -> set[int]:
-    return {fd for fd, _ in poll.poll(None if seconds is None else math.ceil(seconds * 1000))}
+def _poll(waits: Sequence[tuple[int, int]], seconds: float | None) -> set[int]:
+    poll = select.poll()
+    for fd, events in waits:
+        poll.register(fd, events)
+    try:
+        return {fd for fd, _ in poll.poll(None if seconds is None else math.ceil(seconds * 1000))}
+    except OSError as error:  # a filter of system calls denies it
+        return _select(waits, seconds, error)
 
 
-def _poll_in_steps(poll: select.poll, seconds: float | None, cancel: Cancel) -> set[int]:
-    """Wait for what is registered and for a `cancel` that has no descriptor."""
+def _select(waits: Sequence[tuple[int, int]], seconds: float | None, error: OSError) -> set[int]:
+    """Do the same without poll(2), which failed with `error`."""
+    reading = [fd for fd, events in waits if events & select.POLLIN]
+    writing = [fd for fd, events in waits if events & select.POLLOUT]
+    try:
+        readable, writable, _ = select.select(reading, writing, [], seconds)
+    except (OSError, ValueError):  # denied as well, or too high a descriptor
+        message = f"the system denies poll: {os.strerror(error.errno or 0)}"
+        raise ProbeFailure(Reason.CONNECTION_FAILED, message) from error
+    return {*readable, *writable}
+
+
+def _poll_in_steps(
+    waits: Sequence[tuple[int, int]], seconds: float | None, cancel: Cancel
+) -> set[int]:
+    """Wait also for a `cancel` that has no descriptor."""
     end = math.inf if seconds is None else time.monotonic() + seconds
     while not any(one.is_set for one in cancel.chain):
         left = end - time.monotonic()
-        ready = _poll(poll, max(min(left, _STEP), 0.0))
+        ready = _poll(waits, max(min(left, _STEP), 0.0))
         if ready or left <= 0:
             return ready
     raise Cancelled

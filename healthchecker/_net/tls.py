@@ -62,11 +62,11 @@ class TlsClient:
         self._stores: Iterator[None] | None = None
         self._looks_up_files = False
         self._calls = UnboundedCalls()
-        if options.cacert is None and options.cert is None:
-            self._context = self._make_context()
-            return
         with contextlib.suppress(ProbeFailure):  # not an argument's error: the probe reports it
-            self._context = self._calls.call(self._make_context, Deadline(_MOMENT))
+            if options.cacert is None and options.cert is None:
+                self._context = self._make_context()
+            else:
+                self._context = self._calls.call(self._make_context, Deadline(_MOMENT))
 
     def start(self, stream: Stream, host: str, deadline: Deadline) -> None:
         """Do the handshake with `host` on a stream.
@@ -106,7 +106,12 @@ class TlsClient:
 
     def _make_context(self) -> ssl.SSLContext:
         options = self._options
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        except ssl.SSLError as error:  # a filter of system calls denies getrandom
+            lack = "memory" if ssl.RAND_status() else "random numbers from the system"
+            problem = f"OpenSSL cannot start: it gets no {lack}"
+            raise ProbeFailure(Reason.TLS_FAILURE, problem) from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.hostname_checks_common_name = False  # RFC 9525, section 1.2
         context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN

@@ -124,7 +124,7 @@ def test_a_full_output_changes_no_verdict(form: Form, port: int) -> None:
 
 
 SECCOMP = ("/usr/bin/python3", "-IS", str(ROOT / "tests/programs/seccomp.py"))
-DENIED = ["setitimer", "ioctl", "getrandom", "setitimer,ioctl,getrandom"]
+DENIED = ["setitimer", "ioctl", "getrandom", "poll", "setitimer,ioctl,getrandom,poll"]
 
 
 @pytest.mark.parametrize("code", ["ENOSYS", "EPERM"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -10,13 +11,19 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
+import trustme
 
 from healthchecker._net.deadline import Cancel, Cancelled
-from tests.support import open_files
+from tests.servers.peers import Peer, SilentPeer, answer
+from tests.servers.tls import server_context
+from tests.support import ROOT, open_files
+from tests.support.forms import Form, run
+from tests.tables.hostile_http import HEALTHY
 
 FOREVER = 30.0
 
@@ -175,3 +182,44 @@ def test_a_cancel_leaves_the_standard_streams_alone(closed: str) -> None:
     )
     lowest, left = done.stdout.split(" ", 1)
     assert (int(lowest) > 2, left) == (True, "[]")
+
+
+SECCOMP = ("/usr/bin/python3", "-IS", str(ROOT / "tests/programs/seccomp.py"))
+
+
+@pytest.mark.parametrize("code", ["ENOSYS", "EPERM"])
+@pytest.mark.parametrize("names", ["poll", "ioctl", "getrandom", "poll,ioctl,getrandom"])
+def test_checks_go_on_under_a_filter_of_system_calls(
+    form: Form, names: str, code: str, tmp_path: Path
+) -> None:
+    prefix = (*SECCOMP, code, names)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = server_context(authority, "localhost")
+    with Peer(answer(HEALTHY), context=context) as peer, SilentPeer() as silent:
+        args = ["--timeout=5s", f"--cacert={tmp_path / 'ca.pem'}", "-v"]
+        assert run(form, [peer.url("tcp")], prefix=prefix).code == 0
+        several = [peer.url("tcp"), f"https://localhost:{peer.port}/"]
+        outcome = run(form, [*args, *several], prefix=prefix)
+        if "getrandom" in names and outcome.code:  # some OpenSSLs know no other source
+            line = r"unhealthy: https.* tls_failure: tls: OpenSSL cannot start: .* random .*\n"
+            assert re.fullmatch(line, outcome.stderr)
+        else:
+            assert outcome.code == 0
+        outcome = run(form, ["--timeout=200ms", silent.url()], prefix=prefix)
+    assert outcome.code == 1
+    assert re.fullmatch(r"unhealthy: \S+: timeout: timed out after 200 ms .*\n", outcome.stderr)
+    # A name that only a name server could know, and there is none under this name.
+    outcome = run(form, ["--timeout=500ms", "tcp://no-such-host.invalid:1"], prefix=prefix)
+    assert re.fullmatch(r"unhealthy: \S+: (dns_failure|timeout): .*\n", outcome.stderr)
+
+
+@pytest.mark.parametrize("code", ["ENOSYS", "EPERM"])
+@pytest.mark.parametrize("command", ["check", "wait", "watch"])
+def test_a_filter_that_denies_every_wait_is_named(form: Form, code: str, command: str) -> None:
+    with SilentPeer() as silent:
+        prefix = (*SECCOMP, code, "poll,select")
+        outcome = run(form, [command, silent.url()], prefix=prefix)
+    assert outcome.code == 1
+    line = r"\S+: (\S+: )?connection_failed: (connect: )?the system denies poll: .*\n"
+    assert re.fullmatch(line, outcome.stderr)

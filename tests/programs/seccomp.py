@@ -11,8 +11,20 @@ _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _LOAD_NUMBER, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06  # of the classic BPF
 _NUMBERS: dict[str, dict[str, tuple[int, ...]]] = {
-    "x86_64": {"setitimer": (38,), "ioctl": (16,), "getrandom": (318,), "poll": (7, 271)},
-    "aarch64": {"setitimer": (103,), "ioctl": (29,), "getrandom": (278,), "poll": (73,)},
+    "x86_64": {
+        "setitimer": (38,),
+        "ioctl": (16,),
+        "getrandom": (318,),
+        "poll": (7, 271),
+        "select": (23, 270),
+    },
+    "aarch64": {
+        "setitimer": (103,),
+        "ioctl": (29,),
+        "getrandom": (278,),
+        "poll": (73,),
+        "select": (72,),
+    },
 }
 
 
