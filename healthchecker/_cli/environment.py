@@ -29,8 +29,8 @@ def variable_of(option: str) -> str:
 
 
 def variables() -> list[str]:
-    """Return the names of the variables that are meant for us; empty ones are as if not set."""
-    # In bytes: nothing needs decoding to see that there is none.
+    """Return the names of our variables; empty ones count as unset."""
+    # Compared as bytes, so that nothing is decoded in the common case of no match.
     names = [name for name in os.environb if name.startswith(_PREFIX_BYTES)]
     return [
         name for name in map(os.fsdecode, names) if os.environ[name] and not is_service_link(name)
@@ -38,12 +38,12 @@ def variables() -> list[str]:
 
 
 def unknown_variables(known: frozenset[str]) -> list[str]:
-    """Return the names of the variables that nothing looks at: mistyped, perhaps."""
+    """Return unknown variables, which may be misspelt."""
     return sorted(name for name in variables() if name not in known)
 
 
 def is_service_link(name: str) -> bool:
-    """Tell whether Kubernetes has set a variable, for a Service that happens to be called so."""
+    """Return whether Kubernetes has set a variable, for a Service with the same name."""
     return _SERVICE_LINK.fullmatch(name) is not None or (
         name.endswith("_PORT") and _SERVICE_LINK_PORT.match(os.environ.get(name, "")) is not None
     )
@@ -77,20 +77,3 @@ def _schemes(targets: Sequence[str]) -> Iterable[Scheme]:
 
 def _scheme_name(target: str) -> str:
     return target.partition(":")[0].lower()
-
-
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}", re.ASCII)
-
-
-def expand(text: str) -> str:
-    """Put variables of the environment in for `${NAME}` and `${NAME:-DEFAULT}`.
-
-    As in a shell, which the exec form of HEALTHCHECK does not have, a default is taken for an empty
-    variable, too. A name that is not set and has no default is a `KeyError` with the name.
-    """
-
-    def value_of(match: re.Match[str]) -> str:
-        name, default = match.groups()
-        return os.environ[name] if default is None else os.environ.get(name) or default
-
-    return _VARIABLE.sub(value_of, text) if "${" in text else text

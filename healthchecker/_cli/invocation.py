@@ -1,4 +1,4 @@
-"""What a command was asked: one frozen value, from the command line and the environment."""
+"""The request to a command: one frozen value, from the command line and the environment."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from healthchecker._cli.options import (
 )
 from healthchecker._cli.parsing import given
 from healthchecker._cli.process import STDERR, STDOUT
-from healthchecker._protocols.registry import parse_target
+from healthchecker._protocols.registry import local_target, parse_target
 from healthchecker._values.options import CheckOptions, make_options
 from healthchecker._values.result import CheckResult
-from healthchecker._values.target import Target, local_url
+from healthchecker._values.target import Target
 
 _CHECK_OPTION_NAMES = frozenset(option.name for option in CHECK_OPTIONS)
 
@@ -38,7 +38,7 @@ Write: TypeAlias = Callable[[int, str], object]
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What is printed, and in which form."""
+    """How much is printed, and in which format."""
 
     verbose: bool
     quiet: bool
@@ -59,18 +59,18 @@ class Output:
             write(STDERR, lines + unknown)
 
     def print_problem(self, write: Write, problem: str) -> None:
-        """Print what could not be done beside checking; an empty text is none."""
+        """Print a failure beside the check itself; nothing if the text is empty."""
         if problem and not self.quiet:
             write(STDERR, f"healthchecker: {problem}\n")
 
     def unknown_variables(self, healthy: bool) -> list[str]:
-        """Return the variables to name: some mistakes show in no other way."""
+        """Return the unknown variables to report: some mistakes show in no other way."""
         return [] if healthy and not self.verbose else unknown_variables(VARIABLES)
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """What all commands are asked."""
+    """The values common to all commands."""
 
     targets: tuple[Target, ...]
     options: CheckOptions
@@ -80,18 +80,16 @@ class Invocation:
 
 
 def read_invocation(context: click.Context, targets: Sequence[str]) -> Invocation:
-    """Return what the command line and the environment ask for.
+    """Return the values of the command line and the environment.
 
     Without any of `targets` it is the one of --host, --port and --path.
     """
     unix_socket = UNIX_SOCKET.of(context)
-    if not targets:
-        host = HOST.of(context) if unix_socket is None else "localhost"
-        targets = (local_url(host, PORT.of(context), PATH.of(context)),)
     return Invocation(
         targets=tuple(
             parse_target(target, _socket_for(target, unix_socket, context)) for target in targets
-        ),
+        )
+        or (_local_target(unix_socket, context),),
         options=make_options(
             **{
                 one.name: context.params[one.name]
@@ -104,8 +102,13 @@ def read_invocation(context: click.Context, targets: Sequence[str]) -> Invocatio
     )
 
 
+def _local_target(unix_socket: str | None, context: click.Context) -> Target:
+    host = HOST.of(context) if unix_socket is None else "localhost"
+    return local_target(host, PORT.of(context), PATH.of(context), unix_socket)
+
+
 def _socket_for(target: str, unix_socket: str | None, context: click.Context) -> str | None:
-    """Return the Unix socket to carry a target over; as a default it is for those that can."""
+    """Return the Unix socket for a target; as a default it only applies to targets that can."""
     if unix_socket is None or UNIX_SOCKET.source(context) is ParameterSource.COMMANDLINE:
         return unix_socket
     return unix_socket if can_use(UNIX_SOCKET.name, (target,)) else None

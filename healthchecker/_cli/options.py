@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from healthchecker._cli.environment import variable_of
+from healthchecker._cli.expansion import escape_backslashes
 from healthchecker._cli.parsing import (
     HEADINGS,
     Argument,
@@ -40,7 +41,7 @@ REQUIRED_TARGET: Argument[str] = Argument(
 )
 DESTINATION: Argument[str] = Argument(["destination"], metavar="DEST", type=click.UNPROCESSED)
 
-# Which target, where none is named
+# The target if none is named
 
 HOST = with_default(
     "--host",
@@ -69,33 +70,33 @@ PATH = with_default(
     expands=True,
 )
 
-# How to ask and how to judge: the options of the library's check(), under the same names
+# The options of the library's check(), under the same names
 
 UNIX_SOCKET = optional(
     "--unix-socket",
     type=click.STRING,
     metavar="PATH",
-    help="Connect over this Unix socket; @NAME is an abstract one.",
+    help="Connect through this Unix socket instead of TCP; @NAME for an abstract socket.",
     conflicts_with=(HOST, PORT),
     expands=True,
 )
 CONNECT_TIMEOUT = optional(
     "--connect-timeout",
     type=Duration(),
-    help="Time limit for name look-up, connecting and TLS together.",
+    help="Time limit for DNS lookup, connecting and the TLS handshake together.",
 )
 HEADERS = repeatable(
     "-H",
     "--header",
     "headers",
-    metavar="'N: v'",
+    metavar="'NAME: VALUE'",
     type=Field(),
-    help="Send this HTTP header or gRPC metadata; Host may be set. Repeatable.",
+    help="Add an HTTP header or gRPC metadata; may override Host. Repeatable.",
     expands=True,
 )
 BASIC_AUTH = optional(
     "--basic-auth",
-    metavar="U:P",
+    metavar="USER:PASSWORD",
     type=Credentials(),
     help="User and password for HTTP basic authentication.",
     expands=True,
@@ -105,68 +106,78 @@ STATUS = with_default(
     type=click.STRING,
     metavar="LIST",
     default="200",
-    help="Accepted HTTP status codes, such as 200,204 or 2xx or 200-399.",
+    help="Accepted HTTP status codes: 200, 200,204, 2xx or 200-399.",
 )
 EXPECT_JSON = repeatable(
     "--expect-json",
-    metavar="PATH[=VALUE]",
+    metavar="'PATH[=VALUE]'",
     type=Lines(),
-    help="Require this value, or any, at a dotted path of the JSON body. Repeatable.",
+    help="Require a JSON field such as status or checks[0].n; with = != < <= > >= or ~ (a regular "
+    "expression), a value. Repeatable.",
 )
 EXPECT_BODY = repeatable(
     "--expect-body",
     metavar="TEXT",
     type=Lines(),
-    help="Require this text in the body, or in the file. Repeatable.",
+    help="Require this text in the response body or the file. Repeatable.",
 )
 MATCH_BODY = repeatable(
     "--match-body",
     metavar="REGEX",
     type=Lines(),
-    help="Require a match of this regular expression in the body. Repeatable.",
+    help="Require the body to match this regular expression. Repeatable.",
 )
 EXPECT_HEADER = repeatable(
     "--expect-header",
-    metavar="'N[: v]'",
+    metavar="'NAME[: VALUE]'",
     type=ExpectedField(),
-    help="Require a response header, with this exact value if one is given. Repeatable.",
+    help="Require a response header, and this exact value if one is given. Repeatable.",
 )
 METHOD = optional(
     "--method",
     type=click.STRING,
-    metavar="M",
-    help="HTTP method; GET by default, or POST with --data.",
+    metavar="METHOD",
+    help="HTTP method. [default: GET, or POST with --data]",
     conflicts_with=(EXPECT_JSON, EXPECT_BODY, MATCH_BODY),
     conflicts_as="HEAD",
 )
 DATA = optional(
-    "--data", type=click.STRING, metavar="TEXT", help="Send this as the body of the HTTP request."
+    "--data",
+    type=click.STRING,
+    metavar="TEXT",
+    help="HTTP request body.",
+    expands=True,
 )
 PROXY_PROTOCOL = flag(
     "--proxy-protocol",
     help="Send a PROXY protocol v1 header first, as HAProxy does.",
 )
-HTTP2 = flag("--http2", help="Speak HTTP/2, on http:// without asking (h2c).")
+HTTP2 = flag(
+    "--http2",
+    help="Use HTTP/2: negotiated by ALPN on https://, with prior knowledge (h2c) on http://.",
+)
 FOLLOW_REDIRECTS = flag(
     "--follow-redirects",
-    help="Follow up to 5 redirects on the same host; otherwise a 3xx is unhealthy.",
+    help="Follow up to 5 redirects on the same host; by default a 3xx status is unhealthy.",
 )
 SEND = optional(
     "--send",
     metavar="TEXT",
     type=Escaped(),
-    help=r"Send this to a TCP or Unix socket; \r \n \t \0 \xNN \\ are escapes.",
+    help=r"Text to send to a tcp:// or unix: target; escapes: \r \n \t \0 \xNN \\.",
+    expands=True,
+    escape=escape_backslashes,
 )
 EXPECT_REPLY = optional(
     "--expect-reply",
     metavar="TEXT",
     type=Escaped(),
-    help="Require this text, with the same escapes, in the reply.",
+    help="Require this text in the reply; same escapes as --send.",
 )
 MAX_AGE = optional(
     "--max-age",
     type=Duration(most=MAX_LIFETIME_SECONDS),
-    help="Require that the file has changed within this time.",
+    help="Maximum age of the file's last modification.",
 )
 LOGIN = flag("--login", help="Log in with the user and password of the TARGET.")
 ROLE = optional(
@@ -177,19 +188,22 @@ ROLE = optional(
 )
 STARTTLS = flag("--starttls", help="Switch to TLS by the protocol's own command first.")
 CACERT = optional(
-    "--cacert", type=click.STRING, metavar="F", help="PEM file with the authorities to trust."
+    "--cacert", type=click.STRING, metavar="FILE", help="PEM file of CA certificates to trust."
 )
 CERT = optional(
-    "--cert", type=click.STRING, metavar="F", help="PEM file with the client certificate."
+    "--cert", type=click.STRING, metavar="FILE", help="PEM file with the client certificate."
 )
 KEY = optional(
-    "--key", type=click.STRING, metavar="F", help="PEM file with the key of the client certificate."
+    "--key",
+    type=click.STRING,
+    metavar="FILE",
+    help="PEM file with the private key of the client certificate.",
 )
 SERVER_NAME = optional(
     "--server-name",
     type=click.STRING,
-    metavar="N",
-    help="Name to verify in the certificate, instead of the host.",
+    metavar="NAME",
+    help="Name to verify in the certificate (and to send as SNI) instead of the host.",
 )
 INSECURE = flag(
     "--insecure", help="Do not verify the server's certificate.", conflicts_with=(CACERT,)
@@ -197,25 +211,28 @@ INSECURE = flag(
 CERT_LIFETIME = optional(
     "--cert-lifetime",
     type=Duration(most=MAX_LIFETIME_SECONDS),
-    help="Require that the server's certificate is valid for this long.",
+    help="Minimum remaining lifetime of the server's certificate.",
     conflicts_with=(INSECURE,),
 )
 LOOPBACK_ONLY = flag(
     "--loopback-only",
-    help="Refuse a target or redirect that resolves to anything but loopback.",
+    help="Only connect to loopback addresses; refuse targets and redirects that resolve elsewhere.",
 )
 
-# Limits of the commands, and what they repeat
+# Time limits and repetition
 
 TIMEOUT = with_default(
-    "--timeout", type=Duration(), default="2s", help="Total time limit for one check of a target."
+    "--timeout",
+    type=Duration(),
+    default="2s",
+    help="Time limit for one check of a target, from DNS lookup to the end of the response.",
 )
 ATTEMPTS = with_default(
     "--attempts",
     metavar="N",
     type=Count(),
     default="1",
-    help="Consecutive failures before a target counts as unhealthy.",
+    help="Number of attempts before a target counts as unhealthy.",
 )
 ATTEMPT_INTERVAL = with_default(
     "--interval", type=Duration(), default="1s", help="Time between attempts."
@@ -224,14 +241,14 @@ ON_UNHEALTHY = optional(
     "--on-unhealthy",
     type=SignalToProcess(),
     metavar="SIGNAL:PID",
-    help="When unhealthy, send a signal, such as TERM:1 to stop the container.",
+    help="Send a signal when unhealthy; TERM:1 stops the container.",
 )
-ANY = flag("--any", "any_is_enough", help="Succeed when at least one target is healthy.")
+ANY = flag("--any", "any_is_enough", help="Succeed if any target is healthy, instead of all.")
 INITIAL_DELAY = with_default(
     "--initial-delay",
     type=Duration(zero=True),
     default="1s",
-    help="Time to wait before the first probe.",
+    help="Delay before the first probe.",
 )
 WATCH_INTERVAL = with_default(
     "--interval",
@@ -246,24 +263,26 @@ FAILURE_THRESHOLD = with_default(
     default="2",
     help="Consecutive failures before a target counts as unhealthy.",
 )
-DEADLINE = with_default("--deadline", type=Duration(), default="60s", help="Time to wait in all.")
+DEADLINE = with_default(
+    "--deadline", type=Duration(), default="60s", help="Give up after this long."
+)
 WAIT_INTERVAL = with_default(
-    "--interval", type=Duration(), default="1s", help="Time between checks of all targets."
+    "--interval", type=Duration(), default="1s", help="Time between rounds of checks."
 )
 
-# What is printed
+# Output
 
-VERBOSE = flag("-v", "--verbose", help="Print a line on success, too.")
+VERBOSE = flag("-v", "--verbose", help="Also print healthy results.")
 OUTPUT = with_default(
     "--output",
     type=OutputFormat(),
     default="text",
-    help="Print lines of text or one JSON object.",
+    help="Output format.",
 )
 QUIET = flag(
     "-q",
     "--quiet",
-    help="Print nothing; only set the exit code.",
+    help="Print nothing.",
     conflicts_with=(VERBOSE, OUTPUT),
 )
 
@@ -295,7 +314,7 @@ _STARTTLS = _usable((STARTTLS,))
 _TLS = (CACERT, CERT, KEY, SERVER_NAME, INSECURE, CERT_LIFETIME)
 OUTPUT_OPTIONS = (VERBOSE, QUIET, OUTPUT)
 
-REQUEST_OPTIONS: tuple[Option[Any], ...] = (
+PROBE_OPTIONS: tuple[Option[Any], ...] = (
     *LOCAL_TARGET_OPTIONS,
     *_CONNECTION,
     *_REQUEST,
@@ -306,9 +325,9 @@ REQUEST_OPTIONS: tuple[Option[Any], ...] = (
     LOOPBACK_ONLY,
     *OUTPUT_OPTIONS,
 )
-"""What every command takes that asks targets of any kind."""
+"""The options of every command that checks targets of any kind."""
 GRPC_OPTIONS = (*_CONNECTION, *_METADATA, *_TLS, LOOPBACK_ONLY, *OUTPUT_OPTIONS)
-"""What a command takes that asks gRPC targets only."""
+"""The options of a command that takes gRPC targets only."""
 
 _TIMES = (
     *(TIMEOUT, CONNECT_TIMEOUT, ATTEMPTS, ATTEMPT_INTERVAL, DEADLINE, WAIT_INTERVAL),
@@ -350,7 +369,7 @@ VARIABLES = frozenset(
             FAILURE_THRESHOLD,
             DEADLINE,
         ),
-        *REQUEST_OPTIONS,
+        *PROBE_OPTIONS,
     )
 )
 """The variables that some command takes defaults from."""

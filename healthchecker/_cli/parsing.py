@@ -1,8 +1,8 @@
 """Commands, options and arguments: click's, with typed values and defaults from the environment.
 
-What nobody names costs nothing: click asks each option for its value, its default, its type and
-its source, and makes a parser for each command line. Here the parser and the defaults are made
-once, by click, and only what is named on the command line or in the environment is processed.
+Options that are not given cost nothing. click processes every option and builds a parser for each
+invocation; here it builds the parser and the defaults once, and processes only the options that the
+command line or the environment names.
 """
 
 from __future__ import annotations
@@ -14,29 +14,30 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from healthchecker._cli.environment import can_use, expand, refuse_unusable, variable_of, variables
+from healthchecker._cli.environment import can_use, refuse_unusable, variable_of, variables
+from healthchecker._cli.expansion import ExpansionError, expand, expand_target
 from healthchecker._cli.problems import ExtraArgumentError
 from healthchecker._cli.types import Flag
 from healthchecker._protocols.registry import LEADS_TO_TLS
-from healthchecker._values.target import shown_target
+from healthchecker._values.target import shown_target, trimmed
 
 V = TypeVar("V")
 
-HEADINGS = ("What to ask", "How to judge", "TLS", "When and how often", "Output")
+HEADINGS = ("Request", "Expectations", "TLS", "Timing", "Output")
 """The groups of options in the help."""
 
 EPILOG = (
-    "Durations are written as 500ms, 2s, 1m or a number of seconds. Every option can also be set "
-    "in the environment, as HEALTHCHECKER_<OPTION>; the command line takes precedence. The exit "
-    "code is 0 for healthy and 1 for everything else."
+    "Durations: 500ms, 2s, 1m30s, 1h, 7d, or a number of seconds. Every option can also be set "
+    "with an environment variable HEALTHCHECKER_<OPTION>; the command line wins. Exit code: 0 if "
+    "healthy, 1 otherwise."
 )
 
 
 class Context(click.Context):
-    """A context that takes what it was told nothing of for a default."""
+    """A context in which unset parameters count as defaults."""
 
     given: Sequence[click.Parameter] = ()
-    """What the command line or the environment names."""
+    """The parameters that the command line or the environment names."""
 
     def __init__(self, command: click.Command, **settings: Any) -> None:
         super().__init__(command, help_option_names=["-h", "--help"], **settings)
@@ -46,15 +47,15 @@ class Context(click.Context):
 
 
 def given(context: click.Context) -> Sequence[click.Parameter]:
-    """Return what a command line that has been parsed, or the environment, names."""
+    """Return the parameters that a parsed command line, or the environment, names."""
     return context.given if isinstance(context, Context) else ()
 
 
 class _Parameter(click.Parameter, Generic[V]):
-    """What options and arguments have in common."""
+    """The common part of options and arguments."""
 
     expands = False
-    """Whether `${NAME}` in a value stands for a variable of the environment."""
+    """Whether `${NAME}` in a value is replaced."""
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
         """Read a value, or several, after variables have been put in."""
@@ -68,18 +69,20 @@ class _Parameter(click.Parameter, Generic[V]):
 
     def _expanded(self, value: str, ctx: click.Context) -> str:
         try:
-            return expand(value)
-        except KeyError as error:
-            variable = f"${{{error.args[0]}}}"
-            problem = f"{variable} is not set; ${{{error.args[0]}:-DEFAULT}} would have a default"
-            raise click.UsageError(f"{self.spelled(ctx)}: {problem}", ctx) from error
+            return self.expanded(value)
+        except ExpansionError as error:
+            raise click.UsageError(f"{self.spelled(ctx)}: {error}", ctx) from error
+
+    def expanded(self, value: str) -> str:
+        """Return a value with variables and files put in."""
+        return expand(value)
 
     def spelled(self, context: click.Context) -> str:
-        """Return what a message calls it."""
+        """Return its name in messages."""
         raise NotImplementedError
 
     def of(self, context: click.Context) -> V:
-        """Return its value in a command line that has been parsed."""
+        """Return its value in a parsed command line."""
         value: V = context.params[self.name]
         return value
 
@@ -88,9 +91,9 @@ class _Parameter(click.Parameter, Generic[V]):
         return context.get_parameter_source(self.name) or ParameterSource.DEFAULT
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
-        """Return what its variable holds, if what was given before leaves a use for that.
+        """Return the variable's value, unless the command line makes it irrelevant.
 
-        By then, click has processed everything that the command line names.
+        click processes the command line first.
         """
         value = super().resolve_envvar_value(ctx)
         if value is None or not isinstance(ctx.command, Command):
@@ -101,16 +104,19 @@ class _Parameter(click.Parameter, Generic[V]):
 
 
 class Argument(_Parameter[V], click.Argument):
-    """The targets, which a command line names without an option."""
+    """The targets: arguments without an option name."""
 
     conflicts_with: Sequence[Parameter] = ()
     expands = True
+
+    def expanded(self, value: str) -> str:
+        return trimmed(expand_target(value))
 
     def spelled(self, context: click.Context) -> str:
         return "a TARGET"
 
     def is_given(self, context: click.Context) -> bool:
-        """Tell whether there is one."""
+        """Return whether there is one."""
         value = context.params.get(self.name)
         return isinstance(value, (str, tuple)) and bool(value)
 
@@ -127,7 +133,7 @@ class Argument(_Parameter[V], click.Argument):
         if self.nargs != 1:
             return lines
         if len(lines) > 1:
-            problem = f"{ctx.command.name} takes one TARGET; leave one"
+            problem = f"{ctx.command.name} takes a single TARGET"
             raise click.UsageError(f"{self.envvar}: {problem}", ctx)
         return lines[0]
 
@@ -141,20 +147,26 @@ class Option(_Parameter[V], click.Option):
         conflicts_with: Sequence[Parameter] = (),
         conflicts_as: str = "",
         expands: bool = False,
+        escape: Callable[[str], str] | None = None,
         **settings: Any,
     ) -> None:
         self.long = next(name for name in names if name.startswith("--"))
         super().__init__(names, envvar=variable_of(self.long), **settings)
         self.expands = expands
+        self._escape = escape
+        """Applied to what replaces `${NAME}`, if the text of the value has escapes."""
         self.group = ""
         """The heading under which the help lists it."""
         self.conflicts_with = tuple(conflicts_with)
-        """What it cannot be combined with; said once for both."""
+        """Parameters that it cannot be combined with; declared for one of the two."""
         self.conflicts_as = conflicts_as
-        """The one value with which it does, in capitals; empty for every value."""
+        """The only value that conflicts, in capitals; empty if every value does."""
+
+    def expanded(self, value: str) -> str:
+        return expand(value, self._escape)
 
     def default_value(self, context: click.Context) -> V:
-        """Return the value that it has where nobody gives one."""
+        """Return its default."""
         return cast("V", self.type_cast_value(context, self.get_default(context)))
 
     def spelled(self, context: click.Context) -> str:
@@ -164,7 +176,7 @@ class Option(_Parameter[V], click.Option):
         return f"{name} {self.conflicts_as}".rstrip()
 
     def is_given(self, context: click.Context) -> bool:
-        """Tell whether it was asked for what can conflict with others."""
+        """Return whether the option is active, so that it can conflict with others."""
         value = context.params.get(self.name)
         if self.conflicts_as:
             return str(value).upper() == self.conflicts_as
@@ -209,7 +221,7 @@ def repeatable(
 
 
 class Command(click.Command):
-    """A command whose function reads what it was given from its own options and arguments."""
+    """A command whose function reads the values of its options and arguments."""
 
     context_class = Context
 
@@ -223,7 +235,7 @@ class Command(click.Command):
         help: str,  # noqa: A002 - click's name for it
         becomes_command: bool = False,
     ) -> None:
-        """Declare it; with `becomes_command`, `ctx.args` is what follows `--`: another program."""
+        """Declare it; with `becomes_command`, `ctx.args` holds the command after `--`."""
         super().__init__(
             name,
             params=[*([target] if target else []), *options],
@@ -245,14 +257,14 @@ class Command(click.Command):
         self._parser = self.make_parser(Context(self))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse, as click does; refuse what cannot be combined, or what no target can use."""
+        """Parse like click; refuse options that conflict or that no target can use."""
         args, command = split_at_dashes(args) if self._becomes_command else (args, [])
         if ctx.resilient_parsing:
             return super().parse_args(ctx, args)
         try:
             named, rest, order = self._parser.parse_args(list(args))
         except click.UsageError as error:
-            error.ctx = ctx  # which knows how its options are written
+            error.ctx = ctx  # knows how its options are spelled
             raise
         ctx.params.update(self._defaults)
         given = [
@@ -272,27 +284,27 @@ class Command(click.Command):
             raise click.MissingParameter(ctx=ctx, param=self._target)
         if rest:
             shown = " ".join(map(shown_target, rest))
-            text = f"Got unexpected extra argument{'s' * (len(rest) > 1)} ({shown})"
+            text = f"unexpected argument{'s' * (len(rest) > 1)}: {shown}"
             raise ExtraArgumentError(text, ctx)
         self._refuse(given, ctx)
         if isinstance(ctx, Context):
             ctx.given = given
         if command and not command[0]:
-            ctx.fail("COMMAND is empty; name a program after --")
+            ctx.fail("no COMMAND after --")
         ctx.args = command
         return rest
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        """Return what follows the command's name in the usage line."""
+        """Return the usage line after the name of the command."""
         command = ["[-- COMMAND [ARG]...]"] if self._becomes_command else []
         return super().collect_usage_pieces(ctx) + command
 
     def _refuse(self, given: Sequence[click.Parameter], ctx: click.Context) -> None:
-        """Refuse what cannot be combined, and what the targets have no use for."""
+        """Refuse options that conflict, and those that no target can use."""
         for first, second in self._conflicts:
             if first in given and second in given and first.is_given(ctx) and second.is_given(ctx):
                 instead = (
-                    "leave one out" if isinstance(second, Option) else "the TARGET itself says it"
+                    "use one of them" if isinstance(second, Option) else "put it in the TARGET"
                 )
                 raise click.UsageError(
                     f"{first.spelled(ctx)} cannot be combined with {second.spelled(ctx)}; "
@@ -304,7 +316,7 @@ class Command(click.Command):
                 refuse_unusable(one.name, self._targets(ctx), _leading_to_tls(ctx))
 
     def leaves_use_for(self, parameter: click.Parameter, value: str, ctx: click.Context) -> bool:
-        """Tell whether a default has a use beside what has been processed before it."""
+        """Return whether a default from the environment still applies."""
         for first, second in self._conflicts:
             if parameter is first and first.conflicts_as in ("", value.upper()):
                 other: Parameter = second
@@ -345,7 +357,7 @@ class Command(click.Command):
 
 
 def split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return what comes before the first `--`, and what follows it."""
+    """Return the arguments before the first `--`, and those after it."""
     own = list(itertools.takewhile(lambda argument: argument != "--", arguments))
     return own, list(arguments[len(own) + 1 :])
 
@@ -363,7 +375,7 @@ def _is_eager(parameter: click.Parameter) -> bool:
 
 
 def _is_named(parameter: click.Parameter, context: click.Context) -> bool:
-    """Tell whether the command line names it."""
+    """Return whether the command line names it."""
     return context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
 
 

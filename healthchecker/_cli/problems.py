@@ -1,8 +1,8 @@
-"""Mistakes in words. What a user typed is repeated only where it cannot be a secret.
+"""Messages for usage errors. User input is quoted only if it cannot be a secret.
 
 The values of options that may hold one (`types.Pair`) and the user and password of a URL are never
-shown, nor is what reads like `NAME: VALUE` where something else was asked for. A word whose meaning
-is unknown is shown where it reads like the name of an option.
+shown, nor is text like `NAME: VALUE` if something else was expected. An unknown word is shown if it
+looks like the name of an option.
 """
 
 from __future__ import annotations
@@ -15,48 +15,51 @@ import click
 from click.core import ParameterSource
 
 from healthchecker._cli.render import escape
+from healthchecker._values.options import OPTIONS
 from healthchecker._values.result import BadArgumentError
+from healthchecker._values.target import HIDDEN
 
-_HIDDEN = "..."
 _MAX_SHOWN = 300  # characters of a value
 _NAMED_BY_NAME = ("header", "headers", "expect_header")  # errors name the field, if it is one
 _PAIR = re.compile(r"[A-Za-z][\w.-]*\s*[:=](?!//)")
+_PARAMETER = re.compile(r"\b([a-z][a-z0-9_]*)=(?=[\s;,.)]|$)")
+"""How messages of the library name another parameter."""
 _OPTION_NAME = re.compile(r"(--?[A-Za-z][A-Za-z-]*)(.?)", re.DOTALL)
 
 
 class ExtraArgumentError(click.UsageError):
-    """There is an argument more than the command takes."""
+    """The command takes fewer arguments."""
 
 
 def shown(value: object) -> str:
-    """Return a value as messages quote it: without what may be a secret in it."""
+    """Return a value as messages quote it: without parts that may be secrets."""
     if not isinstance(value, str):
         return repr(value)
     text = value.rpartition("@")[2]
     pair = _PAIR.search(text)
-    return _quoted(text if pair is None else text[: pair.start()] + _HIDDEN)
+    return _quoted(text if pair is None else text[: pair.start()] + HIDDEN)
 
 
 def _quoted(text: str) -> str:
-    """Return a text in quotes, and only its start if it would hide the words that follow."""
-    return repr(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + _HIDDEN)
+    """Return a text in quotes, and only its start if it would bury the message."""
+    return repr(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + HIDDEN)
 
 
 def _shown(error: BadArgumentError) -> str:
-    """Return the value of an error, as `shown`; targets have been seen to by who read them."""
+    """Return the value of an error like `shown`; the parser has already sanitized targets."""
     value = error.value
-    if error.argument == "TARGET":
+    if error.argument == "target":
         return _quoted(str(value))
     if error.argument in _NAMED_BY_NAME and isinstance(value, str):
         word, *more = value.split(maxsplit=1) or [""]
-        value = word + _HIDDEN if more else word
+        value = word + HIDDEN if more else word
     return shown(value)
 
 
 def cannot_run(command: str, error: OSError) -> str:
-    """Return why a command cannot be run: with its name, and nothing else of it."""
+    """Return why a command cannot be run, with its name but not its arguments."""
     word, *more = command.split(maxsplit=1) or [""]
-    name = escape(shown(word + _HIDDEN if more else word))
+    name = escape(shown(word + HIDDEN if more else word))
     return f"cannot run {name}: {os.strerror(error.errno or 0)}"
 
 
@@ -65,7 +68,8 @@ def usage_problem(
 ) -> str:
     """Return the one line that names the option, the value and what is wrong."""
     if isinstance(error, BadArgumentError):
-        return f"{_spelled(error.argument, context)}: {_shown(error)}: {error.problem}"
+        problem = _PARAMETER.sub(_renamed, error.problem)
+        return f"{_spelled(error.argument, context)}: {_shown(error)}: {problem}"
     if isinstance(error, click.NoSuchOption):
         return _no_such_option(error)
     if isinstance(error, click.BadOptionUsage):
@@ -73,7 +77,8 @@ def usage_problem(
     message = " ".join(error.format_message().split())
     if isinstance(error, (click.MissingParameter, ExtraArgumentError)) and error.ctx:
         usage = " ".join(error.ctx.get_usage().split()[1:])
-        return f"{message.removesuffix('.')}; write {usage}"
+        text = message if isinstance(error, ExtraArgumentError) else message.removesuffix(".")
+        return f"{text}; write {usage}"
     if isinstance(error, click.BadParameter) and error.ctx and error.param:
         source = error.ctx.get_parameter_source(error.param.name)
         if source is ParameterSource.ENVIRONMENT:
@@ -82,14 +87,24 @@ def usage_problem(
 
 
 def _spelled(argument: str, context: click.Context | None) -> str:
-    """Return how the user calls what the core calls `argument`."""
+    """Return the user's name of a parameter: an option, a variable or TARGET."""
     for parameter in context.command.params if context else ():
         if parameter.name in (argument, argument + "s", argument.lower() + "s") and context:
             if context.get_parameter_source(parameter.name) is ParameterSource.ENVIRONMENT:
                 return str(parameter.envvar)
             break
-    name = argument.removesuffix("s") if argument == "headers" else argument
-    return name if name.isupper() else "--" + name.replace("_", "-")
+    return _on_command_line(argument)
+
+
+def _renamed(match: re.Match[str]) -> str:
+    return _on_command_line(match[1]) if match[1] in OPTIONS else match[0]
+
+
+def _on_command_line(argument: str) -> str:
+    """Return how the command line calls a parameter of the library."""
+    if argument == "target":
+        return "TARGET"
+    return "--" + argument.replace("headers", "header").replace("_", "-")
 
 
 def _no_such_option(error: click.NoSuchOption) -> str:
@@ -109,7 +124,7 @@ def did_you_mean(possibilities: Sequence[str]) -> str:
 
 
 def _misused_option(error: click.BadOptionUsage) -> str:
-    """Return how an option is written that has a value too many, or none."""
+    """Return how to write an option that has a value too many, or none."""
     name = error.option_name
     message = error.format_message().removesuffix(".")
     for option in error.ctx.command.get_params(error.ctx) if error.ctx else ():

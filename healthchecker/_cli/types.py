@@ -9,6 +9,7 @@ import click
 
 from healthchecker._cli.problems import shown
 from healthchecker._cli.signals import signal_number
+from healthchecker._values.target import MAX_PORT
 from healthchecker._values.text import parse_duration, parse_escapes
 from healthchecker._values.validate import MAX_SECONDS
 
@@ -23,7 +24,6 @@ else:
             return cls
 
 
-_MAX_PORT = 65535
 _MAX_COUNT = 1_000_000
 _MAX_DIGITS = 7  # of a number that is worth reading
 _MAX_PID = 1 << 22  # PID_MAX_LIMIT of Linux
@@ -38,8 +38,8 @@ class Port(ParamType[int, object]):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
         text = str(value)
-        if not (text.isascii() and text.isdigit() and 0 < int(text[:_MAX_DIGITS]) <= _MAX_PORT):
-            self.fail(f"{shown(text)} is not a port from 1 to {_MAX_PORT}", param, ctx)
+        if not (text.isascii() and text.isdigit() and 0 < int(text[:_MAX_DIGITS]) <= MAX_PORT):
+            self.fail(f"{shown(text)} is not a port number (1 to {MAX_PORT})", param, ctx)
         return int(text)
 
 
@@ -62,7 +62,7 @@ class Duration(ParamType[float, object]):
         if seconds > self._most or (seconds == 0 and not self._zero):
             least = "from 0" if self._zero else "more than 0"
             most = f"{self._most / 3600:.0f}h"
-            self.fail(f"{shown(value)} is not {least} and at most {most}", param, ctx)
+            self.fail(f"{shown(value)} is out of range ({least}, at most {most})", param, ctx)
         return seconds
 
 
@@ -83,14 +83,14 @@ class Count(ParamType[int, object]):
 
 
 class Flag(click.types.BoolParamType):
-    """Whether an option without a value is given; in the environment it has one."""
+    """Whether an option without a value is given; in the environment it has a value."""
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> bool:
         given = value if isinstance(value, bool) else self.str_to_bool(str(value))
         if given is None:
-            self.fail(f"{shown(value)} is neither 1 nor 0", param, ctx)
+            self.fail(f"{shown(value)} is not a boolean (use 1 or 0)", param, ctx)
         return given
 
 
@@ -102,7 +102,7 @@ class Lines(ParamType[str, object]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
-        return str(value)
+        return value if isinstance(value, str) else str(value)  # as it is: it may be `Expanded`
 
     def split_envvar_value(self, rv: str) -> Sequence[str]:
         return _lines(rv)
@@ -136,11 +136,11 @@ class Pair(ParamType[tuple[str, str], object]):
     ) -> tuple[str, str]:
         first, separator, second = str(value).partition(self._separator)
         if not separator or not (first.strip() or self._may_be_empty):
-            self.fail(f"the value is not of the form '{self._form}'", param, ctx)
+            self.fail(f"expected '{self._form}'", param, ctx)
         return self.clean(first, second)
 
     def clean(self, first: str, second: str) -> tuple[str, str]:
-        """Return the two as they are meant."""
+        """Return the two without what does not belong to them."""
         return (first.strip(), second)
 
     def split_envvar_value(self, rv: str) -> Sequence[str]:
@@ -148,19 +148,19 @@ class Pair(ParamType[tuple[str, str], object]):
 
 
 class Field(Pair):
-    """`N: v`, a header or metadata; the white space around both does not count."""
+    """`NAME: VALUE`, a header or metadata; the white space around both does not count."""
 
     def __init__(self) -> None:
-        super().__init__(":", "N: v")
+        super().__init__(":", "NAME: VALUE")
 
     def clean(self, first: str, second: str) -> tuple[str, str]:
         return (first.strip(), second.strip())
 
 
 class ExpectedField(ParamType[tuple[str, str | None], object]):
-    """`N: v`, or `N` for a header with any value."""
+    """`NAME: VALUE`, or `NAME` for a header with any value."""
 
-    name = "N[: v]"
+    name = "NAME[: VALUE]"
     _with_value = Field()
 
     def convert(
@@ -185,9 +185,11 @@ class SignalToProcess(click.ParamType[tuple[int, int], object]):
         word, _, pid = str(value).partition(":")
         number = signal_number(word)
         if number is None:
-            self.fail(f"{shown(value)} names no signal such as TERM, HUP or RTMIN+3", param, ctx)
+            problem = "unknown signal (expected TERM, HUP, RTMIN+3, ...)"
+            self.fail(f"{shown(value)}: {problem}", param, ctx)
         if not (pid.isascii() and pid.isdigit() and 0 < int(pid[:10]) <= _MAX_PID):
-            self.fail(f"{shown(value)} names no process; write TERM:1", param, ctx)
+            problem = "missing or invalid process id (expected SIGNAL:PID, such as TERM:1)"
+            self.fail(f"{shown(value)}: {problem}", param, ctx)
         return (number, int(pid))
 
 
@@ -214,10 +216,10 @@ class OutputFormat(ParamType[bool, object]):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> bool:
         if value not in self._choice.choices:
-            self.fail(f"{shown(value)} is not one of 'text', 'json'", param, ctx)
+            self.fail(f"{shown(value)} is neither 'text' nor 'json'", param, ctx)
         return value == "json"
 
 
 def _lines(text: str) -> list[str]:
-    """Return the lines that say something: a block of YAML ends with a line feed."""
+    """Return the lines that are not blank: a block of YAML ends with a line feed."""
     return [line for line in text.split("\n") if line.strip()]

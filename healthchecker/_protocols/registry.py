@@ -34,7 +34,14 @@ from healthchecker._values.options import (
     without,
 )
 from healthchecker._values.result import BadArgumentError
-from healthchecker._values.target import Scheme, Target, read_target
+from healthchecker._values.target import (
+    Scheme,
+    Target,
+    local_url,
+    read_target,
+    refuse_unescaped_password,
+    trimmed,
+)
 
 _PROBERS: tuple[type[Prober], ...] = (
     HttpProber,
@@ -65,8 +72,15 @@ SCHEMES = {name: scheme for prober in _PROBERS for name, scheme in prober.SCHEME
 
 
 def parse_target(text: str, unix_socket: str | None = None) -> Target:
-    """Parse a TARGET; raise `BadArgumentError` if it is malformed."""
+    """Parse a TARGET as people write it; raise `BadArgumentError` if it is malformed."""
+    text = trimmed(text)
+    refuse_unescaped_password(text, SCHEMES)
     return read_target(text, SCHEMES, unix_socket)
+
+
+def local_target(host: str, port: int, path: str, unix_socket: str | None = None) -> Target:
+    """Return the target of `--host`, `--port` and `--path`."""
+    return read_target(local_url(host, port, path), SCHEMES, unix_socket)
 
 
 LEADS_TO_TLS = ("follow_redirects", "starttls")

@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from healthchecker._values import validate
-from healthchecker._values.expect.body import patterns
 from healthchecker._values.expect.json_path import JsonExpectation, json_expectations
 from healthchecker._values.expect.status import SWITCHING_PROTOCOLS, StatusSet, status_set
 from healthchecker._values.field import option
@@ -46,8 +45,8 @@ class OptionValues(TypedDict, total=False):
     """User and password for HTTP basic authentication."""
     status: str | int | Iterable[str | int]
     """Accepted HTTP status codes, such as 200, "2xx" or [200, 204]."""
-    expect_json: Mapping[str, object] | Iterable[str | tuple[str, object]]
-    """Values at dotted paths of the JSON body; `...` accepts any value."""
+    expect_json: str | Mapping[str, object] | Iterable[str | tuple[str, object]]
+    """Values at paths of the JSON body, or texts such as `n>=2`; `...` accepts any value."""
     expect_body: str | Iterable[str]
     """Texts that the body or the file must contain."""
     match_body: str | Iterable[str]
@@ -117,13 +116,15 @@ class CheckOptions:
         _OK, status_set, 'Accepted HTTP status codes, such as 200, "2xx" or [200, 204]', shown="200"
     )
     expect_json: tuple[JsonExpectation, ...] = option(
-        (), json_expectations, "Values at dotted paths of the JSON body; `...` accepts any value"
+        (),
+        json_expectations,
+        "Values at paths of the JSON body, or texts such as `n>=2`; `...` accepts any value",
     )
     expect_body: tuple[str, ...] = option(
-        (), validate.texts, "Texts that the body or the file must contain"
+        (), validate.required_texts, "Texts that the body or the file must contain"
     )
     match_body: tuple[Pattern, ...] = option(
-        (), patterns, "Regular expressions that must match in the body"
+        (), validate.patterns, "Regular expressions that must match in the body"
     )
     expect_header: tuple[tuple[str, str | None], ...] = option(
         (),
@@ -134,7 +135,9 @@ class CheckOptions:
         False, validate.flag, "Whether to follow up to 5 redirects to the same host"
     )
     send: bytes | None = option(None, validate.payload, "Data to send after connecting")
-    expect_reply: bytes | None = option(None, validate.payload, "Data that the reply must contain")
+    expect_reply: bytes | None = option(
+        None, validate.required_payload, "Data that the reply must contain"
+    )
     max_age: float | None = option(
         None, validate.long_seconds, "Maximum time since the file was modified", unit="seconds"
     )
@@ -253,12 +256,12 @@ def make_options(**values: object) -> CheckOptions:
 def _consistent_tls(tls: TlsOptions) -> TlsOptions:
     """Refuse TLS options that contradict each other."""
     if tls.key is not None and tls.cert is None:
-        raise BadArgumentError("key", tls.key, "also needs a certificate (cert)")
+        raise BadArgumentError("key", tls.key, "also needs a certificate (cert=)")
     if tls.insecure:
         for name in ("cacert", "cert_lifetime"):
             value = getattr(tls, name)
             if value is not None:
-                problem = "cannot be combined with insecure"
+                problem = "cannot be combined with insecure="
                 raise BadArgumentError(name, value, problem)
     return tls
 

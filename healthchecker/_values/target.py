@@ -1,10 +1,10 @@
-"""What to check: a TARGET as text, and what it comes to."""
+"""What to check: parsing TARGET strings."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -17,20 +17,69 @@ _MAX_NAME = 253
 _MAX_LABEL = 63
 _SCHEME = re.compile(r"[A-Za-z]*://")
 _PLACE = re.compile(r"(\[[^]\s]*\]|[^:/?#\s]*)(:\d*(?![^/?#\s]))?([/?#]\S*)?")
-_HOST_AND_PORT = re.compile(
+_LOOKS_LIKE_HOST = re.compile(
     r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9.-]+(?=:\d)|\[[0-9A-Fa-f:.]+\])(:\d+)?(/[\w./-]*)?"
 )
 _SEVERAL = re.compile(r"\s(--?[A-Za-z]|[A-Za-z]+://|[\w-]+:\s)")  # an option, a URL, a header
-_HIDDEN = "..."
+_LIST = re.compile(
+    r"[,;]\s*[A-Za-z][A-Za-z0-9+.-]*:[/@]|^[^/?#]*://([^/?#]*@)?[^/?#@]*,[^/?#@]*([/?#]|$)"
+)
+_UNESCAPED = re.compile(
+    r"[^:/?#]*://(?!(?:localhost|\d+\.\d+\.\d+\.\d+)[:/?#])[^/?#@\[]*?(:\d*)?[/?#].*@", re.DOTALL
+)
+"""An `@` after the authority, which is no user: with a port, the `/` may be in a password."""
+HIDDEN = "..."
+"""Shown in place of text that may be a secret."""
 _NO_HOST = "not a host name such as db.example.org, or an IP address"
-_MAX_PORT = 65535
+MAX_PORT = 65535
 # Bytes of sun_path in unix(7) and unix(4), less the final NUL.
 MAX_UNIX_PATH = 107 if sys.platform == "linux" else 103
 _ANY_PORT = 80  # of a target over a Unix socket or at a path, where none is used
 
 
+class Expanded(str):
+    """A text in which `${NAME}` has been replaced, which knows where: those may be secrets."""
+
+    __slots__ = ("replaced",)
+
+    replaced: tuple[tuple[int, int, str], ...]
+    """Start and end of each replacement, and what stood there."""
+
+    @classmethod
+    def of(cls, text: str, replaced: Iterable[tuple[int, int, str]]) -> Expanded:
+        """Return the text with its replacements, in their order."""
+        made = cls(text)
+        made.replaced = tuple(replaced)
+        return made
+
+    def shown(self, start: int = 0) -> str:
+        """Return the text, but after `start` as it was before variables were replaced."""
+        parts = [self[:start]]
+        at = start
+        for first, end, original in self.replaced:
+            if end > start:
+                parts += (self[at : max(first, at)], original)
+                at = max(end, at)
+        return "".join((*parts, self[at:]))
+
+
+def trimmed(text: str) -> str:
+    """Return the text without white space around it."""
+    bare = text.strip()
+    if not isinstance(text, Expanded) or len(bare) == len(text):
+        return bare if type(text) is str else text
+    skipped = len(text) - len(text.lstrip())
+    return Expanded.of(
+        bare,
+        (
+            (max(0, start - skipped), min(len(bare), max(0, end - skipped)), original)
+            for start, end, original in text.replaced
+        ),
+    )
+
+
 class Place(Enum):
-    """What stands after the scheme of a URL."""
+    """What follows the scheme in a URL."""
 
     HOST = "a host, and a port perhaps"
     SOCKET = "the path of a Unix socket, or a name in the abstract namespace after `@`"
@@ -39,10 +88,10 @@ class Place(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """What the targets of one URL scheme look like, and which options they have a use for."""
+    """The syntax of targets with one URL scheme, and the options that apply to them."""
 
     form: str
-    """How such a target is written, for people."""
+    """How such a target is written, for messages."""
     default_port: int | None = None
     tls: bool = False
     has_path: bool = True
@@ -50,7 +99,7 @@ class Scheme:
     place: Place = Place.HOST
     over_unix_socket: bool = True
     options: frozenset[str] = frozenset()
-    """The names of options of a check, besides those that every target has a use for."""
+    """The names of the options that apply, besides those for every target and those of TLS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,63 +122,49 @@ class Target:
     url: httpx.URL
     """Without credentials."""
     basic_auth: tuple[str, str] | None
-    """The credentials that stood in the URL."""
+    """The credentials given in the URL."""
     label: str
-    """What people are shown: without credentials, with the Unix socket if there is one."""
+    """The target as it is shown: without secrets, with the Unix socket if there is one."""
 
     @property
     def path(self) -> str:
-        """The path of the URL, decoded; that on this machine, where the target is one."""
+        """The decoded URL path; for file and socket targets, the local path."""
         return self.url.path
 
     @property
     def user(self) -> str:
-        """The user of the URL; empty where there is none."""
+        """The user of the URL; empty if there is none."""
         return self.basic_auth[0] if self.basic_auth else ""
 
     @property
     def password(self) -> str:
-        """The password of the URL; empty where there is none."""
+        """The password of the URL; empty if there is none."""
         return self.basic_auth[1] if self.basic_auth else ""
 
 
 def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | None = None) -> Target:
-    """Read a TARGET of one of these schemes; raise `BadArgumentError` when it is none."""
+    """Parse a TARGET with one of these schemes; raise `BadArgumentError` if it is invalid."""
     shown = shown_target(text)
-    if not text.isprintable():
-        raise BadArgumentError("TARGET", shown, "has a character that no URL has; write it as %XX")
-    refuse_several("TARGET", text, shown)
-    try:
-        url = httpx.URL(text)
-    except (httpx.InvalidURL, ValueError) as error:
-        reason = f" ({error})" if shown == text else ""
-        problem = f"not a URL such as http://HOST:PORT/PATH{reason}"
-        raise BadArgumentError("TARGET", shown, problem) from error
+    url = _read_url(text, shown)
     scheme = schemes.get(url.scheme)
     if scheme is None:
-        raise BadArgumentError("TARGET", shown, _meant(text, schemes))
+        raise BadArgumentError("target", shown, _meant(text, schemes))
     if not scheme.has_query and ("?" in text or "#" in text):
-        shown = re.split("[?#]", shown)[0]  # libpq has passwords there
-        raise BadArgumentError(
-            "TARGET", shown, f"{url.scheme}:// takes nothing after ? or #; leave that out"
-        )
+        problem = f"{url.scheme}:// takes no query or fragment; remove everything from ? or # on"
+        # libpq has passwords there
+        raise BadArgumentError("target", re.split("[?#]", shown)[0], problem)
     if "\0" in url.username + url.password or ("\0" in url.path and not scheme.has_query):
-        raise BadArgumentError("TARGET", shown, "has a NUL (%00); leave it out")
+        raise BadArgumentError("target", shown, "contains a NUL (%00); remove it")
     if unix_socket is not None and not scheme.over_unix_socket:
-        raise BadArgumentError(
-            "TARGET", shown, f"{url.scheme}:// does not go over a Unix socket; leave that out"
-        )
+        problem = f"{url.scheme}:// cannot be used with unix_socket=; remove it"
+        raise BadArgumentError("target", shown, problem)
     if scheme.place is not Place.HOST:
         return _local_target(url, shown, scheme)
     endpoint = _read_endpoint(url, shown, scheme, unix_socket)
     if not scheme.has_path and (url.path not in ("", "/") or url.query):
-        raise BadArgumentError("TARGET", shown, f"not of the form {scheme.form}")
+        raise BadArgumentError("target", shown, f"expected {scheme.form}")
     basic_auth = (url.username, url.password) if url.userinfo else None
-    label = str(url)
-    if basic_auth or "#" in text or label != text:
-        # Parses it anew, which a URL that is as it should be is spared: 0.94 of the instructions.
-        url = url.copy_with(userinfo=b"", fragment=None)
-        label = str(url)
+    url, label = _without_secrets(url, text)
     return Target(
         scheme=url.scheme,
         tls=scheme.tls,
@@ -140,34 +175,90 @@ def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | Non
     )
 
 
+def _read_url(text: str, shown: str) -> httpx.URL:
+    if not text:
+        raise BadArgumentError("target", shown, "empty; expected a URL such as http://HOST")
+    if not text.isprintable():
+        raise BadArgumentError("target", shown, unprintable(text, "URL"))
+    refuse_several("target", text, shown)
+    if ("," in text or ";" in text) and _LIST.search(text):
+        raise BadArgumentError("target", shown, "looks like a list; pass each target separately")
+    try:
+        return httpx.URL(text)
+    except (httpx.InvalidURL, ValueError) as error:
+        reason = f" ({error})" if shown == text else ""
+        problem = f"not a URL such as http://HOST:PORT/PATH{reason}"
+        raise BadArgumentError("target", shown, problem) from error
+
+
+def _without_secrets(url: httpx.URL, text: str) -> tuple[httpx.URL, str]:
+    """Return a URL without user info and fragment, and how it is shown."""
+    label = str(url)
+    # Only re-parse if something must be removed: saves 6 % of a check's instructions.
+    if url.userinfo or "#" in text or label != text:
+        url = url.copy_with(userinfo=b"", fragment=None)
+        label = str(url)
+    if isinstance(text, Expanded) and "?" in text:
+        query = text.index("?") + 1
+        label = f"{label.partition('?')[0]}?{text.shown(query)[query:].partition('#')[0]}"
+    return url, label
+
+
+def refuse_unescaped_password(text: str, schemes: Mapping[str, Scheme]) -> None:
+    """Refuse a TARGET with an `@` after the authority, which may be that of an unescaped password.
+
+    A URL parser finds the host `app` in `redis://app:7/x@db`; its author means the password `7/x`,
+    which must be neither shown nor looked up. For text that people write, not for redirects.
+    """
+    match = _UNESCAPED.match(text)
+    if match is None:
+        return
+    scheme = schemes.get(text.partition(":")[0].lower())
+    may_have_at = scheme is None or scheme.place is not Place.HOST or scheme.has_query
+    if match[1] is not None or not may_have_at:
+        raise BadArgumentError(
+            "target",
+            shown_target(text),
+            "has an @ after / or ?; in a password write / as %2F and ? as %3F, elsewhere @ as %40",
+        )
+
+
+def unprintable(text: str, kind: str) -> str:
+    """Return the error message for a text with characters that cannot be printed."""
+    if text[-1:] in ("\r", "\n"):
+        name = "line feed (LF)" if text[-1] == "\n" else "carriage return (CR)"
+        return f"ends with a {name}; remove it"
+    return f"contains a character that is not allowed in a {kind}; encode it as %XX"
+
+
 def _meant(text: str, schemes: Mapping[str, Scheme]) -> str:
-    """Return what is to be said of a TARGET whose scheme is missing or not known."""
+    """Return the error message for a TARGET whose scheme is missing or unknown."""
     if _SCHEME.match(text):
         forms = dict.fromkeys(scheme.form for scheme in schemes.values())
-        return f"not a scheme that is known; a TARGET is one of {', '.join(forms)}"
+        return f"unknown scheme; expected one of {', '.join(forms)}"
     if text.isdecimal():
-        return "not a URL; did you mean --port?"
+        return "not a URL; did you mean http://127.0.0.1:PORT/health?"
     if text.startswith("/"):
-        return "not a URL; did you mean --path, file:// or unix://?"
+        return "not a URL; did you mean http://127.0.0.1/PATH, file:///PATH or unix:///PATH?"
     if text.startswith("@"):
         return "not a URL; did you mean unix:@NAME?"
     shown = shown_target(text)
     if shown == text:
         return f"not a URL; did you mean http://{shown} or tcp://{shown}?"
-    return "not a URL, which begins with a scheme such as http://"
+    return "not a URL: no scheme such as http://"
 
 
 def _read_endpoint(url: httpx.URL, shown: str, scheme: Scheme, unix_socket: str | None) -> Endpoint:
     host = url.raw_host.decode("ascii").replace("%25", "%", 1)  # a zone, by RFC 6874
     if not _HOST.fullmatch(host):
-        raise BadArgumentError("TARGET", shown, f"has no usable host; the form is {scheme.form}")
+        raise BadArgumentError("target", shown, f"no valid host; expected {scheme.form}")
     port = scheme.default_port if url.port is None else url.port
     if unix_socket is not None:
         port = port or _ANY_PORT
     if port is None:
-        raise BadArgumentError("TARGET", shown, f"needs a port; the form is {scheme.form}")
-    if not 0 < port <= _MAX_PORT:
-        raise BadArgumentError("TARGET", shown, f"its port is not from 1 to {_MAX_PORT}")
+        raise BadArgumentError("target", shown, f"missing port; expected {scheme.form}")
+    if not 0 < port <= MAX_PORT:
+        raise BadArgumentError("target", shown, f"port out of range (1 to {MAX_PORT})")
     return Endpoint(host, port, unix_socket)
 
 
@@ -176,10 +267,10 @@ def _local_target(url: httpx.URL, shown: str, scheme: Scheme) -> Target:
     is_socket = scheme.place is Place.SOCKET
     is_abstract = is_socket and path.startswith("@") and path != "@"
     if url.netloc not in (b"", b"localhost") or not (is_abstract or path.startswith("/")):
-        raise BadArgumentError("TARGET", shown, f"not of the form {scheme.form}")
+        raise BadArgumentError("target", shown, f"expected {scheme.form}")
     if is_socket and len(path.encode()) > MAX_UNIX_PATH:
-        problem = f"longer than {MAX_UNIX_PATH} bytes; make a symbolic link to it"
-        raise BadArgumentError("TARGET", shown, problem)
+        problem = f"path longer than {MAX_UNIX_PATH} bytes; use a symbolic link"
+        raise BadArgumentError("target", shown, problem)
     return Target(
         scheme=url.scheme,
         tls=False,
@@ -209,7 +300,7 @@ def read_host(argument: str, text: str) -> str:
 
 
 def certified_name(host: str) -> str:
-    """Return what a certificate has for a host: no final dot, and no zone of an address."""
+    """Return the host name as it appears in certificates: no trailing dot, no IPv6 zone."""
     return host.partition("%")[0].removesuffix(".")
 
 
@@ -217,26 +308,30 @@ def local_url(host: str, port: int, path: str) -> str:
     """Return the URL of the plain form of a check: `--host`, `--port` and `--path`."""
     bare = host.removeprefix("[").removesuffix("]")
     if not _HOST.fullmatch(bare):
-        meant = "a URL is a TARGET, without --host" if "://" in host else "a port goes to --port"
+        meant = (
+            "pass a URL as a TARGET, not with --host"
+            if "://" in host
+            else "pass the port with --port"
+        )
         raise BadArgumentError("host", host, f"{_NO_HOST}; {meant}")
     if not path.startswith("/"):
         raise BadArgumentError("path", path, "must begin with a slash, such as /health")
     if not path.isprintable():
-        raise BadArgumentError("path", path, "has a character that no path has; write it as %XX")
+        raise BadArgumentError("path", path, unprintable(path, "path"))
     refuse_several("path", path)
     return f"http://{f'[{bare}]' if ':' in bare else bare}:{port}{path}"
 
 
 def refuse_several(argument: str, text: str, shown: str | None = None) -> None:
-    """Refuse what has more in it than it should, as where a shell's quotes are around both.
+    """Reject a value that contains several arguments, as when shell quotes enclose both.
 
-    What follows may be a secret; unless `shown` is what may be shown, that is the first word.
+    The rest may be a secret, so only the first word is shown unless `shown` is given.
     """
     if _SEVERAL.search(text):
         raise BadArgumentError(
             argument,
-            f"{text.split(maxsplit=1)[0]}{_HIDDEN}" if shown is None else shown,
-            "is more than one; make each an argument of its own",
+            f"{text.split(maxsplit=1)[0]}{HIDDEN}" if shown is None else shown,
+            "looks like several arguments in one; pass each separately",
         )
 
 
@@ -244,12 +339,14 @@ def shown_target(text: str) -> str:
     """Return a text that was given as a TARGET without what may be a secret.
 
     That is the user and password of a URL, also of a bad one, and all of a text that reads
-    neither like a URL nor like a host: it may be a part of what another option was meant to get.
+    neither like a URL nor like a host: it may be part of another option's value.
     """
     scheme = _SCHEME.match(text)
+    if isinstance(text, Expanded):
+        return text.shown()  # any of the replaced parts may be in a wrong place
     rest = text[scheme.end() if scheme else 0 :].rpartition("@")[2]
     if scheme is None:
-        return rest if _HOST_AND_PORT.fullmatch(rest) or not text else _HIDDEN
+        return rest if _LOOKS_LIKE_HOST.fullmatch(rest) or not text else HIDDEN
     place = _PLACE.match(rest)
     known = place[0] if place else ""
-    return scheme[0] + known + (_HIDDEN if len(known) < len(rest) else "")
+    return scheme[0] + known + (HIDDEN if len(known) < len(rest) else "")

@@ -7,8 +7,11 @@ import re
 
 FilePath = str | os.PathLike[str]
 
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h|d)?", re.ASCII)
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_DURATION = re.compile(
+    "".join(rf"(?:{_NUMBER}{unit}(?![a-z]))?" for unit in _UNITS) + "|" + _NUMBER, re.ASCII
+)
 _ESCAPE_OR_TEXT = re.compile(r"[^\\]+|\\x[0-9A-Fa-f]{2}|\\.?", re.DOTALL)
 _ESCAPES = {r"\r": b"\r", r"\n": b"\n", r"\t": b"\t", r"\0": b"\0", r"\\": b"\\"}
 
@@ -32,11 +35,16 @@ def is_encodable(text: str) -> bool:
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds of `500ms`, `2s`, `1m`, `1h`, `7d` or a bare number."""
+    """Return the seconds of `500ms`, `2s`, `1m30s`, `1h`, `7d` or a bare number."""
     match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError("not a duration such as 500ms, 2s, 1m or a number of seconds")
-    return float(match[1]) * _UNITS[match[2]]
+    if match is None or not text:
+        raise ValueError("not a duration (500ms, 2s, 1m30s, 1h, 7d, or seconds)")
+    *amounts, seconds = match.groups()
+    if seconds is not None:
+        return float(seconds)
+    return sum(
+        float(amount or 0) * unit for amount, unit in zip(amounts, _UNITS.values(), strict=True)
+    )
 
 
 def parse_escapes(text: str) -> bytes:

@@ -9,10 +9,14 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from healthchecker._values.result import BadArgumentError
 from healthchecker._values.target import MAX_UNIX_PATH, read_host, refuse_several
 from healthchecker._values.text import encode, is_encodable
+
+if TYPE_CHECKING:
+    from healthchecker._values.expect.regex import Pattern
 
 MAX_SECONDS = 24 * 3600.0
 MAX_LIFETIME_SECONDS = 3650 * 24 * 3600.0
@@ -80,8 +84,42 @@ def texts(argument: str, value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         value = (value,)
     if not isinstance(value, Iterable):
-        raise BadArgumentError(argument, value, "must be a string, or several")
+        raise BadArgumentError(argument, value, "must be a string or an iterable of strings")
     return tuple(text(argument, one) for one in value)
+
+
+def required_texts(argument: str, value: object) -> tuple[str, ...]:
+    """Accept one text or several, none of them empty: every body contains an empty text."""
+    accepted = texts(argument, value)
+    if "" in accepted:
+        raise BadArgumentError(argument, "", "empty; expected text to look for")
+    return accepted
+
+
+def pattern(argument: str, text: str) -> Pattern:
+    """Accept a regular expression."""
+    # A private part of Python's `re` is needed for patterns only.
+    from healthchecker._values.expect.regex import Pattern  # noqa: PLC0415
+
+    if not text:
+        raise BadArgumentError(argument, text, "empty; expected a regular expression")
+    try:
+        return Pattern(text)
+    except ValueError as error:
+        raise BadArgumentError(argument, text, str(error)) from error
+
+
+def patterns(argument: str, value: object) -> tuple[Pattern, ...]:
+    """Accept one regular expression or several."""
+    return tuple(pattern(argument, one) for one in texts(argument, value))
+
+
+def required_payload(argument: str, value: object) -> bytes | None:
+    """Accept what `payload` accepts, unless it is empty: every reply contains that."""
+    accepted = payload(argument, value)
+    if accepted == b"":
+        raise BadArgumentError(argument, "", "empty; expected text to look for")
+    return accepted
 
 
 def payload(argument: str, value: object) -> bytes | None:
@@ -90,9 +128,7 @@ def payload(argument: str, value: object) -> bytes | None:
         return encode(value)
     if value is None or isinstance(value, bytes):
         return value
-    raise BadArgumentError(
-        argument, _NOT_SHOWN, "must be bytes or a string without lone surrogates"
-    )
+    raise BadArgumentError(argument, _NOT_SHOWN, "must be bytes or a str without lone surrogates")
 
 
 def method(argument: str, value: object) -> str:
@@ -125,7 +161,7 @@ def unix_socket(argument: str, value: object) -> str | None:
             argument, name, "abstract sockets are only available on Linux; use a path"
         )
     if len(encode(name)) > MAX_UNIX_PATH:
-        problem = f"longer than {MAX_UNIX_PATH} bytes; a relative path may be shorter"
+        problem = f"path longer than {MAX_UNIX_PATH} bytes; try a relative path"
         raise BadArgumentError(argument, name, problem)
     refuse_several(argument, name)
     return name
@@ -140,7 +176,7 @@ def server_name(argument: str, value: object) -> str | None:
 def pairs(argument: str, value: object) -> Iterable[tuple[str, object]]:
     """Yield names and values, from a mapping or from pairs."""
     given = value.items() if isinstance(value, Mapping) else value
-    problem = "must be a mapping, or pairs of a name and a value"
+    problem = "must be a mapping or a sequence of (name, value) pairs"
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
         raise BadArgumentError(argument, _NOT_SHOWN, problem)
     for pair in given:
@@ -158,9 +194,9 @@ def fields(argument: str, value: object) -> tuple[tuple[str, str], ...]:
     ]
     for name, _ in accepted:
         if name.lower() in _FRAMING:
-            raise BadArgumentError(argument, name, "is set by --data alone; leave it out")
+            raise BadArgumentError(argument, name, "is set by healthchecker; remove it")
     if [name.lower() for name, _ in accepted].count("host") > 1:
-        raise BadArgumentError(argument, "Host", "can be given only once; leave one out")
+        raise BadArgumentError(argument, "Host", "may only be given once")
     return tuple(accepted)
 
 
@@ -185,10 +221,10 @@ def field_name(argument: str, name: str) -> str:
 def field_value(argument: str, name: str, value: object) -> str:
     """Accept the value of a header, which may be a secret and is not shown."""
     if not isinstance(value, str):
-        raise BadArgumentError(argument, name, "its value must be a string")
+        raise BadArgumentError(argument, name, "value must be a string")
     if not _FIELD_VALUE.fullmatch(value):
         raise BadArgumentError(
-            argument, name, "its value may not have line feeds or other control characters"
+            argument, name, "value contains a line feed or another control character"
         )
     return value.strip(" \t")
 
@@ -201,7 +237,9 @@ def credentials(argument: str, value: object) -> tuple[str, str] | None:
         user, password = value
         if isinstance(user, str) and isinstance(password, str):
             if ":" in user:
-                raise BadArgumentError(argument, _NOT_SHOWN, "the user must not contain a colon")
+                raise BadArgumentError(
+                    argument, _NOT_SHOWN, "the user name must not contain a colon"
+                )
             if not is_encodable(user + password):
                 raise BadArgumentError(
                     argument, _NOT_SHOWN, "contains a lone surrogate, which UTF-8 cannot encode"

@@ -198,7 +198,8 @@ def parsed(command: Command, arguments: list[str], *, by_click: bool) -> object:
             rest = parse(command, context, list(arguments))
     except (click.UsageError, click.exceptions.Exit) as error:
         kind = type(error).__base__ if isinstance(error, ExtraArgumentError) else type(error)
-        return kind, str(error)
+        text = str(error)
+        return kind, "extra" if "unexpected" in text and "argument" in text else text
     sources = {one.name: context.get_parameter_source(one.name) for one in command.params}
     return rest, context.params, sources
 

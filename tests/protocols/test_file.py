@@ -164,7 +164,7 @@ def test_characters_of_urls(tmp_path: Path) -> None:
     "target", ["file://host/path", "file:path", "file:///a%00b", "file:@name", "pid:path"]
 )
 def test_unusable_targets(target: str) -> None:
-    with pytest.raises(BadArgumentError, match="TARGET"):
+    with pytest.raises(BadArgumentError, match="target"):
         check(target)
 
 

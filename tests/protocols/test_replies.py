@@ -125,7 +125,7 @@ def test_abstract_name(form: Form, open_directory: Path) -> None:
     ],
 )
 def test_unusable_targets(target: str) -> None:
-    with pytest.raises(BadArgumentError, match="TARGET"):
+    with pytest.raises(BadArgumentError, match="target"):
         check(target)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Unpack
 
 import httpx
 
@@ -14,6 +15,7 @@ from healthchecker import (
     HealthServer,
     Heartbeat,
     Observation,
+    OptionValues,
     Phase,
     Reason,
     ServerCheck,
@@ -28,6 +30,11 @@ from healthchecker import (
     check_all,
     watch,
 )
+
+
+def passing_on(target: str, **options: Unpack[OptionValues]) -> bool:
+    one = check(target, expect_json="replicas>=2")
+    return bool(one and check(target, **options))
 
 
 def in_threads() -> tuple[Reason, Phase | None, list[CheckResult], str]:

@@ -13,7 +13,7 @@ from healthchecker._cli.options import (
     ATTEMPT_INTERVAL,
     ATTEMPTS,
     ON_UNHEALTHY,
-    REQUEST_OPTIONS,
+    PROBE_OPTIONS,
     TARGETS,
 )
 from healthchecker._cli.parsing import Command
@@ -69,6 +69,6 @@ CHECK = Command(
     "check",
     _run,
     TARGETS,
-    (ANY, ATTEMPTS, ATTEMPT_INTERVAL, ON_UNHEALTHY, *REQUEST_OPTIONS),
+    (ANY, ATTEMPTS, ATTEMPT_INTERVAL, ON_UNHEALTHY, *PROBE_OPTIONS),
     help="Check targets once (the default command).",
 )

@@ -11,7 +11,7 @@ import click
 from healthchecker._cli import render
 from healthchecker._cli.early import EarlyEnd
 from healthchecker._cli.invocation import Invocation, Write, read_invocation
-from healthchecker._cli.options import DEADLINE, REQUEST_OPTIONS, TARGETS, WAIT_INTERVAL
+from healthchecker._cli.options import DEADLINE, PROBE_OPTIONS, TARGETS, WAIT_INTERVAL
 from healthchecker._cli.parsing import Command
 from healthchecker._cli.problems import cannot_run
 from healthchecker._cli.process import (
@@ -148,7 +148,7 @@ WAIT = Command(
     "wait",
     _run,
     TARGETS,
-    (DEADLINE, WAIT_INTERVAL, *REQUEST_OPTIONS),
+    (DEADLINE, WAIT_INTERVAL, *PROBE_OPTIONS),
     help="""Wait until all targets are healthy at the same time.
 
     The exit code is 0 as soon as they are, and 1 at the deadline, with the last result of each

@@ -17,7 +17,7 @@ from healthchecker._cli.invocation import Invocation, Write, read_invocation
 from healthchecker._cli.options import (
     FAILURE_THRESHOLD,
     INITIAL_DELAY,
-    REQUEST_OPTIONS,
+    PROBE_OPTIONS,
     TARGETS,
     TIMEOUT,
     WATCH_INTERVAL,
@@ -185,7 +185,7 @@ WATCH = Command(
     "watch",
     _run,
     TARGETS,
-    (INITIAL_DELAY, WATCH_INTERVAL, FAILURE_THRESHOLD, *REQUEST_OPTIONS),
+    (INITIAL_DELAY, WATCH_INTERVAL, FAILURE_THRESHOLD, *PROBE_OPTIONS),
     help="""Tell each change of the targets' states until stopped.
 
     Each change is a line on standard output, with the time in UTC; with -v every probe is. On a

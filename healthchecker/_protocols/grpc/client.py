@@ -45,18 +45,18 @@ class Client:
         """Raise `BadArgumentError` for a target or options that gRPC cannot use."""
         if target.scheme not in SCHEMES:
             raise BadArgumentError(
-                "TARGET", target.label, "not a gRPC target such as grpc://HOST:PORT"
+                "target", target.label, "not a gRPC target such as grpc://HOST:PORT"
             )
         if target.url.query:
             raise BadArgumentError(
-                "TARGET",
+                "target",
                 target.label,
                 "gRPC targets take no query string; remove everything after the ?",
             )
         self.service = service_of(target)
         if len(self.service.encode()) > MAX_SERVICE_BYTES:
             raise BadArgumentError(
-                "TARGET",
+                "target",
                 target.label,
                 f"service name longer than {MAX_SERVICE_BYTES} bytes",
             )

@@ -41,7 +41,7 @@ def list_services(
     client = Client(target, options)
     if client.service:
         raise BadArgumentError(
-            "TARGET", target.label, "list always covers all services; remove the service name"
+            "target", target.label, "list always covers all services; remove the service name"
         )
     statuses: dict[str, str] = {}
 

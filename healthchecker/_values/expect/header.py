@@ -10,12 +10,16 @@ from healthchecker._values.result import Reason, UnexpectedResponse
 def judge_headers(
     expected: Iterable[tuple[str, str | None]], found: Mapping[str, Sequence[str]], status: int
 ) -> None:
-    """Demand that each header is there, and with exactly this value where one is given.
+    """Require each header, with exactly this value if one is given.
 
     `found` has lower-case names.
     """
     for name, value in expected:
         values = found.get(name.lower(), ())
         if not values or value not in (None, *values):
-            problem = f"no header {name}" + ("" if value is None else " with the expected value")
+            problem = (
+                f"header {name} does not have the expected value"
+                if values
+                else f"missing header {name}"
+            )
             raise UnexpectedResponse(Reason.UNEXPECTED_HEADER, problem, status)

@@ -71,7 +71,7 @@ class Pattern:
                 parsed = _parser.parse(text)
             self._first = self._sequence(parsed, parsed.state.flags, self._end)
         except re.error as error:
-            problem = f"invalid regular expression: {error.msg} (use expect_body for plain text)"
+            problem = f"invalid regular expression: {error.msg} (use expect_body= for plain text)"
             raise ValueError(problem) from error
         except (OverflowError, RecursionError) as error:
             raise ValueError(_TOO_LARGE) from error

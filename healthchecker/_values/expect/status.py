@@ -30,26 +30,24 @@ def parse_status(text: str) -> StatusSet:
     for part in text.split(","):
         match = _STATUS_RANGE.fullmatch(part.strip())
         if match is None:
-            raise BadArgumentError("status", text, "not a list such as 200, 200,204, 2xx, 200-399")
+            raise BadArgumentError(
+                "status", text, "not a status list; expected e.g. 200 or 200,204 or 2xx or 200-399"
+            )
         low, high, hundreds = match.groups()
         if hundreds:
             first, last = int(hundreds) * 100, int(hundreds) * 100 + 99
         else:
             first, last = int(low), int(high or low)
         if first > last:
-            raise BadArgumentError(
-                "status", text, "a range that ends before it begins; write 200-299"
-            )
+            raise BadArgumentError("status", text, "the range ends before it begins; use 200-299")
         if last < _FIRST_FINAL_STATUS and (first, last) != (SWITCHING_PROTOCOLS,) * 2:
-            raise BadArgumentError(
-                "status", text, "no answer ends with a status below 200; write 200-599"
-            )
+            raise BadArgumentError("status", text, "1xx statuses are never final; use 200-599")
         ranges.append((first, last))
     return StatusSet(tuple(ranges), text)
 
 
 def judge_status(expected: StatusSet, status: int) -> None:
-    """Demand one of the statuses."""
+    """Require one of the statuses."""
     if status not in expected:
         raise UnexpectedResponse(
             Reason.UNEXPECTED_STATUS, f"HTTP status {status}, expected {expected.text}", status
@@ -61,5 +59,7 @@ def status_set(argument: str, value: object) -> StatusSet:
     parts = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
     for part in parts:
         if isinstance(part, bool) or not isinstance(part, (str, int)):
-            raise BadArgumentError(argument, value, "must be codes such as 200, '2xx', [200, 204]")
+            raise BadArgumentError(
+                argument, value, "must be a status such as 200, '2xx' or [200, 204]"
+            )
     return parse_status(",".join(str(part) for part in parts))
