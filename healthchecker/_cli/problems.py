@@ -22,7 +22,7 @@ from healthchecker._values.target import HIDDEN
 _MAX_SHOWN = 300  # characters of a value
 _NAMED_BY_NAME = ("header", "headers", "expect_header")  # errors name the field, if it is one
 _PAIR = re.compile(r"[A-Za-z][\w.-]*\s*[:=](?!//)")
-_PARAMETER = re.compile(r"\b([a-z][a-z0-9_]*)=(?=[\s;,.)]|$)")
+_PARAMETER = re.compile(r"\b([a-z][a-z0-9_]*)=(?=[\s:;,.)]|$)")
 """How messages of the library name another parameter."""
 _OPTION_NAME = re.compile(r"(--?[A-Za-z][A-Za-z-]*)(.?)", re.DOTALL)
 

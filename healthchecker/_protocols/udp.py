@@ -34,7 +34,7 @@ class UdpProber(Prober):
     def __init__(self, target: Target, options: CheckOptions) -> None:
         super().__init__(target, options)
         if options.send is None:
-            problem = "needs --send: without a request, nothing replies"
+            problem = "needs send=: without a request, nothing replies"
             raise BadArgumentError("TARGET", target.label, problem)
         self._request = options.send
         self._expected = options.expect_reply or b""

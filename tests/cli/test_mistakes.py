@@ -86,7 +86,7 @@ MISTAKES: dict[str, str] = {
     r"--match-body '(a)\1'": "unsupported: back-references, look-around and other",
     "--match-body '(a{1000}){1000}'": "regular expression too large; use smaller repeat counts",
     "--method HEAD --expect-body x": "HEAD cannot be combined with --expect-body; use one of them",
-    "tcp://a:1 --status 2xx": "only applies to http[s]:// targets",
+    "tcp://a:1 --status 2xx": "only applies to http[s]:// ",
     # TLS
     "https://a --insecure --cacert x": "--insecure cannot be combined with --cacert; use one",
     "https://a --key x": "also needs a certificate (--cert)",
@@ -117,6 +117,9 @@ MISTAKES: dict[str, str] = {
     f"grpc://a:1/{100 * _LONG}": "service name longer than 8192 bytes",
     "list http://a": "not a gRPC target such as grpc://HOST:PORT",
     "list grpc://a:1/b": "list always covers all services; remove the service name",
+    "udp://a:1": "needs --send: without a request, nothing replies",
+    "dns://a": "needs a NAME to ask for",
+    "'dns://a/b?x=1'": "expected ?type= and one of ",
     # Others
     "install /tmp": "only the static executable can install itself; run that instead",
 }
@@ -220,7 +223,7 @@ def called(call: ast.Call) -> str:
 
 def template(node: ast.expr | None) -> str:
     if isinstance(node, ast.Constant):
-        return re.sub(r"\b[a-z_]+=(?=[;)]|$)", "*", str(node.value))
+        return re.sub(r"\b[a-z_]+=(?=[:;)]|$)", "*", str(node.value))
     if isinstance(node, ast.JoinedStr):
         return "".join(template(part) for part in node.values)
     return "*"

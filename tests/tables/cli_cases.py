@@ -949,13 +949,13 @@ CASES = [
         "a status of tcp",
         "tcp://127.0.0.1:1 --status 204",
         1,
-        stderr=usage(r"--status: 'tcp://': only applies to http\[s\]:// targets"),
+        stderr=usage(r"--status: 'tcp://': only applies to http\[s\]://.* targets"),
     ),
     Case(
         "a header for tcp",
         ["tcp://127.0.0.1:1", "-H", "A: b"],
         1,
-        stderr=usage(r"--header: 'tcp://': only applies to http\[s\]:// and grpc\[s\]:// targets"),
+        stderr=usage(r"--header: 'tcp://': only applies to http\[s\]://, grpc\[s\]://.* targets"),
     ),
     Case(
         "an authority without TLS",
