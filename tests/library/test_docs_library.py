@@ -1,4 +1,4 @@
-"""docs/library.md tells the truth: its code runs, and its defaults are those of the code."""
+"""docs/library.md is true: its code runs, and its names and defaults are those of the code."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+import healthchecker
 from healthchecker import HealthServer, ServerCheck, awatch, check, watch
 from healthchecker._values.options import CheckOptions
 from healthchecker._watch.rule import WatchOptions
@@ -58,7 +59,7 @@ def test_code_runs(code: str, tmp_path: Path) -> None:
 
 
 def test_there_are_blocks_for_each_part() -> None:
-    assert len(blocks()) == 9
+    assert len(blocks()) == 11
 
 
 def test_the_program_is_ready_as_long_as_its_database_and_its_cache_are(tmp_path: Path) -> None:
@@ -81,19 +82,19 @@ def test_the_program_is_ready_as_long_as_its_database_and_its_cache_are(tmp_path
                 base = f"http://127.0.0.1:{port}"
 
                 def readiness() -> tuple[int, str]:
-                    answer = httpx.get(f"{base}/readyz?verbose", trust_env=False)
-                    return answer.status_code, answer.text
+                    response = httpx.get(f"{base}/readyz?verbose", trust_env=False)
+                    return response.status_code, response.text
 
                 ready = (200, "[+]ready ok\n[+]database ok\n[+]cache ok\nreadyz check passed\n")
                 poll(lambda: check(f"{base}/livez"), timeout=20, what="the program listens")
                 assert readiness() == ready
                 database.rename(tmp_path / "away")
                 expected = (503, re.sub("^    ", "", shown, flags=re.MULTILINE))
-                poll(lambda: readiness() == expected, timeout=10, what="the database is missed")
+                poll(lambda: readiness() == expected, timeout=10, what="the database is missing")
                 (tmp_path / "away").rename(database)
                 poll(lambda: readiness() == ready, timeout=10, what="the database is back")
                 cache.close()
-                poll(lambda: readiness()[0] == 503, timeout=10, what="the cache is missed")
+                poll(lambda: readiness()[0] == 503, timeout=10, what="the cache is missing")
                 assert check(f"{base}/livez")
             finally:
                 program.terminate()
@@ -125,3 +126,47 @@ def test_defaults_of_the_server() -> None:
     )
     limit = inspect.signature(ServerCheck).parameters["timeout"].default
     assert f"its own ({limit:g} s if not given)" in " ".join(TEXT.split())
+
+
+ASSIGNED = re.compile(r"^ +self\.([a-z]\w*)(?:: [^=\n]+)? = ", re.MULTILINE)
+CLASSES = [
+    healthchecker.CheckResult,
+    healthchecker.Observation,
+    healthchecker.Watch,
+    healthchecker.AsyncWatch,
+    healthchecker.Heartbeat,
+    healthchecker.HealthServer,
+    healthchecker.ServerCheck,
+    healthchecker.HealthReport,
+    healthchecker.CheckOutcome,
+]
+
+
+def attributes(of: type) -> set[str]:
+    """Return the public attributes of a class, and those that its `__init__` sets."""
+    names = {name for name in dir(of) if not name.startswith("_")}
+    return names | set(ASSIGNED.findall(inspect.getsource(of)))
+
+
+@pytest.mark.parametrize("of", CLASSES, ids=lambda of: of.__name__)
+def test_every_attribute_is_in_its_table(of: type) -> None:
+    section = TEXT[TEXT.index("\n## All names") :]
+    found = re.search(rf"^[^|\n]*`{of.__name__}\b[^|\n]*\n\n((?:\|.*\n)+)", section, re.MULTILINE)
+    assert found
+    listed = set()
+    for row in found[1].splitlines():
+        listed |= set(re.findall(r"`(\w+)(?:\(\))?`", row.split("|")[1]))
+    expected = attributes(of)
+    if of is healthchecker.Watch:
+        listed.discard("aclose")
+    assert listed == expected
+
+
+def test_every_public_name_is_documented() -> None:
+    for name in set(healthchecker.__all__) - {"__version__"}:
+        assert re.search(rf"\b{name}\b", TEXT), name
+
+
+def test_every_parameter_of_the_server_is_documented() -> None:
+    for name in inspect.signature(HealthServer).parameters:
+        assert re.search(rf"`{name}[`=(]", TEXT), name
