@@ -164,6 +164,17 @@ class Stream:
         tls.is_established = True
 
     @property
+    def addresses(self) -> tuple[tuple[str, int], tuple[str, int]] | None:
+        """Our own address and port, and those of the peer; None unless the socket has them."""
+        if self._sock.family == socket.AF_UNIX:
+            return None
+        try:
+            local, peer = self._sock.getsockname(), self._sock.getpeername()
+        except OSError:
+            return None  # the peer has reset the connection
+        return (local[0], local[1]), (peer[0], peer[1])
+
+    @property
     def is_tls(self) -> bool:
         return self._tls is not None
 

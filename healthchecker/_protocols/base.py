@@ -16,6 +16,7 @@ from healthchecker._net.resolver import resolve
 from healthchecker._net.stream import Stream, UnknownIssuer
 from healthchecker._net.tls import TlsClient
 from healthchecker._net.unbounded import UnboundedCalls
+from healthchecker._protocols.proxy_protocol import UNKNOWN, encode_header
 from healthchecker._values.options import CheckOptions
 from healthchecker._values.result import (
     CheckResult,
@@ -238,6 +239,9 @@ def connect(
     while True:
         stream = _open(endpoint, options, connecting, progress)
         try:
+            if options.proxy_protocol:
+                addresses = stream.addresses
+                stream.write(encode_header(*addresses) if addresses else UNKNOWN)
             if upgrade is not None:
                 progress.enter(Phase.RESPONSE)
                 tls = upgrade(stream)

@@ -13,7 +13,7 @@ from healthchecker._values.options import CheckOptions
 from healthchecker._values.result import Phase, ProbeFailure, Reason, UnexpectedResponse
 from healthchecker._values.target import Place, Scheme, Target
 
-_OPTIONS = frozenset({"send", "expect_reply"})
+_OPTIONS = frozenset({"send", "expect_reply", "proxy_protocol"})
 _LOOK = 0.05
 """Seconds to wait for a peer that closes the connection at once, besides one round trip.
 

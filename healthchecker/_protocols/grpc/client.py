@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 MAX_SERVICE_BYTES = 8 * 1024
 
-_OPTIONS = frozenset({"headers", "basic_auth"})
+_OPTIONS = frozenset({"headers", "basic_auth", "proxy_protocol"})
 _FORM = "grpc[s]://HOST:PORT[/SERVICE]"
 SCHEMES = {
     "grpc": Scheme(_FORM, options=_OPTIONS),

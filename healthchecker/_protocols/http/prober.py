@@ -27,6 +27,7 @@ MAX_REDIRECTS = 5
 _OPTIONS = frozenset(
     {
         *("method", "data", "http2", "headers", "basic_auth", "follow_redirects"),
+        "proxy_protocol",
         *("status", "expect_json", "expect_body", "match_body", "expect_header"),
     }
 )
