@@ -1,1 +1,1 @@
-"""Bytes to and from a peer, inside a deadline: names, connections, TLS. Knows no protocol above."""
+"""Network I/O under a deadline: name resolution, connections, TLS. Independent of protocols."""

@@ -80,7 +80,7 @@ def open_unix(name: str, deadline: Deadline) -> Stream:
         if code != errno.EAGAIN:
             sock.close()
             raise _connect_failure(code, name, None)
-        # The listener's queue is full, and poll() cannot tell when it no longer is.
+        # The listener's queue is full, and poll() does not report when it no longer is.
         try:
             deadline.wait_any([], limit=0.01)
         except BaseException:

@@ -18,7 +18,7 @@ from typing import Self
 from healthchecker._values.result import ProbeFailure, Reason
 
 _LAST_STANDARD_STREAM = 2
-_STEP = 0.02  # seconds between two looks at a `Cancel` for which there is no descriptor
+_STEP = 0.02  # seconds, in which to look at a `Cancel` without a descriptor again
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error: the caller cancelled

@@ -97,7 +97,7 @@ def _parse(message: bytes) -> Answer:
     if not flags & _FLAG_RESPONSE or questions != 1:
         raise DnsMessageError("not a DNS response to one question")
     end = _skip_name(message, _HEADER.size) + _QUESTION.size
-    asked = message[_HEADER.size : end]
+    question = message[_HEADER.size : end]
     record_type, _ = _QUESTION.unpack_from(message, end - _QUESTION.size)
     addresses = []
     records = 0
@@ -118,7 +118,7 @@ def _parse(message: bytes) -> Answer:
                 addresses.append(socket.inet_ntop(socket.AF_INET6, data))
     return Answer(
         query_id=query_id,
-        question=asked.lower(),
+        question=question.lower(),
         rcode=flags & 0xF,
         truncated=bool(flags & _FLAG_TRUNCATED),
         addresses=tuple(addresses),

@@ -182,7 +182,7 @@ class _Server:
     address: str
     sock: socket.socket
     tries_left: dict[bytes, int]
-    """How many more errors are taken for an answer to a question that is worth another try."""
+    """For each question, how many more times to ask it after an error."""
 
 
 class _Lookup:
@@ -227,7 +227,9 @@ class _Lookup:
             for fd in deadline.wait_any([(fd, select.POLLIN) for fd in self._servers], limit):
                 if fd in self._servers:
                     self._receive(fd, deadline)
-        return [address for asked in self._questions for address in self._answers.get(asked, ())]
+        return [
+            address for question in self._questions for address in self._answers.get(question, ())
+        ]
 
     def _open(self, address: str) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -11,7 +11,7 @@ from healthchecker._net.deadline import Cancel, Deadline
 
 T = TypeVar("T")
 
-_STEP = 0.02  # seconds between two looks at a call for which there is no descriptor
+_STEP = 0.02  # seconds, in which to look at a call without a descriptor again
 
 
 class UnboundedCalls:

@@ -22,10 +22,10 @@ async def acheck(
     timeout: float = 2.0,  # noqa: ASYNC109 - the probe's own limit, as in `check()`
     **options: Unpack[OptionValues],
 ) -> CheckResult:
-    """Ask once whether `target` is healthy, as `check()` does, without blocking the event loop.
+    """Check once whether `target` is healthy, like `check()`, without blocking the event loop.
 
-    A task that is cancelled ends its probe at once. Where 512 probes of the process hang already,
-    another one waits for its turn, and its `timeout` seconds count from there.
+    Cancelling the task ends its probe immediately. If 512 probes are already hanging in this
+    process, further ones queue, and their timeout starts when they run.
     """
     (prober,) = make_all([target], options)
     return await aprobe(prober, check_seconds("timeout", timeout))
@@ -37,11 +37,11 @@ async def acheck_all(
     timeout: float = 2.0,  # noqa: ASYNC109 - as above
     **options: Unpack[OptionValues],
 ) -> list[CheckResult]:
-    """Ask all targets at the same time, as `check_all()` does, without blocking the event loop."""
+    """Check all targets concurrently, like `check_all()`, without blocking the event loop."""
     probers = make_all(targets, options)
     seconds = check_seconds("timeout", timeout)
     probes = [aprobe(prober, seconds) for prober in probers]
-    # With return_exceptions it waits for all of them also when it is cancelled.
+    # With return_exceptions it waits for all of them even if it is cancelled.
     results = await asyncio.gather(*probes, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

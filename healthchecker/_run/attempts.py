@@ -1,4 +1,4 @@
-"""Several attempts before a verdict: a blip is no outage."""
+"""Several attempts before a verdict: a blip is not an outage."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def probe_repeatedly(
     any_is_enough: bool,
     cancel: Cancel,
 ) -> list[CheckResult]:
-    """Probe all, and again those that are not healthy, until they are or `attempts` are used up.
+    """Probe all; probe the unhealthy ones again until they are healthy or `attempts` are used up.
 
-    Each attempt has `timeout` seconds, and `interval` seconds lie between two. Returns the last
-    result of each, as `probe_all` does.
+    Each attempt has `timeout` seconds, `interval` seconds after the one before. Returns the last
+    result of each, like `probe_all`.
     """
     results = probe_all(probers, timeout, any_is_enough=any_is_enough, cancel=cancel)
     for _ in range(attempts - 1):

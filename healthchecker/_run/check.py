@@ -1,4 +1,4 @@
-"""Checks: one target on the calling thread, several at the same time. `_acheck` is for asyncio."""
+"""Checks: one target on the calling thread, several concurrently. `acheck` is for asyncio."""
 
 from __future__ import annotations
 
@@ -36,28 +36,32 @@ def check(
     `target` is written as on the command line: `http://…`, `https://…`, `tcp://host:port`,
     `postgresql://host`, `file:///path` and so on. An unhealthy or unreachable target is a
     result like any other. A bad argument is a `BadArgumentError` (a ValueError) that names it.
-    Works on any thread; starts none, but for a file or a pid file.
+    May be called from any thread. Starts one for what may hang: files, name lookups, and TLS.
     """
+    start = time.monotonic()  # the files that options name may take their time
     (prober,) = make_all([target], options)
-    return prober.probe(check_seconds("timeout", timeout))
+    return prober.probe(check_seconds("timeout", timeout), start=start)
 
 
 def check_all(
     targets: Iterable[TargetText], *, timeout: float = 2.0, **options: Unpack[OptionValues]
 ) -> list[CheckResult]:
-    """Ask all targets at the same time; return a result for each, in their order.
+    """Check all targets concurrently; return their results in order.
 
-    As `check()`, and within the same `timeout` seconds as one. An option that none of the targets
-    can use is a `BadArgumentError`. Each target but one has a thread while it is asked.
+    Like `check()`, and within the same `timeout` seconds as one target. An option that none of the
+    targets can use is a `BadArgumentError`. Uses one thread per target, except for the first.
     """
+    start = time.monotonic()
     probers = make_all(targets, options)
-    return probe_all(probers, check_seconds("timeout", timeout))
+    return probe_all(probers, check_seconds("timeout", timeout), start=start)
 
 
 def make_all(targets: Iterable[TargetText], options: OptionValues) -> list[Prober]:
     """Return the probers for targets and options as users write them; verify all of it."""
     if isinstance(targets, (str, httpx.URL)) or not isinstance(targets, Iterable):
-        raise BadArgumentError("targets", targets, "must be several: put it into a list")
+        raise BadArgumentError(
+            "targets", targets, "must be an iterable of targets; wrap a single one in a list"
+        )
     made = make_options(**options)
     return make_probers([_read(target, made) for target in targets], made)
 
@@ -74,20 +78,21 @@ def probe_all(
     *,
     any_is_enough: bool = False,
     cancel: Cancel | None = None,
+    start: float | None = None,
 ) -> list[CheckResult]:
-    """Probe all at the same time; return the results in the order of `probers`.
+    """Probe all concurrently; return the results in the order of `probers`.
 
+    The `timeout` seconds count from now, or from `start` (of `time.monotonic()`).
     With `any_is_enough`, the first healthy one ends the others, which are then not in the list.
-    Those for which no thread can be started (a container's limit of processes) are probed on the
-    calling thread, one after the other: each has its share of what is left of the `timeout`
-    seconds, so that one that hangs leaves time for the others. Raises `Cancelled` when `cancel` is
-    set meanwhile, after all threads have ended.
+    Targets for which no thread can be started (a container's pids limit) are probed sequentially on
+    the calling thread, each with a share of the remaining `timeout`, so that one that hangs leaves
+    time for the others. Raises `Cancelled` after `cancel` was set and all threads have ended.
     """
     if not probers:
         return []
     if len(probers) == 1:
-        return [probers[0].probe(timeout, cancel)]
-    start = time.monotonic()
+        return [probers[0].probe(timeout, cancel, start)]
+    start = time.monotonic() if start is None else start
     with Cancel(cancel) as end_all:
         probes = _Probes(probers, timeout, start, end_all, any_is_enough=any_is_enough)
         with _threads(probes.run, range(1, len(probers)), end_all) as without_thread:
@@ -96,7 +101,7 @@ def probe_all(
 
 
 class _Probes:
-    """Those that are made at the same time, and what has become of them so far."""
+    """A set of concurrent probes and their results so far."""
 
     def __init__(
         self,
@@ -116,11 +121,11 @@ class _Probes:
         self._errors: list[BaseException] = []
 
     def run(self, index: int) -> None:
-        """Make one, within the whole of the time."""
+        """Run one probe, within the whole time."""
         self._run(index, self._timeout, self._start)
 
     def run_in_turn(self, indices: Sequence[int]) -> None:
-        """Make some on this thread; one that leaves time leaves it to those after it."""
+        """Run some probes on this thread; unused time is passed on to the next."""
         for place, index in enumerate(indices):
             now = time.monotonic()
             share = (self._start + self._timeout - now) / (len(indices) - place)
@@ -130,7 +135,7 @@ class _Probes:
                 self._run(index, share, now)
 
     def outcome(self) -> list[CheckResult]:
-        """Return the results; raise what kept one from coming."""
+        """Return the results; re-raise the first error."""
         if self._errors:
             raise self._errors[0]
         results = [self._results[index] for index in sorted(self._results)]
@@ -155,7 +160,7 @@ class _Probes:
 def _threads(
     run: Callable[[int], None], indices: Iterable[int], end_all: Cancel
 ) -> Iterator[list[int]]:
-    """Run on a thread for each index; yield those for which none can be had, and wait for all."""
+    """Run each index on its own thread; yield the indices that got no thread; join on exit."""
     threads: list[threading.Thread] = []
     without_thread: list[int] = []
     try:

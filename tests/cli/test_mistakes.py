@@ -134,7 +134,7 @@ OF_PROGRAMS = (
     "lone surrogate",
     "are only available on Linux",
     "must be a",
-    "must be several",
+    "must be an iterable of targets",
     "must be True or False",
     "must be a status",
     "must be bytes",

@@ -52,6 +52,7 @@ def test_answer(kind: int, expected: tuple[str, ...], *, alias: bool) -> None:
         rcode=dns.NOERROR,
         truncated=False,
         addresses=expected,
+        records=len(expected),
     )
 
 
