@@ -61,7 +61,7 @@ def test_redis(form: Form) -> None:
         assert reply_of(form, f"tcp://127.0.0.1:{server.port}", *ping)[0] == "ok"
         assert reply_of(form, f"unix://{server.socket}", *ping)[0] == "ok"
         server.execute("CONFIG", "SET", "requirepass", "s3cret")
-        reason, detail = reply_of(form, f"unix://{server.socket}", *ping, "--timeout=1s")
+        reason, detail = reply_of(form, f"unix://{server.socket}", *ping, "--timeout=3s")
         assert reason == "unexpected_reply"
         assert "NOAUTH" in detail
 

@@ -54,8 +54,10 @@ def require(ok: object, why: str) -> None:
 class Stopwatch:
     """Seconds since it was made, on the clock and without waiting for a processor."""
 
-    def __init__(self) -> None:
-        self._start, self._delayed = time.monotonic(), _delayed()
+    def __init__(self, *processes: int) -> None:
+        """Count also the waiting of other processes, given by their ids."""
+        self._processes = ("self", *map(str, processes))
+        self._start, self._waited = time.monotonic(), self._waiting()
 
     @property
     def elapsed(self) -> float:
@@ -64,13 +66,17 @@ class Stopwatch:
 
     @property
     def own(self) -> float:
-        """Without the time for which our threads waited for a processor: for upper bounds."""
-        return self.elapsed - (_delayed() - self._delayed)
+        """Without the time for which threads waited for a processor: for upper bounds."""
+        return self.elapsed - (self._waiting() - self._waited)
 
-
-def _delayed() -> float:
-    """Return for how long the threads of this process have waited for a processor, in sum."""
-    return sum(map(waited_for_processor, map(str, Path("/proc/self/task").iterdir())))
+    def _waiting(self) -> float:
+        """Return for how long the threads of the processes have waited, in sum."""
+        threads = (
+            str(thread)
+            for process in self._processes
+            for thread in Path(f"/proc/{process}/task").iterdir()
+        )
+        return sum(map(waited_for_processor, threads))
 
 
 def open_files() -> set[str]:
