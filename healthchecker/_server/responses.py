@@ -149,10 +149,9 @@ def _response(
     *headers: tuple[str, str],
 ) -> Response:
     if status is not HTTPStatus.NO_CONTENT:
-        headers = (("Content-Length", str(len(body))), *headers)
-    if body:
         charset = "; charset=utf-8" if media_type == _TEXT else ""
-        headers = (("Content-Type", media_type + charset), *headers)
+        length = ("Content-Length", str(len(body)))
+        headers = (("Content-Type", media_type + charset), length, *headers)
     headers = (*headers, ("Cache-Control", "no-store"), ("Vary", "Accept"))
     return Response(status, headers, b"" if request.method == "HEAD" else body)
 

@@ -129,7 +129,7 @@ def test_a_target_with_options(url: str) -> None:
     assert status == 503
     assert lines[1:3] == [
         "[+]good ok",
-        "[-]bad failed: unexpected_body: status is not DOWN in the JSON body",
+        "[-]bad failed: unexpected_body: JSON body: status is UP, expected DOWN",
     ]
 
 
