@@ -29,6 +29,7 @@ from typing import Any
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived
+from httpx import Request
 
 from healthchecker import CheckResult, Reason, check
 from healthchecker._cli.render import MAX_OUTPUT_BYTES, json_line, text_lines
@@ -47,6 +48,7 @@ from healthchecker._protocols.grpc.metadata import make_headers
 from healthchecker._protocols.grpc.rpc import CHECK, LIST, WATCH, Call
 from healthchecker._protocols.h2_connection import FrameReader
 from healthchecker._protocols.http.decoding import ContentError, decode
+from healthchecker._protocols.http.http2 import Http2
 from healthchecker._protocols.pid import parse_pid
 from healthchecker._protocols.registry import parse_target
 from healthchecker._protocols.reply import CodecError
@@ -58,6 +60,7 @@ from healthchecker._values.text import parse_escapes
 from tests.servers import dns as dns_server
 from tests.servers.peers import Connection, Peer
 from tests.support import open_files
+from tests.support.http2_heads import broken_head
 from tests.tables.decoders import DECODERS
 from tests.tables.hostile_behaviours import OPENINGS
 
@@ -383,7 +386,7 @@ class Run:
         self.reply.hold = chance.random() < 0.004
         self.reply.client_first = True
         probes = (self._http, self._http2, self._grpc, self._one_reply, self._parsers)
-        chance.choices(probes, (4, 1, 4, 3, 3))[0](chance)
+        chance.choices(probes, (4, 3, 4, 3, 3))[0](chance)
 
     def _http(self, chance: random.Random) -> None:
         data = broken(chance, HTTP, HTTP_WORDS)
@@ -399,12 +402,39 @@ class Run:
         )
 
     def _http2(self, chance: random.Random) -> None:
+        frames = broken_frames(chance) if chance.random() < 0.3 else broken_head(chance)
+        options = chance.choice(_HTTP_OPTIONS)
         self._probe(
-            broken_frames(chance),
+            frames,
             lambda: check(
-                "http://localhost/", http2=True, timeout=TIMEOUT, unix_socket=self.unix_socket
+                "http://localhost/",
+                http2=True,
+                timeout=TIMEOUT,
+                unix_socket=self.unix_socket,
+                **options,  # type: ignore[arg-type]
             ),
         )
+        self._http2_client(frames)
+
+    def _http2_client(self, frames: bytes) -> None:
+        """Feed the frames without I/O; a head that is accepted must have a status."""
+        client = Http2(Request("GET", "http://localhost/"))
+        try:
+            for start in range(0, len(frames), 1000):
+                client.feed(frames[start : start + 1000])
+                head = client.read_head()
+                if head is not None:
+                    break
+            else:
+                client.feed(b"")
+                raise CaseError("no head and no failure")
+        except ProbeFailure as failure:
+            _check_message(failure.message)
+            self.reasons["HTTP/2 head refused"] += 1
+            return
+        if not 200 <= head.status <= 999:
+            raise CaseError(f"a final response with status {head.status}")
+        self.reasons["HTTP/2 head read"] += 1
 
     def _grpc(self, chance: random.Random) -> None:
         frames = chance.random() < 0.5
