@@ -168,7 +168,7 @@ def test_twice_at_the_same_time_is_refused(server: HealthServer) -> None:
 def test_bad_arguments(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(BadArgumentError) as caught:
         HealthServer(**arguments)  # type: ignore[arg-type]
-    assert str(caught.value).replace("TARGET", "target").startswith(message)
+    assert str(caught.value).startswith(message)
 
 
 @contextmanager

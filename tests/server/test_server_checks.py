@@ -147,7 +147,7 @@ def test_a_target_with_options(url: str) -> None:
 def test_bad_arguments(arguments: dict[str, Any], argument: str) -> None:
     with pytest.raises(BadArgumentError) as caught:
         ServerCheck(**arguments)
-    assert caught.value.argument.lower() == argument
+    assert caught.value.argument == argument
 
 
 # Responses.

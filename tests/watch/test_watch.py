@@ -301,8 +301,8 @@ def test_nothing_is_probed_while_nobody_asks() -> None:
         ({"interval": 0}, "interval: 0: must be more than 0 and at most 24 hours"),
         ({"initial_delay": -1}, "initial_delay: -1: must be from 0 and at most 24 hours"),
         ({"timeout": float("nan")}, "timeout: nan: must be more than 0"),
-        ({"status": "ok"}, "status: 'ok': not a list"),
-        ({"target": "ftp://localhost"}, "TARGET: 'ftp://localhost': not a scheme that is known"),
+        ({"status": "ok"}, "status: 'ok': not a status list"),
+        ({"target": "gopher://localhost"}, "target: 'gopher://localhost': unknown scheme"),
     ],
 )
 @pytest.mark.parametrize("form", [watch, awatch], ids=["sync", "async"])

@@ -270,7 +270,7 @@ def test_the_summary_names_those_that_have_not_answered(form: Form) -> None:
         with start(form, *args, stdout=tty.terminal, env=env) as program:
             tty.shows(rf"watching .*, 0 of 1 healthy\n.*\nunknown +{silent.url()}")
             note = "healthchecker: ignored unknown variable HEALTHCHECKER_PROT\n"
-            line = rf"unhealthy: {silent.url()}: timeout: no probe has ended\n"
+            line = rf"unhealthy: {silent.url()}: timeout: no probe has finished\n"
             assert program.stop(stderr=line + note) == 1
         tty.shows(r"watched for \d+ s, 0 of 1 healthy")
 
