@@ -164,7 +164,7 @@ SEND = optional(
     "--send",
     metavar="TEXT",
     type=Escaped(),
-    help=r"Text to send to a tcp:// or unix: target; escapes: \r \n \t \0 \xNN \\.",
+    help=r"Text to send to a tcp:, tls:, udp: or unix: target; escapes: \r \n \t \0 \xNN \\.",
     expands=True,
     escape=escape_backslashes,
 )

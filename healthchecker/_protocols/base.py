@@ -19,6 +19,7 @@ from healthchecker._net.unbounded import UnboundedCalls
 from healthchecker._protocols.proxy_protocol import UNKNOWN, encode_header
 from healthchecker._values.options import CheckOptions
 from healthchecker._values.result import (
+    BadArgumentError,
     CheckResult,
     Phase,
     ProbeFailure,
@@ -120,6 +121,8 @@ class StreamProber(Prober):
             self._tls_client()  # reports a file that cannot be used
         self._upgrade: Callable[[Stream], TlsClient | None] | None = None
         """Negotiates TLS on the plain connection, for `connect`."""
+        if options.starttls:
+            self._upgrade = self._upgrade_by_starttls
         self._goodbye = b""
         """How to end a session politely; `_exchange` may set it, and drops it with its failure."""
 
@@ -140,9 +143,38 @@ class StreamProber(Prober):
             self._tls = TlsClient(self._options.tls)
         return self._tls
 
+    def _upgrade_by_starttls(self, stream: Stream) -> TlsClient:
+        self._start_tls(stream)
+        return self._tls_client()
+
+    def _start_tls(self, stream: Stream) -> None:
+        """Ask the peer to switch to TLS; only for schemes with the option `starttls`."""
+        raise NotImplementedError
+
     @abstractmethod
     def _exchange(self, stream: Stream) -> Healthy:
         """Send and receive; raise `ProbeFailure` if the peer is not healthy."""
+
+
+def can_read_password(stream: Stream, endpoint: Endpoint) -> bool:
+    """Return whether a password in clear text reaches nobody but the peer."""
+    return stream.is_tls or endpoint.unix_socket is not None
+
+
+def require_login(target: Target, options: CheckOptions) -> None:
+    """Raise `BadArgumentError` for `login` without a user, or `role` without `login`."""
+    if options.login and not target.user:
+        problem = "needs a user (and a password) in the TARGET"
+        raise BadArgumentError("login", target.label, problem)
+    if options.role is not None and not options.login:
+        raise BadArgumentError("role", target.label, "also needs --login here")
+
+
+def require_role(expected: str | None, found: str) -> None:
+    """Fail unless the server has the expected role; a replica is also called a secondary."""
+    if expected is not None and (expected == "primary") != (found == "primary"):
+        message = f"expected role {expected}, got {found}"
+        raise UnexpectedResponse(Reason.NOT_SERVING, message, found)
 
 
 def _take_leave(stream: Stream, goodbye: bytes, deadline: Deadline) -> None:

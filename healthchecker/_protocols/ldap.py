@@ -10,13 +10,21 @@ from typing import ClassVar
 
 from healthchecker._net.stream import Stream
 from healthchecker._protocols.base import Healthy, StreamProber
-from healthchecker._protocols.reply import MAX_REPLY_BYTES, CodecError, read_reply
+from healthchecker._protocols.reply import (
+    MAX_REPLY_BYTES,
+    CodecError,
+    read_reply,
+    refused_tls,
+    require_end,
+)
 from healthchecker._values.result import Reason, UnexpectedResponse
 from healthchecker._values.target import Scheme
 
 _FORM = "ldap[s]://HOST"
 _ID = 1
 BIND = bytes.fromhex("300c 020101 6007 020103 0400 8000")  # message 1: version 3, no name
+_START_TLS_OID = b"1.3.6.1.4.1.1466.20037"  # RFC 4511, section 4.14
+START_TLS = bytes.fromhex("301d 020101 7718 8016") + _START_TLS_OID
 _UNBIND = bytes.fromhex("3005 020102 4200")
 
 _SEQUENCE, _INTEGER, _ENUMERATED = 0x30, 0x02, 0x0A
@@ -38,9 +46,15 @@ class LdapProber(StreamProber):
     """Binds anonymously."""
 
     SCHEMES: ClassVar = {
-        "ldap": Scheme(_FORM, 389),
+        "ldap": Scheme(_FORM, 389, options=frozenset({"starttls"})),
         "ldaps": Scheme(_FORM, 636, tls=True),
     }
+
+    def _start_tls(self, stream: Stream) -> None:
+        stream.write(START_TLS)
+        code = read_reply(stream, decode_extended_response)
+        if code != _SUCCESS:
+            raise refused_tls(f"result code {code}")
 
     def _exchange(self, stream: Stream) -> Healthy:
         stream.write(BIND)
@@ -59,6 +73,15 @@ class LdapProber(StreamProber):
 def decode_bind_response(data: bytes) -> int | None:
     """Return the result code of a bind, or of a notice of disconnection; None if incomplete."""
     return _result_code(data, _BIND_RESPONSE)
+
+
+def decode_extended_response(data: bytes) -> int | None:
+    """Return the result code of StartTLS, which nothing follows; None if incomplete."""
+    code = _result_code(data, _EXTENDED_RESPONSE)
+    if code == _SUCCESS:
+        content = _complete(data, _SEQUENCE)
+        require_end(data, data.index(content) + len(content))
+    return code
 
 
 def _result_code(data: bytes, response: int) -> int | None:

@@ -9,12 +9,13 @@ import struct
 from typing import ClassVar
 
 from healthchecker._net.stream import Stream
-from healthchecker._protocols.base import Healthy, StreamProber
+from healthchecker._protocols.base import Healthy, StreamProber, require_role
 from healthchecker._protocols.reply import MAX_REPLY_BYTES, CodecError, read_reply, shown_text
 from healthchecker._values.result import Reason, UnexpectedResponse
 from healthchecker._values.target import Scheme
 
 _FORM = "mongodb[s]://HOST"
+_OPTIONS = frozenset({"role"})
 _HEADER = struct.Struct("<4i")  # length, request id, response to, opcode
 _OP_MSG = 2013
 _BODY = bytes(5)  # no flags; one section, of kind 0
@@ -40,8 +41,8 @@ class MongodbProber(StreamProber):
     """Sends `hello`."""
 
     SCHEMES: ClassVar = {
-        "mongodb": Scheme(_FORM, 27017),
-        "mongodbs": Scheme(_FORM, 27017, tls=True),
+        "mongodb": Scheme(_FORM, 27017, options=_OPTIONS),
+        "mongodbs": Scheme(_FORM, 27017, tls=True, options=_OPTIONS),
     }
 
     def _exchange(self, stream: Stream) -> Healthy:
@@ -50,16 +51,16 @@ class MongodbProber(StreamProber):
         if hello.get("ok") != 1:
             code = hello.get("code")
             status = int(code) if isinstance(code, (int, float)) else None
-            if status == _COMMAND_NOT_FOUND:  # before 4.4.2
+            if status == _COMMAND_NOT_FOUND and not self._options.role:  # before 4.4.2
                 return Healthy(status, "alive, hello is not supported")
             message = hello.get("errmsg")
             text = message if isinstance(message, str) else "hello failed"
             raise UnexpectedResponse(Reason.NOT_SERVING, text, status)
-        if hello.get("isWritablePrimary"):
-            return Healthy(None, "primary")
-        if hello.get("secondary"):
-            return Healthy(None, "secondary")
-        raise UnexpectedResponse(Reason.NOT_SERVING, "neither primary nor secondary")
+        if not (hello.get("isWritablePrimary") or hello.get("secondary")):
+            raise UnexpectedResponse(Reason.NOT_SERVING, "neither primary nor secondary")
+        role = "primary" if hello.get("isWritablePrimary") else "secondary"
+        require_role(self._options.role, role)
+        return Healthy(None, role)
 
 
 def decode_message(data: bytes) -> dict[str, Value] | None:

@@ -50,6 +50,48 @@ def read_reply(stream: Stream, decode: Callable[[bytes], T | None]) -> T:
             )
 
 
+class Messages:
+    """The messages of a peer that sends several at a time; what follows one is kept."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._data = b""
+
+    def next(self, decode: Callable[[bytes], tuple[T, int] | None]) -> T:
+        """Return the next message; `decode` returns it with its size, or None if incomplete."""
+        try:
+            found = decode(self._data) if self._data else None
+        except CodecError as error:
+            raise ProbeFailure(Reason.INVALID_RESPONSE, str(error)) from error
+        if found is None:
+            found = read_reply(self._stream, self._after_rest(decode))
+        message, size = found
+        self._data = self._data[size:]
+        return message
+
+    def _after_rest(
+        self, decode: Callable[[bytes], tuple[T, int] | None]
+    ) -> Callable[[bytes], tuple[T, int] | None]:
+        rest = self._data
+
+        def decode_more(data: bytes) -> tuple[T, int] | None:
+            self._data = rest + data
+            return decode(self._data)
+
+        return decode_more
+
+
+def refused_tls(reply: str) -> ProbeFailure:
+    """Return the failure for a peer that does not switch to TLS."""
+    return ProbeFailure(Reason.TLS_FAILURE, f"the peer does not start TLS: {reply}")
+
+
+def require_end(data: bytes, size: int) -> None:
+    """Refuse data after a reply that precedes TLS: whoever is in between could have inserted it."""
+    if len(data) > size:
+        raise CodecError("unexpected data before TLS")
+
+
 def shown_text(data: bytes) -> str:
     """Return a text of a peer, cut to a length that fits into a message."""
     return data[:_MAX_SHOWN].decode("utf-8", "replace")

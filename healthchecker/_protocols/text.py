@@ -9,7 +9,13 @@ from typing import ClassVar
 
 from healthchecker._net.stream import Stream
 from healthchecker._protocols.base import Healthy, StreamProber
-from healthchecker._protocols.reply import CodecError, read_reply, shown_text
+from healthchecker._protocols.reply import (
+    CodecError,
+    read_reply,
+    refused_tls,
+    require_end,
+    shown_text,
+)
 from healthchecker._values.options import CheckOptions
 from healthchecker._values.result import Reason, UnexpectedResponse
 from healthchecker._values.target import Scheme, Target
@@ -39,16 +45,21 @@ class Dialogue:
     request: bytes = b""
     """Empty if the server sends first."""
     goodbye: bytes = b""
+    starttls: tuple[tuple[bytes, bytes], ...] = ()
+    """What to send to switch to TLS, and how the line begins that agrees."""
     shape: Shape = Shape.LINE
 
 
-def _schemes(name: str, port: int, tls_port: int | None = None) -> dict[str, Scheme]:
-    """Return the schemes of a protocol, with and without TLS if it has a port for TLS."""
+def _schemes(name: str, port: int, tls_port: int | None = None, *options: str) -> dict[str, Scheme]:
+    """Return the schemes of a protocol, with and without TLS if it has a port for TLS.
+
+    `options` are those of the scheme without TLS.
+    """
     if tls_port is None:
         return {name: Scheme(f"{name}://HOST", port, has_path=False)}
     form = f"{name}[s]://HOST"
     return {
-        name: Scheme(form, port, has_path=False),
+        name: Scheme(form, port, has_path=False, options=frozenset(options)),
         f"{name}s": Scheme(form, tls_port, tls=True, has_path=False),
     }
 
@@ -56,25 +67,28 @@ def _schemes(name: str, port: int, tls_port: int | None = None) -> dict[str, Sch
 DIALOGUES = (
     Dialogue(  # RFC 5321, sections 3.1, 4.1.1.10 and 4.2
         "SMTP",
-        _schemes("smtp", 25, 465),
+        _schemes("smtp", 25, 465, "starttls"),
         healthy=(b"220 ",),
         not_serving=(b"421 ", b"554 "),
         goodbye=b"QUIT\r\n",
+        starttls=((b"EHLO [127.0.0.1]\r\n", b"250 "), (b"STARTTLS\r\n", b"220 ")),  # RFC 3207
         shape=Shape.CODE,
     ),
-    Dialogue(  # RFC 9051, sections 6.1.3 and 7.1
+    Dialogue(  # RFC 9051, sections 6.1.3, 6.2.1 and 7.1
         "IMAP",
-        _schemes("imap", 143, 993),
+        _schemes("imap", 143, 993, "starttls"),
         healthy=(b"* OK", b"* PREAUTH"),
         not_serving=(b"* BYE",),
         goodbye=b"a LOGOUT\r\n",
+        starttls=((b"a STARTTLS\r\n", b"a OK"),),
     ),
     Dialogue(  # RFC 1939, sections 3, 4 and 6
         "POP3",
-        _schemes("pop3", 110, 995),
+        _schemes("pop3", 110, 995, "starttls"),
         healthy=(b"+OK",),
         not_serving=(b"-ERR",),
         goodbye=b"QUIT\r\n",
+        starttls=((b"STLS\r\n", b"+OK"),),  # RFC 2595, section 4
     ),
     Dialogue(  # RFC 4253, section 4.2; the refusals are OpenSSH's
         "SSH",
@@ -119,16 +133,29 @@ class TextProber(StreamProber):
 
     def __init__(self, target: Target, options: CheckOptions) -> None:
         super().__init__(target, options)
+        self._greeting = Healthy(None, "")
         self._dialogue = next(one for one in DIALOGUES if target.scheme in one.schemes)
 
+    def _start_tls(self, stream: Stream) -> None:
+        self._greeting = self._greet(stream)
+        for request, agreement in self._dialogue.starttls:
+            stream.write(request)
+            line = read_reply(stream, partial(decode_last_line, self._dialogue))
+            if not line.startswith(agreement):
+                raise refused_tls(shown_text(line))
+
     def _exchange(self, stream: Stream) -> Healthy:
+        greeting = self._greeting if self._options.starttls else self._greet(stream)
+        self._goodbye = self._dialogue.goodbye
+        return greeting
+
+    def _greet(self, stream: Stream) -> Healthy:
         dialogue = self._dialogue
         stream.write(dialogue.request)
         line = read_reply(stream, partial(decode_line, dialogue))
         if line.startswith(dialogue.not_serving):
             code = line[:_CODE].decode("ascii") if dialogue.shape is Shape.CODE else None
             raise UnexpectedResponse(Reason.NOT_SERVING, shown_text(line), code)
-        self._goodbye = dialogue.goodbye
         return Healthy(None, shown_text(line))
 
 
@@ -143,3 +170,19 @@ def decode_line(dialogue: Dialogue, data: bytes) -> bytes | None:
     if dialogue.shape is not Shape.TEXT and not may_begin:
         raise CodecError(f"not a {dialogue.name} reply")
     return next((line.removesuffix(b"\r") for line in lines if line.startswith(known)), None)
+
+
+def decode_last_line(dialogue: Dialogue, data: bytes) -> bytes | None:
+    """Return the last line of the reply to a command, which nothing follows; None if incomplete."""
+    *lines, _ = data.split(b"\n")
+    size = 0
+    for line in lines:
+        size += len(line) + 1
+        continues = line[_CODE : _CODE + 1] == b"-"
+        if dialogue.shape is Shape.CODE and continues:
+            continue
+        if line.startswith(b"* "):  # an untagged response of IMAP
+            continue
+        require_end(data, size)
+        return line.removesuffix(b"\r")
+    return None

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import trustme
 
 from healthchecker import CheckResult, Reason, check
 from healthchecker._protocols.mysql import (
     Greeting,
     LoginReply,
+    caching_proof,
     decode_greeting,
     decode_login_reply,
     encode_login,
+    native_proof,
 )
 from healthchecker._protocols.reply import CodecError
 from tests.servers.mariadb import MAX_CONNECT_ERRORS, MariaDb, running_mariadb
@@ -140,7 +145,9 @@ ACCESS_DENIED = packet(b"\xff\x15\x04#28000Access denied for user", 2)
     ],
 )
 def test_greetings(data: bytes, expected: Greeting) -> None:
-    assert decode_greeting(data) == expected
+    found = decode_greeting(data)
+    assert found
+    assert replace(found, salt=b"") == expected
     assert all(decode_greeting(data[:end]) is None for end in range(len(data)))
 
 
@@ -161,7 +168,7 @@ def test_other_greetings(data: bytes) -> None:
         decode_greeting(data)
 
 
-def test_login() -> None:
+def test_login_packet() -> None:
     login = encode_login("me", b"a_plugin")
     assert login[:4] == packet(bytes(len(login) - 4), 1)[:4]
     assert login.endswith(bytes(23) + b"me\0\0a_plugin\0")
@@ -211,3 +218,114 @@ def test_goes_through_a_change_of_authentication() -> None:
     with Peer(behave) as peer:
         assert check(f"mysql://me:s3cret@127.0.0.1:{peer.port}")
     assert heard == [encode_login("me", b"a_plugin"), b"\0\0\0\x03"]
+
+
+# Login, role and STARTTLS
+
+
+def test_login(server: MariaDb, address: str) -> None:
+    url = f"mysql://app:s3cret@{address}:{server.port}"
+    result = check(url, login=True)
+    assert result.reason is Reason.OK
+    assert result.detail.startswith("logged in, server version ")
+    wrong = check(url.replace("s3cret", "wr0ng"), login=True)
+    assert (wrong.reason, wrong.status) == (Reason.NOT_SERVING, 1045)
+    assert "app" not in wrong.detail
+    assert "wr0ng" not in str(wrong)
+    absent = check(f"{url}/nowhere", login=True)
+    assert (absent.reason, absent.status) == (Reason.NOT_SERVING, 1044)
+    server.execute("CREATE DATABASE IF NOT EXISTS accounts")
+    assert check(f"mysql://root@127.0.0.1:{server.port}/accounts", login=True)
+    with server.all_connections_taken():
+        full = check(url, login=True)
+    assert (full.reason, full.status) == (Reason.NOT_SERVING, 1040)
+    for _ in range(2 * MAX_CONNECT_ERRORS):
+        assert check(url, login=True)
+
+
+def test_role(server: MariaDb, address: str) -> None:
+    url = f"mysql://app:s3cret@{address}:{server.port}"
+    assert check(url, login=True, role="primary")
+    server.execute("SET GLOBAL read_only = 1")
+    try:
+        assert check(url, login=True, role="replica")
+        wrong = check(url, login=True, role="primary")
+        assert (wrong.reason, wrong.status) == (Reason.NOT_SERVING, "replica")
+    finally:
+        server.execute("SET GLOBAL read_only = 0")
+
+
+def test_starttls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with running_mariadb(authority.issue_cert("127.0.0.1")) as server:
+        server.execute("CREATE USER app@'%' IDENTIFIED BY 's3cret' REQUIRE SSL")
+        url = f"mysql://app:s3cret@127.0.0.1:{server.port}"
+        tls = {"starttls": True, "cacert": str(tmp_path / "ca.pem")}
+        assert check(url, **tls)  # type: ignore[arg-type]
+        assert check(url, login=True, **tls)  # type: ignore[arg-type]
+        assert check(url, starttls=True).reason is Reason.TLS_FAILURE
+        assert check(url, login=True).status == 1045
+
+
+def test_starttls_is_not_offered(server: MariaDb) -> None:
+    result = check(f"mysql://127.0.0.1:{server.port}", starttls=True)
+    assert (result.reason, result.detail) == (
+        Reason.TLS_FAILURE,
+        "response: the peer does not start TLS: TLS is not enabled",
+    )
+
+
+SALT = b"scramblescramble res"  # of `greeting()`
+
+
+def session(*replies: bytes, plugin: bytes) -> tuple[list[bytes], Peer]:
+    """Return what a server hears, and the server."""
+    heard: list[bytes] = []
+
+    def behave(connection: Connection) -> None:
+        connection.send(greeting(b"8.4.3", plugin=plugin + b"\0"))
+        for reply in replies:
+            heard.append(connection.hear())
+            connection.send(reply)
+        heard.append(connection.hear())
+
+    return heard, Peer(behave)
+
+
+OK = packet(b"\0\0\0\x02\0\0\0", 3)
+
+
+def test_caching_sha2_password() -> None:
+    name = b"caching_sha2_password"
+    heard, peer = session(packet(b"\x01\x03", 2) + OK, plugin=name)
+    with peer:
+        assert check(f"mysql://me:s3cret@{peer.address}", login=True)
+    proof = caching_proof(b"s3cret", SALT)
+    assert heard == [encode_login("me", name, 1, proof), b"\x01\0\0\0\x01"]
+
+
+def test_full_authentication_needs_tls() -> None:
+    _, peer = session(packet(b"\x01\x04", 2), plugin=b"caching_sha2_password")
+    with peer:
+        result = check(f"mysql://me:s3cret@{peer.address}", login=True)
+    assert result.reason is Reason.UNEXPECTED_REPLY
+    assert "use --starttls" in result.detail
+
+
+def test_switch_of_plugins() -> None:
+    switch = packet(b"\xfemysql_native_password\0" + SALT + b"\0", 2)
+    heard, peer = session(switch, packet(OK[4:], 4), plugin=b"unknown")
+    with peer:
+        assert check(f"mysql://me:s3cret@{peer.address}", login=True)
+    assert heard[1] == packet(native_proof(b"s3cret", SALT), 3)
+    _, peer = session(packet(b"\xfeclient_ed25519\0" + SALT, 2), plugin=b"unknown")
+    with peer:
+        result = check(f"mysql://me:s3cret@{peer.address}", login=True)
+    assert result.detail == "unsupported authentication plugin client_ed25519"
+
+
+def test_proofs() -> None:
+    assert native_proof(b"", SALT) == caching_proof(b"", SALT) == b""
+    assert len(native_proof(b"s3cret", SALT)) == 20
+    assert len(caching_proof(b"s3cret", SALT)) == 32

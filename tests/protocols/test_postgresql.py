@@ -17,7 +17,9 @@ from healthchecker._protocols.postgresql import (
     encode_startup,
 )
 from healthchecker._protocols.reply import CodecError
-from tests.servers.postgres import Cluster, find_binaries, running_cluster
+from healthchecker._protocols.scram import Scram
+from tests.servers.peers import Connection, Peer, blurt, hold
+from tests.servers.postgres import PASSWORD, Cluster, find_binaries, running_cluster
 from tests.support import require
 
 TRUST = "host all all 127.0.0.1/32 trust\nlocal all all trust\n"
@@ -207,3 +209,184 @@ def test_unusable_targets_show_no_credentials(target: str) -> None:
     with pytest.raises(BadArgumentError) as raised:
         check(target)
     assert "s3cret" not in str(raised.value)
+
+
+# Login, role and STARTTLS
+
+
+def use_scram(cluster: Cluster, method: str = "scram-sha-256", **settings: str) -> str:
+    """Restart with a login for `accounts`; return its URL without a database."""
+    hba = f"host all accounts 127.0.0.1/32 {method}\n" + TRUST
+    restart(cluster, hba, accepts=True, **settings)
+    return cluster.url("postgres")
+
+
+def test_login(cluster: Cluster) -> None:
+    url = use_scram(cluster)
+    result = check(url, login=True)
+    assert (result.reason, result.detail) == (Reason.OK, "ready for queries")
+    assert "accounts" not in str(result)
+    log = (cluster.data.parent / "log").read_text()
+    assert "unexpected EOF" not in log
+    assert "SCRAM" not in log
+
+
+def test_login_refused(cluster: Cluster) -> None:
+    url = use_scram(cluster)
+    wrong = check(url.replace("p%25ss", "s3cret"), login=True)
+    assert (wrong.reason, wrong.status) == (Reason.NOT_SERVING, "28P01")
+    assert wrong.detail == 'password authentication failed for user "..."'
+    absent = check(url.replace("/postgres", "/nowhere"), login=True)
+    assert (absent.reason, absent.status) == (Reason.NOT_SERVING, "3D000")
+    without = check(f"postgresql://accounts@127.0.0.1:{cluster.port}", login=True)
+    assert without.reason is Reason.UNEXPECTED_REPLY
+    with cluster.all_connections_taken():
+        full = check(url, login=True)
+    assert (full.reason, full.status) == (Reason.NOT_SERVING, "53300")
+
+
+def test_login_by_md5(cluster: Cluster) -> None:
+    url = use_scram(cluster, "md5")
+    with cluster.connect() as admin:
+        admin.execute("SET password_encryption = 'md5'")
+        admin.execute(f"CREATE ROLE old LOGIN PASSWORD '{PASSWORD}'")
+    restart(cluster, "host all old 127.0.0.1/32 md5\n" + TRUST)
+    assert check(url.replace("accounts", "old"), login=True)
+    wrong = check(url.replace("accounts", "old").replace("ss", "xx"), login=True)
+    assert wrong.status == "28P01"
+
+
+def test_login_in_clear_text_needs_tls(cluster: Cluster, tmp_path: Path) -> None:
+    ca = enable_tls(cluster, tmp_path)
+    url = use_scram(cluster, "password", ssl="on")
+    plain = check(url, login=True)
+    assert plain.reason is Reason.UNEXPECTED_REPLY
+    assert "use --starttls" in plain.detail
+    assert check(url, login=True, starttls=True, cacert=ca)
+
+
+def test_role(cluster: Cluster) -> None:
+    url = use_scram(cluster)
+    assert check(url, login=True, role="primary")
+    wrong = check(url, login=True, role="replica")
+    assert (wrong.reason, wrong.detail, wrong.status) == (
+        Reason.NOT_SERVING,
+        "expected role replica, got primary",
+        "primary",
+    )
+    standby = cluster.data / "standby.signal"
+    cluster.end()
+    standby.touch()
+    try:
+        use_scram(cluster)
+        assert check(url, login=True, role="replica")
+        assert not check(url, login=True, role="primary")
+    finally:
+        standby.unlink()
+        restart(cluster)
+
+
+def enable_tls(cluster: Cluster, directory: Path) -> Path:
+    """Give the cluster a certificate; return the file of its CA."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(directory / "ca.pem")
+    certificate = authority.issue_cert("127.0.0.1")
+    files = {
+        "server.crt": b"".join(blob.bytes() for blob in certificate.cert_chain_pems),
+        "server.key": certificate.private_key_pem.bytes(),
+    }
+    for name, content in files.items():
+        file = cluster.data / name
+        file.write_bytes(content)
+        file.chmod(0o600)
+        shutil.chown(file, cluster.data.owner(), cluster.data.group())
+    return directory / "ca.pem"
+
+
+def test_starttls(cluster: Cluster, tmp_path: Path) -> None:
+    ca = enable_tls(cluster, tmp_path)
+    restart(cluster, "hostssl all all 127.0.0.1/32 scram-sha-256\n", ssl="on")
+    url = f"postgresql://127.0.0.1:{cluster.port}"
+    result = check(url, starttls=True, cacert=ca)
+    assert (result.reason, result.detail) == (Reason.OK, "accepts connections")
+    assert check(url, starttls=True, insecure=True)
+    assert check(url, starttls=True).reason is Reason.TLS_FAILURE
+    assert check(url, starttls=True, cacert=ca, cert_lifetime=86_400)
+    restart(cluster)
+    refused = check(url, starttls=True, cacert=ca)
+    assert (refused.reason, refused.detail) == (
+        Reason.TLS_FAILURE,
+        "response: the peer does not start TLS: TLS is not enabled",
+    )
+
+
+@pytest.mark.parametrize("reply", [b"S\x16\x03", b"SE", b"X"])
+def test_data_before_tls_is_refused(reply: bytes) -> None:
+    with Peer(blurt(reply, hold)) as peer:
+        result = check(f"postgresql://{peer.address}", starttls=True)
+    assert result.reason is Reason.INVALID_RESPONSE
+
+
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        ("postgresql://h", {"login": True}),
+        ("postgresql://u:p@h", {"role": "primary"}),
+        ("postgresql://h", {"insecure": True}),
+        ("tcp://h:1", {"starttls": True}),
+        ("smtps://h", {"starttls": True}),
+    ],
+)
+def test_unusable_options(target: str, options: dict[str, bool | str]) -> None:
+    with pytest.raises(BadArgumentError):
+        check(target, **options)  # type: ignore[arg-type]
+
+
+# SCRAM: the example of RFC 7677, section 3, with an empty user as PostgreSQL takes it.
+
+NONCE = b"rOprNGfwEbeRWgbNEkqO"
+CHALLENGE = (
+    b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
+)
+
+
+def test_scram_needs_the_proof_of_the_server() -> None:
+    scram = Scram("pencil", NONCE)
+    assert scram.first_message() == b"n,,n=,r=" + NONCE
+    assert scram.final_message(CHALLENGE).startswith(b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hv")
+    with pytest.raises(CodecError, match="does not prove"):
+        scram.verify(b"v=AAAA")
+    assert not scram.is_verified
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        b"",
+        b"r=other,s=AAAA,i=1",
+        CHALLENGE.replace(b"i=4096", b"i=0"),
+        CHALLENGE.replace(b"i=4096", b"i=100001"),
+        CHALLENGE.replace(b"i=4096", b"i=" + b"9" * 5000),
+        CHALLENGE.replace(b"i=4096", b"i=-1"),
+        CHALLENGE.replace(b"W22", b"!!!"),
+    ],
+)
+def test_scram_challenges(challenge: bytes) -> None:
+    with pytest.raises(CodecError):
+        Scram("pencil", NONCE).final_message(challenge)
+
+
+def test_server_that_skips_its_proof() -> None:
+    def behave(connection: Connection) -> None:
+        connection.hear()
+        connection.send(message(b"R", b"\0\0\0\x0aSCRAM-SHA-256\0\0"))
+        connection.hear()
+        connection.send(message(b"R", b"\0\0\0\0") + message(b"Z", b"I"))
+        connection.hold()
+
+    with Peer(behave) as peer:
+        result = check(f"postgresql://u:p@{peer.address}", login=True)
+    assert (result.reason, result.detail) == (
+        Reason.INVALID_RESPONSE,
+        "response: the server skipped its own proof",
+    )

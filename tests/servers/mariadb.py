@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import trustme
+
 from tests.servers.daemons import Daemon, as_owner_of, data_directory, free_port, program
 from tests.support import poll
 
@@ -20,7 +22,7 @@ _ERROR = b"\xff"  # the first byte of a packet that tells of one
 class MariaDb:
     """One MariaDB server, on all addresses and on a Unix socket."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, certificate: trustme.LeafCert | None = None) -> None:
         self.port = free_port()
         self.socket = directory / "socket"
         data = directory / "data"
@@ -31,6 +33,12 @@ class MariaDb:
         subprocess.run(
             install, **as_owner_of(directory), cwd=directory, check=True, capture_output=True
         )
+        tls: list[str] = []
+        if certificate is not None:
+            pem = directory / "certificate.pem"
+            certificate.private_key_and_cert_chain_pem.write_to_path(pem)
+            pem.chmod(0o644)  # of a throw-away authority, and read by another user
+            tls = [f"--ssl-cert={pem}", f"--ssl-key={pem}"]
         self._daemon = Daemon(
             [
                 program("mariadbd", folder="/usr/sbin:/usr/bin:/usr/local/sbin"),
@@ -44,6 +52,7 @@ class MariaDb:
                 f"--max-connect-errors={MAX_CONNECT_ERRORS}",
                 "--innodb-buffer-pool-size=8M",
                 "--innodb-flush-log-at-trx-commit=0",
+                *tls,
             ],
             directory,
         )
@@ -115,11 +124,11 @@ class MariaDb:
 
 
 @contextmanager
-def running_mariadb() -> Iterator[MariaDb]:
+def running_mariadb(certificate: trustme.LeafCert | None = None) -> Iterator[MariaDb]:
     """Make and start a server; afterwards neither a process nor a file of it is left."""
     program("mariadb-install-db")
     with data_directory("mysql") as directory:
-        server = MariaDb(directory)
+        server = MariaDb(directory, certificate)
         try:
             server.start()
             yield server
