@@ -349,4 +349,6 @@ def shown_target(text: str) -> str:
         return rest if _LOOKS_LIKE_HOST.fullmatch(rest) or not text else HIDDEN
     place = _PLACE.match(rest)
     known = place[0] if place else ""
+    if not scheme[0].startswith("http"):
+        known = known.partition("?")[0]  # a database takes its password there
     return scheme[0] + known + (HIDDEN if len(known) < len(rest) else "")

@@ -69,6 +69,7 @@ _GOOD_TARGETS = (
     "unix:{socket}",
     "redis://:${TOKEN}@127.0.0.1:{port}",
     "http://me:${TOKEN}@127.0.0.1:{port}/health",
+    "http://127.0.0.1:{port}/status/503?key=${TOKEN}",
     "http://127.0.0.1:{port}/${UNSET:-health}",
 )
 _TARGETS = (
