@@ -27,7 +27,9 @@ _REPLACED = re.compile(
     re.ASCII,
 )
 _NAME = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
-_USER_INFO = re.compile(r"[^:/?#@]*://([^/?#]*)@", re.DOTALL)
+_AUTHORITY = re.compile(r"[^:/?#@]*://((?:[^/?#]*(?=@))?)([^/?#]*)", re.DOTALL)
+_HALF_SCHEME = re.compile(r"[^:/?#@]*:/")
+_DELIMITERS = re.compile("[/?#@]")
 _PLACEHOLDER = "\0"  # no argument and no variable contains it
 
 Encode = Callable[[str], str]
@@ -59,10 +61,13 @@ def expand_target(text: str) -> str:
     if "$" not in text:
         return text
     parts = list(_parts(text))
-    user_info = _USER_INFO.match(
+    if all(original is None for _, original in parts):
+        return text
+    authority = _AUTHORITY.match(
         "".join(part if original is None else _PLACEHOLDER for part, original in parts)
     )
-    start, end = user_info.span(1) if user_info else (0, 0)
+    start, end = authority.span(1) if authority else (0, 0)
+    end_of_host = authority.end() if authority else 0
     place = 0
     made: list[str] = []
     replaced: list[tuple[int, int, str]] = []
@@ -75,11 +80,23 @@ def expand_target(text: str) -> str:
         if start <= place < end:
             is_user = ":" not in "".join(made).partition("://")[2]
             value = _as_user_info(part, original, is_user=is_user)
+        else:
+            is_host = end <= place < end_of_host
+            _refuse_misplaced(part, original, "".join(made), is_host=is_host)
         place += len(_PLACEHOLDER)
         at = sum(map(len, made))
         replaced.append((at, at + len(value), original))
         made.append(value)
     return Expanded.of("".join(made), replaced)
+
+
+def _refuse_misplaced(value: str, original: str, before: str, *, is_host: bool) -> None:
+    """Refuse a value that would change where the host of the URL is: a mistyped password."""
+    if is_host and _DELIMITERS.search(value):
+        problem = "contains / ? # or @, but is not before an @"
+        raise ExpansionError(f"{original} {problem}; use a variable for the whole URL")
+    if _HALF_SCHEME.fullmatch(before) and value.startswith("/"):
+        raise ExpansionError(f"{original} begins with /; write scheme:// before it")
 
 
 def _as_user_info(value: str, original: str, *, is_user: bool) -> str:

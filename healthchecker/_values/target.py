@@ -25,9 +25,11 @@ _LIST = re.compile(
     r"[,;]\s*[A-Za-z][A-Za-z0-9+.-]*:[/@]|^[^/?#]*://([^/?#]*@)?[^/?#@]*,[^/?#@]*([/?#]|$)"
 )
 _UNESCAPED = re.compile(
-    r"[^:/?#]*://(?!(?:localhost|\d+\.\d+\.\d+\.\d+)[:/?#])[^/?#@\[]*?(:\d*)?[/?#].*@", re.DOTALL
+    r"[^:/?#]*://(?!(?:localhost|\d+\.\d+\.\d+\.\d+)[:/?#])[^/?#@\[]*?(:\d*|@[^/?#]*)?[/?#].*@",
+    re.DOTALL,
 )
-"""An `@` after the authority, which is no user: with a port, the `/` may be in a password."""
+"""An `@` after the authority: with a port or another `@`, the `/` may be part of a password."""
+_PATH = re.compile(r"([^:/?#]*://[^/?#]*)([^#]*)", re.DOTALL)
 HIDDEN = "..."
 """Shown in place of text that may be a secret."""
 _NO_HOST = "not a host name such as db.example.org, or an IP address"
@@ -53,8 +55,8 @@ class Expanded(str):
         return made
 
     def shown(self, start: int = 0) -> str:
-        """Return the text, but after `start` as it was before variables were replaced."""
-        parts = [self[:start]]
+        """Return the text after `start`, with the names of variables in place of their values."""
+        parts: list[str] = []
         at = start
         for first, end, original in self.replaced:
             if end > start:
@@ -159,7 +161,7 @@ def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | Non
         problem = f"{url.scheme}:// cannot be used with unix_socket=; remove it"
         raise BadArgumentError("target", shown, problem)
     if scheme.place is not Place.HOST:
-        return _local_target(url, shown, scheme)
+        return _local_target(url, text, shown, scheme)
     endpoint = _read_endpoint(url, shown, scheme, unix_socket)
     if not scheme.has_path and (url.path not in ("", "/") or url.query):
         raise BadArgumentError("target", shown, f"expected {scheme.form}")
@@ -198,9 +200,13 @@ def _without_secrets(url: httpx.URL, text: str) -> tuple[httpx.URL, str]:
     if url.userinfo or "#" in text or label != text:
         url = url.copy_with(userinfo=b"", fragment=None)
         label = str(url)
-    if isinstance(text, Expanded) and "?" in text:
-        query = text.index("?") + 1
-        label = f"{label.partition('?')[0]}?{text.shown(query)[query:].partition('#')[0]}"
+    if isinstance(text, Expanded):
+        path = _PATH.match(text)
+        if path and "@" in path[2]:  # what precedes it may be a misplaced password
+            label = f"{url.copy_with(raw_path=b'/')}{text.shown(path.start(2) + 1)}"
+        elif "?" in text:
+            label = f"{label.partition('?')[0]}?{text.shown(text.index('?') + 1)}"
+        label = label.partition("#")[0]
     return url, label
 
 
@@ -262,7 +268,7 @@ def _read_endpoint(url: httpx.URL, shown: str, scheme: Scheme, unix_socket: str 
     return Endpoint(host, port, unix_socket)
 
 
-def _local_target(url: httpx.URL, shown: str, scheme: Scheme) -> Target:
+def _local_target(url: httpx.URL, text: str, shown: str, scheme: Scheme) -> Target:
     path = url.path
     is_socket = scheme.place is Place.SOCKET
     is_abstract = is_socket and path.startswith("@") and path != "@"
@@ -271,13 +277,16 @@ def _local_target(url: httpx.URL, shown: str, scheme: Scheme) -> Target:
     if is_socket and len(path.encode()) > MAX_UNIX_PATH:
         problem = f"path longer than {MAX_UNIX_PATH} bytes; use a symbolic link"
         raise BadArgumentError("target", shown, problem)
+    label = f"{url.scheme}:{path}" if is_abstract else f"{url.scheme}://{path}"
+    if isinstance(text, Expanded) and "@" in path[1:]:  # what precedes it may be a password
+        label = text.shown()
     return Target(
         scheme=url.scheme,
         tls=False,
         endpoint=Endpoint("localhost", _ANY_PORT, path if is_socket else None),
         url=url,
         basic_auth=None,
-        label=f"{url.scheme}:{path}" if is_abstract else f"{url.scheme}://{path}",
+        label=label,
     )
 
 
@@ -343,7 +352,7 @@ def shown_target(text: str) -> str:
     """
     scheme = _SCHEME.match(text)
     if isinstance(text, Expanded):
-        return text.shown()  # any of the replaced parts may be in a wrong place
+        text = text.shown()  # any of the replaced parts may be in a wrong place
     rest = text[scheme.end() if scheme else 0 :].rpartition("@")[2]
     if scheme is None:
         return rest if _LOOKS_LIKE_HOST.fullmatch(rest) or not text else HIDDEN

@@ -161,6 +161,9 @@ OF_PROGRAMS = (
     "encrypted key",  # OpenSSL is told so
     "is Python's",
     "this Python's re module",
+    "but is not before an @",
+    "use a variable for the whole URL",
+    "begins with /",
     "text in UTF-8",
     "not read within",
     "larger than",
