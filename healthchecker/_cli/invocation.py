@@ -11,9 +11,11 @@ from click.core import ParameterSource
 
 from healthchecker._cli import render
 from healthchecker._cli.environment import can_use, unknown_variables
+from healthchecker._cli.log import append
 from healthchecker._cli.options import (
     CHECK_OPTIONS,
     HOST,
+    LOG_TO,
     OUTPUT,
     PATH,
     PORT,
@@ -43,14 +45,24 @@ class Output:
     verbose: bool
     quiet: bool
     json: bool
+    log_to: str | None
+    """The file to which failures are appended."""
 
     def print_results(self, write: Write, healthy: bool, results: Sequence[CheckResult]) -> None:
-        """Print the results of a command whose verdict is `healthy`."""
-        if self.quiet:
-            return
+        """Print the results of a command whose verdict is `healthy`, and log the failures."""
         if self.json:
             write(STDOUT, render.json_line(healthy, results, self.unknown_variables(healthy)))
-            return
+        elif not self.quiet:
+            self._print_lines(write, healthy, results)
+        self.log_failures(write, healthy, results)
+
+    def log_failures(self, write: Write, healthy: bool, results: Sequence[CheckResult]) -> None:
+        """Append the failures to the file of --log-to, if the verdict is not `healthy`."""
+        if self.log_to is not None and not healthy:
+            failures = render.text_lines(results, healthy=False)
+            self.print_problem(write, append(self.log_to, failures))
+
+    def _print_lines(self, write: Write, healthy: bool, results: Sequence[CheckResult]) -> None:
         if self.verbose:
             write(STDOUT, render.text_lines(results, healthy=True))
         if self.verbose or not healthy:
@@ -98,7 +110,12 @@ def read_invocation(context: click.Context, targets: Sequence[str]) -> Invocatio
             }
         ),
         timeout=TIMEOUT.of(context),
-        output=Output(VERBOSE.of(context), QUIET.of(context), OUTPUT.of(context)),
+        output=Output(
+            VERBOSE.of(context),
+            QUIET.of(context),
+            OUTPUT.of(context),
+            LOG_TO.of(context) if LOG_TO.name in context.params else None,
+        ),
     )
 
 

@@ -129,7 +129,7 @@ def _explain(error: Exception) -> tuple[Reason, str]:
     """Return the reason and the message for an exception: a lack of resources, or a bug."""
     try:
         if isinstance(error, MemoryError):
-            return Reason.CONNECTION_FAILED, "out of memory"
+            return Reason.OUT_OF_RESOURCES, "out of memory"
         if isinstance(error, OSError):
             demand_resources(error)
         if isinstance(error, ProbeFailure):  # of a wait between probes, which the system denies

@@ -270,6 +270,8 @@ WAIT_INTERVAL = with_default(
     "--interval", type=Duration(), default="1s", help="Time between rounds of checks."
 )
 
+DOWN = flag("--down", help="Wait until no target can be reached, instead of until all are healthy.")
+
 # Output
 
 VERBOSE = flag("-v", "--verbose", help="Also print healthy results.")
@@ -278,6 +280,12 @@ OUTPUT = with_default(
     type=OutputFormat(),
     default="text",
     help="Output format.",
+)
+LOG_TO = optional(
+    "--log-to",
+    type=click.STRING,
+    metavar="PATH",
+    help="Append failures to this existing file too, such as /proc/1/fd/2.",
 )
 QUIET = flag(
     "-q",
@@ -330,7 +338,7 @@ GRPC_OPTIONS = (*_CONNECTION, *_METADATA, *_TLS, LOOPBACK_ONLY, *OUTPUT_OPTIONS)
 """The options of a command that takes gRPC targets only."""
 
 _TIMES = (
-    *(TIMEOUT, CONNECT_TIMEOUT, ATTEMPTS, ATTEMPT_INTERVAL, DEADLINE, WAIT_INTERVAL),
+    *(TIMEOUT, CONNECT_TIMEOUT, ATTEMPTS, ATTEMPT_INTERVAL, DEADLINE, WAIT_INTERVAL, DOWN),
     *(INITIAL_DELAY, WATCH_INTERVAL, FAILURE_THRESHOLD),
 )
 _GROUPS: tuple[tuple[Option[Any], ...], ...] = (
@@ -338,7 +346,7 @@ _GROUPS: tuple[tuple[Option[Any], ...], ...] = (
     (*_EXPECTATIONS, ANY, LOOPBACK_ONLY),
     (*_STARTTLS, *_TLS),
     _TIMES,
-    (*OUTPUT_OPTIONS, ON_UNHEALTHY),
+    (*OUTPUT_OPTIONS, LOG_TO, ON_UNHEALTHY),
 )
 for _heading, _members in zip(HEADINGS, _GROUPS, strict=True):
     for _member in _members:
@@ -368,6 +376,8 @@ VARIABLES = frozenset(
             WATCH_INTERVAL,
             FAILURE_THRESHOLD,
             DEADLINE,
+            DOWN,
+            LOG_TO,
         ),
         *PROBE_OPTIONS,
     )

@@ -28,6 +28,9 @@ REASON_BY_ERRNO = {
     errno.ECONNRESET: Reason.CONNECTION_RESET,
     errno.ECONNABORTED: Reason.CONNECTION_RESET,
     errno.EPIPE: Reason.CONNECTION_RESET,
+    errno.EMFILE: Reason.OUT_OF_RESOURCES,
+    errno.ENFILE: Reason.OUT_OF_RESOURCES,
+    errno.ENOMEM: Reason.OUT_OF_RESOURCES,
 }
 
 _MAX_HANDSHAKE_BYTES = 1 << 14
@@ -58,7 +61,7 @@ def os_message(error: OSError | int | None) -> str:
 def demand_resources(error: OSError) -> None:
     """Raise a `ProbeFailure` if the error means that we are out of memory or descriptors."""
     if error.errno in _OUT_OF:
-        raise ProbeFailure(Reason.CONNECTION_FAILED, os_message(error)) from error
+        raise ProbeFailure(Reason.OUT_OF_RESOURCES, os_message(error)) from error
 
 
 class UnannouncedEnd(ProbeFailure):

@@ -215,7 +215,7 @@ def probe_once(
     except ProbeFailure as failure:
         return failed(label, failure, progress)
     except MemoryError:
-        out_of_memory = ProbeFailure(Reason.CONNECTION_FAILED, "out of memory")
+        out_of_memory = ProbeFailure(Reason.OUT_OF_RESOURCES, "out of memory")
         return failed(label, out_of_memory, progress)
     now = time.monotonic()
     return CheckResult(

@@ -62,7 +62,7 @@ async def aprobe(prober: Prober, seconds: float) -> CheckResult:
         running = asyncio.get_running_loop().run_in_executor(pool(), probe)
     except RuntimeError:  # no thread can be started, for example at a container's pids limit
         cancel.set()  # the pool may still run it
-        failure = ProbeFailure(Reason.CONNECTION_FAILED, "no thread can be started")
+        failure = ProbeFailure(Reason.OUT_OF_RESOURCES, "no thread can be started")
         return failed(prober.label, failure, Progress(start))
     try:
         return await asyncio.shield(running)

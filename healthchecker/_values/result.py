@@ -31,6 +31,8 @@ class Reason(StrEnum):
     MISSING = "missing"
     STALE = "stale"
     NOT_LOOPBACK = "not_loopback"
+    REACHABLE = "reachable"
+    OUT_OF_RESOURCES = "out_of_resources"
     INTERRUPTED = "interrupted"
     USAGE_ERROR = "usage_error"
     INTERNAL_ERROR = "internal_error"

@@ -581,7 +581,7 @@ def test_wait_shows_a_row_per_target_on_a_terminal(form: Form, server: HealthSer
         args = ("wait", "--interval=50ms", url(ready), url(server))
         with start(form, *args, stderr=tty.terminal, env=XTERM) as program:
             tty.shows(
-                r"waiting \d+ s, 1 of 2 not healthy\n"
+                r"\d+ s left, 1 of 2 targets not healthy yet\n"
                 r"STATE      FOR LATENCY +TARGET +LAST\n"
                 rf"healthy +\d+s( +\d+ms)+ +{url(ready)} +HTTP status 200\n"
                 rf"unhealthy +\d+s( +\d+ms)+ +{url(server)} +unexpected_status: HTTP status 503.*"
@@ -600,7 +600,7 @@ def test_wait_leaves_last_words_on_the_terminal_when_it_is_stopped(
     with Tty(columns) as tty:
         args = ("wait", "--interval=50ms", "--deadline=1h", url(server))
         with start(form, *args, stderr=tty.terminal, env=env) as program:
-            tty.shows(r"waiting 3\d+ s, 1 of 1 not healthy\n.*\nunhealthy .*")
+            tty.shows(r"3\d+ s left, 1 of 1 targets not .*\n.*\nunhealthy .*")
             tty.screen.columns = 1000  # last words are as long as they are
             program.process.send_signal(signal.SIGINT)
             assert program.process.wait(5) == 1
@@ -632,6 +632,46 @@ def test_options_from_the_environment(form: Form, server: HealthServer) -> None:
     outcome = run(form, ["wait", url(server)], env=env)
     assert outcome.code == 1
     assert outcome.seconds < 5
+
+
+# wait --down
+
+
+def test_wait_until_a_server_is_down(form: Form) -> None:
+    with HealthServer(0, host="127.0.0.1") as server, refusing_port() as port:
+        targets = (url(server), f"tcp://127.0.0.1:{port}")
+        args = ("wait", "--down", "-v", "--interval=20ms", "--deadline=60s", *targets)
+        with start(form, *args, stderr=subprocess.STDOUT) as program:
+            line = rf"{TIME} unhealthy: {targets[0]}: reachable: HTTP status 503, .*"
+            assert re.fullmatch(line, program.line())
+            unreachable = r"unreachable: connect: \S+: Connection refused \([\d.]+ ms\)"
+            line = rf"{TIME} healthy: {targets[1]}: {unreachable}"
+            assert re.fullmatch(line, program.line())
+            server.ready()
+            with pytest.raises(subprocess.TimeoutExpired):
+                program.process.wait(0.5)
+            server.stop()
+            assert program.process.wait(15) == 0
+            last = program.process.stdout.read().decode() if program.process.stdout else ""
+    assert len(re.findall(rf"^healthy: \S+: {unreachable}$", last, re.MULTILINE)) == 2
+
+
+def test_wait_until_a_file_is_gone_and_not_longer(form: Form, tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    args = ["wait", "--down", "--interval=20ms", f"file://{file}"]
+    assert run(form, [*args, "--", "echo", "gone"]).stdout == "gone\n"
+    file.touch()
+    outcome = run(form, [*args, "--deadline=200ms", "--", "echo", "gone"])
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert re.fullmatch(rf"unhealthy: file://{file}: reachable: .*\n", outcome.stderr)
+
+
+def test_a_silent_peer_is_not_down(form: Form) -> None:
+    with SilentPeer() as silent:
+        args = ["wait", "--down", "--timeout=100ms", "--deadline=300ms", silent.url()]
+        outcome = run(form, args)
+    line = f"unhealthy: {silent.url()}: reachable: timed out after 100 ms (response)\n"
+    assert (outcome.code, outcome.stderr) == (1, line)
 
 
 # wait -- COMMAND

@@ -278,7 +278,7 @@ def test_where_no_descriptor_is_left_it_says_so(form: Form, port: int, args: lis
         else:
             limit = ("/usr/bin/prlimit", f"--nofile={files}:{files}")
             outcome = run(form, args, prefix=limit)
-        said = r"\w+: (http://\S+: )?connection_failed: (connect: \S+ )?out of file descriptors.*\n"
+        said = r"\w+: (http://\S+: )?out_of_resources: (connect: \S+ )?out of file descriptors.*\n"
         assert re.fullmatch(said if outcome.code else "", outcome.stderr), (files, outcome)
         assert outcome.code == 1 or files > 5
     assert outcome.code == 0

@@ -367,7 +367,7 @@ def test_acheck_without_a_thread_to_be_had(url: str, monkeypatch: pytest.MonkeyP
     result = asyncio.run(acheck(f"{url}/health"))
     monkeypatch.undo()
     pool.cache_clear()
-    assert (result.reason, result.detail) == (Reason.CONNECTION_FAILED, "no thread can be started")
+    assert (result.reason, result.detail) == (Reason.OUT_OF_RESOURCES, "no thread can be started")
 
 
 # Where Linux's own constants are missing.

@@ -259,7 +259,7 @@ def test_where_no_descriptor_is_left_it_says_so(scheme: str, count: int, tmp_pat
         for line in outcomes[files]:
             good = line.startswith("ok: ") and files > 3
             assert good or (
-                line.startswith("connection_failed: ") and line.endswith("out of file descriptors")
+                line.startswith("out_of_resources: ") and line.endswith("out of file descriptors")
             ), (files, line)
 
 
@@ -269,7 +269,7 @@ def test_where_no_memory_is_left_it_says_so(url: str) -> None:
             raise MemoryError
 
     result = Hungry(parse_target(url), make_options()).probe(1)
-    assert (result.reason, result.detail) == (Reason.CONNECTION_FAILED, "out of memory")
+    assert (result.reason, result.detail) == (Reason.OUT_OF_RESOURCES, "out of memory")
 
 
 def test_a_bug_in_one_of_several_probes_is_not_swallowed(url: str) -> None:

@@ -12,6 +12,7 @@ from healthchecker._cli.options import (
     ANY,
     ATTEMPT_INTERVAL,
     ATTEMPTS,
+    LOG_TO,
     ON_UNHEALTHY,
     PROBE_OPTIONS,
     TARGETS,
@@ -69,6 +70,6 @@ CHECK = Command(
     "check",
     _run,
     TARGETS,
-    (ANY, ATTEMPTS, ATTEMPT_INTERVAL, ON_UNHEALTHY, *PROBE_OPTIONS),
+    (ANY, ATTEMPTS, ATTEMPT_INTERVAL, ON_UNHEALTHY, LOG_TO, *PROBE_OPTIONS),
     help="Check targets once (the default command).",
 )

@@ -8,7 +8,7 @@ import click
 
 from healthchecker._cli import render
 from healthchecker._cli.invocation import read_invocation
-from healthchecker._cli.options import GRPC_OPTIONS, REQUIRED_TARGET
+from healthchecker._cli.options import GRPC_OPTIONS, LOG_TO, REQUIRED_TARGET
 from healthchecker._cli.parsing import Command
 from healthchecker._cli.process import HEALTHY, STDOUT, UNHEALTHY, Lifetime
 from healthchecker._protocols.base import Progress, failed
@@ -36,8 +36,10 @@ def _run(context: click.Context) -> int:
             unknown = output.unknown_variables(healthy)
             text = render.list_json_line(listed.check, listed.statuses, unknown)
             lifetime.write(STDOUT, text)
-        elif not output.quiet:
-            lifetime.write(STDOUT, render.list_lines(listed.statuses))
+            output.log_failures(lifetime.write, healthy, [listed.check])
+        else:
+            if not output.quiet:
+                lifetime.write(STDOUT, render.list_lines(listed.statuses))
             output.print_results(lifetime.write, healthy, [listed.check])
     return HEALTHY if healthy else UNHEALTHY
 
@@ -46,6 +48,6 @@ LIST = Command(
     "list",
     _run,
     REQUIRED_TARGET,
-    GRPC_OPTIONS,
-    help="List the services of a gRPC server; healthy when all are SERVING.",
+    (LOG_TO, *GRPC_OPTIONS),
+    help="List the services of a gRPC server and their status.",
 )

@@ -1,17 +1,24 @@
-"""`healthchecker wait`: check again and again until all targets are healthy; then run a command."""
+"""`healthchecker wait`: check repeatedly until all targets are healthy; then run a command."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 
 from healthchecker._cli import render
 from healthchecker._cli.early import EarlyEnd
 from healthchecker._cli.invocation import Invocation, Write, read_invocation
-from healthchecker._cli.options import DEADLINE, PROBE_OPTIONS, TARGETS, WAIT_INTERVAL
+from healthchecker._cli.options import (
+    DEADLINE,
+    DOWN,
+    LOG_TO,
+    PROBE_OPTIONS,
+    TARGETS,
+    WAIT_INTERVAL,
+)
 from healthchecker._cli.parsing import Command
 from healthchecker._cli.problems import cannot_run
 from healthchecker._cli.process import (
@@ -27,22 +34,24 @@ from healthchecker._cli.terminal import REDRAW_INTERVAL, Terminal, can_redraw
 from healthchecker._protocols.base import Prober
 from healthchecker._protocols.registry import make_probers
 from healthchecker._run.check import probe_all
-from healthchecker._values.result import CheckResult, ProbeFailure, Reason
+from healthchecker._values.result import CheckResult, Phase, ProbeFailure, Reason
 
 _TOO_LATE = ProbeFailure(Reason.TIMEOUT, "no check has finished")
 
 
 @dataclass(frozen=True, slots=True)
 class _Wait:
-    """What `wait` was asked."""
+    """The command line of `wait`."""
 
     common: Invocation
     deadline: float
     """Seconds for all checks together."""
     interval: float
     """Seconds from the start of one check of all targets to the next."""
+    down: bool
+    """Whether to wait until no target can be reached."""
     command: tuple[str, ...]
-    """What to become once all are healthy; empty for nothing."""
+    """The program to execute afterwards; empty for none."""
 
 
 def _run(context: click.Context) -> int:
@@ -50,9 +59,10 @@ def _run(context: click.Context) -> int:
         read_invocation(context, TARGETS.of(context)),
         DEADLINE.of(context),
         WAIT_INTERVAL.of(context),
+        DOWN.of(context),
         tuple(context.args),
     )
-    screen = _Screen(asked.common)
+    screen = _Screen(asked.common, down=asked.down)
     with Lifetime(lambda cause: screen.end(lifetime.write, cause)) as lifetime:
         lifetime.end_after(asked.deadline)
         probers = screen.early.probers = make_probers(asked.common.targets, asked.common.options)
@@ -69,13 +79,15 @@ def _run(context: click.Context) -> int:
 
 
 def _wait(asked: _Wait, probers: Sequence[Prober], screen: _Screen, lifetime: Lifetime) -> None:
-    """Check until all are healthy at the same time or the deadline has come."""
+    """Check until all are healthy at the same time, or until the deadline."""
     timeout = asked.common.timeout
     start = time.monotonic()
     end = start + asked.deadline
     while start < end:
         left = end - start
         results = probe_all(probers, min(timeout, left), cancel=lifetime.cancel)
+        if asked.down:
+            results = [_down(result) for result in results]
         now = time.monotonic()
         screen.update(lifetime.write, results, end - now, is_cut_short=left < timeout)
         if screen.is_healthy:
@@ -87,27 +99,51 @@ def _wait(asked: _Wait, probers: Sequence[Prober], screen: _Screen, lifetime: Li
             screen.draw(lifetime.write, end - now)
 
 
-class _Screen:
-    """What was last seen of each target, and what of that is printed on the way."""
+_UNREACHABLE = (
+    Reason.DNS_FAILURE,
+    Reason.CONNECTION_REFUSED,
+    Reason.CONNECTION_FAILED,
+    Reason.MISSING,
+)
 
-    def __init__(self, asked: Invocation) -> None:
+
+def _down(result: CheckResult) -> CheckResult:
+    """Return the result of `wait --down`: healthy if the target cannot be reached.
+
+    Once there is a connection, the target is up, whatever it responds. Other failures stay: if the
+    name server does not reply, or no file descriptor is left, the state is unknown.
+    """
+    has_no_route = result.reason is Reason.TIMEOUT and result.phase is Phase.CONNECT
+    if result.reason in _UNREACHABLE or has_no_route:
+        detail = f"unreachable: {result.detail}"
+        return replace(result, healthy=True, reason=Reason.OK, detail=detail)
+    if result.healthy or result.phase in (Phase.TLS, Phase.RESPONSE):
+        return replace(result, healthy=False, reason=Reason.REACHABLE)
+    return result
+
+
+class _Screen:
+    """The last result of each target, and the output until the end."""
+
+    def __init__(self, asked: Invocation, *, down: bool) -> None:
+        self._awaited = "still reachable" if down else "not healthy yet"
         self._output = asked.output
         self.early = EarlyEnd(asked.targets)
         self._results: list[CheckResult] = []
         self._seen = [Seen(target.label) for target in asked.targets]
         self.is_healthy = False
-        """Whether all targets were, when they were last checked."""
+        """Whether all targets were healthy when they were last checked."""
         self._terminal = Terminal(STDERR)
         self.has_table = can_redraw(STDERR) and not self._output.quiet
-        """Whether a table is shown, which has to be drawn again as time goes by."""
+        """Whether a table is shown, which must be redrawn as time goes by."""
 
     def update(
         self, write: Write, results: Sequence[CheckResult], left: float, *, is_cut_short: bool
     ) -> None:
-        """Take in what all targets came to; `left` are the seconds to the deadline."""
+        """Add the results of all targets; `left` is the seconds to the deadline."""
         before: Sequence[CheckResult | None] = self._results or [None] * len(results)
         self.is_healthy = all(result.healthy for result in results)
-        # A check that the deadline cut short says less than the failure before.
+        # A check that the deadline cut short is worth less than the previous failure.
         self._results = [
             old
             if is_cut_short and new.reason is Reason.TIMEOUT and old is not None and not old.healthy
@@ -125,11 +161,12 @@ class _Screen:
                     write(STDERR, render.watch_line(new, changed=True, verbose=True))
 
     def draw(self, write: Write, left: float) -> None:
-        """Show the table, where there is one, while there is something to wait for."""
+        """Show the table, if there is one, while there is something to wait for."""
         if self.has_table and not self.is_healthy:
             now = time.monotonic()
             waiting = sum(not seen.healthy for seen in self._seen)
-            title = f"waiting {max(left, 0):.0f} s, {waiting} of {len(self._seen)} not healthy"
+            targets = f"{waiting} of {len(self._seen)} targets {self._awaited}"
+            title = f"{max(left, 0):.0f} s left, {targets}"
             self._terminal.show(write, title, [seen.row(now) for seen in self._seen])
 
     def end(self, write: Write, cause: ProbeFailure) -> int:
@@ -148,12 +185,12 @@ WAIT = Command(
     "wait",
     _run,
     TARGETS,
-    (DEADLINE, WAIT_INTERVAL, *PROBE_OPTIONS),
+    (DEADLINE, WAIT_INTERVAL, DOWN, LOG_TO, *PROBE_OPTIONS),
     help="""Wait until all targets are healthy at the same time.
 
-    The exit code is 0 as soon as they are, and 1 at the deadline, with the last result of each
-    target that is not. On a terminal, standard error shows what is being waited for. With a
-    COMMAND, it then becomes that: the same process, which ends as COMMAND does.
+    Exits with 0 as soon as they are. At the deadline it prints the last result of each unhealthy
+    target and exits with 1. On a terminal, standard error shows the targets in the meantime. With a
+    COMMAND, it then executes it in place (exec), so the exit status is COMMAND's.
     """,
     becomes_command=True,
 )

@@ -178,7 +178,8 @@ class _Table(_Display):
 
     def _title(self, verb: str, now: float) -> str:
         healthy = self._states.count(True)
-        return f"{verb} for {now - self._start:.0f} s, {healthy} of {len(self._states)} healthy"
+        targets = f"{healthy} of {len(self._states)} targets healthy"
+        return f"{verb} for {now - self._start:.0f} s, {targets}"
 
 
 WATCH = Command(
@@ -186,11 +187,11 @@ WATCH = Command(
     _run,
     TARGETS,
     (INITIAL_DELAY, WATCH_INTERVAL, FAILURE_THRESHOLD, *PROBE_OPTIONS),
-    help="""Tell each change of the targets' states until stopped.
+    help="""Watch targets and report each change of state until stopped.
 
-    Each change is a line on standard output, with the time in UTC; with -v every probe is. On a
-    terminal, and without -v, a table shows the state of each target. A gRPC target reports its
-    changes itself (the Watch RPC); one that cannot is polled. Stopped by SIGTERM or SIGINT, the
-    exit code is 0 if all targets were last seen healthy, otherwise 1.
+    Prints a line with a UTC timestamp for each change, or for every probe with -v. On a terminal,
+    and without -v, a table shows the state of each target. gRPC targets are followed with the Watch
+    RPC if they support it, and polled otherwise. On SIGTERM or SIGINT it exits with 0 if all
+    targets were healthy when last seen, else with 1.
     """,
 )
