@@ -1,4 +1,4 @@
-"""The stub resolver, against name servers of every kind."""
+"""The stub resolver, with name servers of every kind."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from healthchecker._net import resolver
 from healthchecker._net.deadline import Deadline
 from healthchecker._net.resolver import ResolverConfig, ResolverSources, parse_resolv_conf, resolve
 from healthchecker._values.result import ProbeFailure, Reason
@@ -35,7 +36,7 @@ from tests.servers.dns import (
     truncated,
 )
 from tests.servers.hanging import hanging_file_system
-from tests.support import ROOT, open_files, poll, require
+from tests.support import LOADED, ROOT, open_files, poll, require
 
 SERVFAIL = 2
 NXDOMAIN = 3
@@ -49,7 +50,7 @@ Sources = Callable[..., ResolverSources]
 
 @pytest.fixture
 def sources(tmp_path: Path) -> Sources:
-    """Return a function that makes what the resolver reads; without it there are no files."""
+    """Return a function that writes the files that the resolver reads."""
 
     def make(
         hosts: str | bytes | None = None, resolv_conf: str | None = None, port: int = 53
@@ -66,14 +67,14 @@ def sources(tmp_path: Path) -> Sources:
 
 @pytest.fixture
 def look_up(sources: Sources) -> Resolve:
-    """Return a function that resolves a name by name servers that it is given."""
+    """Return a function that resolves a name with a name server that has the given zone."""
 
     def look_up(
         name: str,
         zone: Mapping[str, Reply],
         *,
         config: str = "nameserver 127.0.0.1",
-        timeout: float = 4.0,  # the other family's answer has a quarter of it
+        timeout: float = 4.0,  # a quarter of it is for the other family
         tcp: bool = True,
     ) -> list[str]:
         with DnsServer(zone, tcp=tcp) as server:
@@ -93,7 +94,7 @@ def look_up(sources: Sources) -> Resolve:
         ("api.localhost", ["::1", "127.0.0.1"]),
     ],
 )
-def test_known_without_asking(host: str, expected: list[str], sources: Sources) -> None:
+def test_known_without_a_lookup(host: str, expected: list[str], sources: Sources) -> None:
     assert resolve(host, Deadline(1.0), sources()) == expected  # there are no files at all
 
 
@@ -126,7 +127,7 @@ def test_hosts_file(host: str, expected: list[str], junk: bytes, sources: Source
 
 
 @pytest.mark.parametrize("host", ["commented", "first.example", "192.0.2.4.example"])
-def test_what_the_hosts_file_does_not_name(host: str, sources: Sources, look_up: Resolve) -> None:
+def test_names_that_the_hosts_file_lacks(host: str, sources: Sources, look_up: Resolve) -> None:
     sources(hosts=HOSTS)
     with pytest.raises(ProbeFailure, match="name not found"):
         look_up(host, {})
@@ -188,7 +189,7 @@ def test_answers(reply: Reply, expected: list[str] | None, look_up: Resolve) -> 
 
 
 @pytest.mark.parametrize(
-    ("reply", "words"),
+    ("reply", "message"),
     [
         (error(NXDOMAIN), "db.example: name not found"),
         (addresses(), "db.example: name not found"),
@@ -201,8 +202,8 @@ def test_answers(reply: Reply, expected: list[str] | None, look_up: Resolve) -> 
         (truncated(noise), "could not fetch the truncated response over TCP"),
     ],
 )
-def test_failures(reply: Reply, words: str, look_up: Resolve) -> None:
-    with pytest.raises(ProbeFailure, match=words) as caught:
+def test_failures(reply: Reply, message: str, look_up: Resolve) -> None:
+    with pytest.raises(ProbeFailure, match=message) as caught:
         look_up("db.example", {"db.example": reply})
     assert caught.value.reason is Reason.DNS_FAILURE
 
@@ -214,17 +215,17 @@ def test_name_servers_that_never_answer(reply: Reply, look_up: Resolve) -> None:
     with pytest.raises(ProbeFailure) as caught:
         look_up("db.example", {"db.example": reply}, timeout=0.2)
     assert caught.value.reason is Reason.TIMEOUT
-    assert 0.2 <= time.monotonic() - start < 0.35
+    assert 0.2 <= time.monotonic() - start < 0.2 + 0.15 * LOADED
 
 
 @pytest.mark.timing
-def test_gives_up_before_the_deadline_where_resolv_conf_says_so(look_up: Resolve) -> None:
+def test_gives_up_before_the_deadline_as_configured(look_up: Resolve) -> None:
     config = "nameserver 127.0.0.1\noptions timeout:1 attempts:1"
     start = time.monotonic()
     with pytest.raises(ProbeFailure, match="no name server responded") as caught:
         look_up("db.example", {"db.example": silent}, timeout=10, config=config)
     assert caught.value.reason is Reason.DNS_FAILURE
-    assert 1.0 <= time.monotonic() - start < 1.5
+    assert 1.0 <= time.monotonic() - start < 1.0 + 0.5 * LOADED
 
 
 def test_lost_packets_are_sent_again(look_up: Resolve) -> None:
@@ -234,13 +235,13 @@ def test_lost_packets_are_sent_again(look_up: Resolve) -> None:
 
 @pytest.mark.parametrize("rcode", [SERVFAIL, NOTIMP, REFUSED])
 @pytest.mark.parametrize("over_tcp", [False, True])
-@pytest.mark.timing
-def test_an_error_is_asked_about_again(rcode: int, over_tcp: bool, look_up: Resolve) -> None:
+def test_an_error_is_asked_about_again(
+    rcode: int, over_tcp: bool, look_up: Resolve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "_RESEND_AFTER", 60.0)  # immediately, not as after a loss
     reply = in_turn(error(rcode), addresses("192.0.2.1", "::1"))
-    start = time.monotonic()
     found = look_up("db.example", {"db.example": truncated(reply) if over_tcp else reply})
     assert found == ["::1", "192.0.2.1"]
-    assert time.monotonic() - start < 0.9  # not only after a second, as if it were lost
 
 
 @pytest.mark.parametrize(
@@ -413,7 +414,7 @@ def test_a_search_domain_that_no_name_can_end_in(
 @pytest.mark.parametrize(
     "name", ["x" * 64 + ".example", "a..example", "x." * 130, "bücher.example"]
 )
-def test_names_that_cannot_be(name: str, look_up: Resolve) -> None:
+def test_impossible_names(name: str, look_up: Resolve) -> None:
     with pytest.raises(ProbeFailure) as caught:
         look_up(name, {}, config="nameserver 127.0.0.1\nsearch a.example")
     assert caught.value.reason is Reason.DNS_FAILURE

@@ -1,4 +1,4 @@
-"""The library's check(): every outcome is a value, on any thread, and nothing is left behind."""
+"""The library's check(): every outcome is a value, on any thread, and nothing is left open."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from healthchecker._run.check import probe_all
 from healthchecker._values.options import make_options
 from tests.servers.http import http_service
 from tests.servers.peers import Peer, SilentPeer, answer
-from tests.support import open_files, poll
+from tests.support import LOADED, open_files, poll
 from tests.tables.hostile_http import HEALTHY
 
 
@@ -34,7 +34,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def silent() -> Iterator[int]:
-    """Listen on a port, and never say anything there."""
+    """Listen on a port and stay silent."""
     with SilentPeer() as peer:
         yield peer.port
 
@@ -89,7 +89,7 @@ def test_a_bad_argument_is_an_exception(url: str, options: dict[str, float], arg
     assert error.value.argument == argument
 
 
-def test_an_unknown_option_is_refused_as_by_any_function(url: str) -> None:
+def test_an_unknown_option_is_a_type_error(url: str) -> None:
     with pytest.raises(TypeError, match="no_such_option"):
         check(url, no_such_option=1)  # type: ignore[call-arg]
 
@@ -104,7 +104,7 @@ def test_the_deadline_holds_on_any_thread(silent: int) -> None:
     thread.join(5)
     (result,) = results
     assert result.reason is Reason.TIMEOUT
-    assert 0.2 <= result.elapsed < 0.3
+    assert 0.2 <= result.elapsed < 0.2 + 0.1 * LOADED
 
 
 @pytest.mark.timing
@@ -114,7 +114,7 @@ def test_the_connect_limit_ends_with_the_connection(silent: int) -> None:
     assert result.elapsed >= 0.3
 
 
-def test_cancel_ends_a_probe_at_once(silent: int) -> None:
+def test_cancel_ends_a_probe_immediately(silent: int) -> None:
     ended = threading.Event()
 
     def probe(cancel: Cancel) -> None:
@@ -167,7 +167,7 @@ def test_nothing_is_left_open(url: str, silent: int) -> None:
 
 
 @pytest.mark.timing
-def test_several_targets_are_asked_at_the_same_time(url: str) -> None:
+def test_several_targets_are_checked_concurrently(url: str) -> None:
     results = probe_all([prober(f"{url}/delay") for _ in range(20)], 2)
     assert all(results)
     assert max(result.elapsed for result in results) < 1
@@ -193,7 +193,7 @@ def test_without_threads_one_that_hangs_leaves_time_for_the_others(
     targets = [hanging, f"{url}/health", hanging, f"{url}/status/500", f"{url}/health"]
     start = time.monotonic()
     results = probe_all([prober(target) for target in targets], 1.0)
-    assert time.monotonic() - start < 1.2
+    assert time.monotonic() - start < 1.0 + 0.2 * LOADED
     assert [result.target for result in results] == targets
     assert [result.reason for result in results] == [
         Reason.TIMEOUT,
@@ -204,7 +204,7 @@ def test_without_threads_one_that_hangs_leaves_time_for_the_others(
     ]
 
 
-def test_without_threads_the_last_one_has_all_that_is_left(
+def test_without_threads_the_last_one_has_the_remaining_time(
     url: str, silent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("healthchecker._run.check.threading", SimpleNamespace(Thread=NoThread))
@@ -215,7 +215,7 @@ def test_without_threads_the_last_one_has_all_that_is_left(
     assert probe_all([prober(target) for target in targets], 30, any_is_enough=True)
 
 
-# In processes of their own, in which whatever a check imports has been imported before.
+# In processes of their own, which have imported everything that a check imports.
 _CHECK_WITH_FEW_FILES = """
 import os, resource, sys
 from healthchecker import check_all
@@ -235,7 +235,7 @@ for files in map(int, limits):
 
 @pytest.mark.parametrize("scheme", ["http", "https", "tcp"])
 @pytest.mark.parametrize("count", [1, 3])
-def test_where_no_descriptor_is_left_it_says_so(scheme: str, count: int, tmp_path: Path) -> None:
+def test_out_of_descriptors(scheme: str, count: int, tmp_path: Path) -> None:
     authority = trustme.CA()
     (tmp_path / "ca").write_bytes(authority.cert_pem.bytes())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -263,7 +263,7 @@ def test_where_no_descriptor_is_left_it_says_so(scheme: str, count: int, tmp_pat
             ), (files, line)
 
 
-def test_where_no_memory_is_left_it_says_so(url: str) -> None:
+def test_out_of_memory(url: str) -> None:
     class Hungry(Prober):
         def _probe(self, deadline: object, progress: object) -> object:  # type: ignore[override]
             raise MemoryError

@@ -1,4 +1,4 @@
-"""A name server that can be made to answer in any way, over UDP and TCP at one address."""
+"""A name server that can respond in any way, over UDP and TCP on one address."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TRUNCATED = 0x0200
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a client asked."""
+    """A client's question."""
 
     query_id: int
     name: str
@@ -69,7 +69,7 @@ def addresses(*which: str, alias: bool = False) -> Reply:
 
 
 def error(rcode: int, kinds: Sequence[int] = (A, AAAA), otherwise: Sequence[str] = ()) -> Reply:
-    """Answer questions of some kinds with an error code, the others with addresses."""
+    """Reply to questions of some kinds with an error code, to the others with addresses."""
 
     def reply(question: Question) -> list[bytes]:
         if question.kind in kinds:
@@ -88,7 +88,7 @@ def silent_about(kind: int, *which: str) -> Reply:
 
 
 def truncated(over_tcp: Reply) -> Reply:
-    """Say over UDP that the answer is too long for it."""
+    """Reply over UDP that the response is too long for it."""
 
     def reply(question: Question) -> Sequence[bytes]:
         if question.over_tcp:
@@ -103,7 +103,7 @@ def cut_off(question: Question) -> list[bytes]:
 
 
 def after_noise(*which: str) -> Reply:
-    """Send what is no answer to the question before what is one."""
+    """Send messages that do not belong to the question before the one that does."""
 
     def reply(question: Question) -> list[bytes]:
         other = b"\x05other" + question.section[question.section.index(b"\0") :]
@@ -166,7 +166,7 @@ def _bind_both(host: str, port: int) -> tuple[socket.socket, socket.socket]:
 
 
 class DnsServer:
-    """Answers from a table of names; any other name does not exist."""
+    """Replies from a table of names; any other name does not exist."""
 
     def __init__(
         self, zone: Mapping[str, Reply], *, host: str = "127.0.0.1", port: int = 0, tcp: bool = True
@@ -196,7 +196,7 @@ class DnsServer:
             ready, _, _ = select.select([*self._inputs, self._stop_read], [], [])
             if self._stop_read in ready:
                 return
-            with contextlib.suppress(OSError):  # the client has gone, as it may
+            with contextlib.suppress(OSError):  # the client may have gone
                 if self._udp in ready:
                     query, client = self._udp.recvfrom(4096)
                     for answer in self._answers(query, over_tcp=False):
