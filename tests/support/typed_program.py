@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Unpack
 
 import httpx
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from healthchecker import (
     AsyncWatch,
     BadArgumentError,
+    CheckOutcome,
     CheckResult,
+    HealthReport,
     HealthServer,
+    HealthState,
     Heartbeat,
     Observation,
     OptionValues,
@@ -64,7 +69,9 @@ def in_threads() -> tuple[Reason, Phase | None, list[CheckResult], str]:
 
 def in_a_loop() -> bool:
     heartbeat = Heartbeat(Path("/dev/shm/beat"))
-    reports: Watch = watch("http://localhost", interval=1, timeout=0.5, status="2xx")
+    reports: Watch = watch(
+        "http://localhost", interval=1, timeout=0.5, every_probe=True, status="2xx"
+    )
     with reports:
         for report in reports:
             heartbeat.beat()
@@ -85,6 +92,25 @@ async def ping() -> bool:
     return True
 
 
+def changed(report: HealthReport) -> dict[str, str]:
+    outcomes: list[CheckOutcome] = list(report.checks.values())
+    assert all(one.critical or one.elapsed for one in outcomes)
+    return {name: one.detail for name, one in report.checks.items()}
+
+
+def mounted() -> tuple[Starlette, list[bytes]]:
+    server = HealthServer()
+
+    def start_response(status: str, headers: list[tuple[str, str]], *_: object) -> None: ...
+
+    body = server.wsgi({"REQUEST_METHOD": "GET"}, start_response)
+    return Starlette(routes=[Mount("/internal", app=server.app)]), list(body)
+
+
+async def outcomes(server: HealthServer) -> dict[str, object]:
+    return (await server.aresults()).to_dict() | check("tcp://localhost:1").to_dict()
+
+
 def serve() -> int:
     server = HealthServer(
         8080,
@@ -93,13 +119,22 @@ def serve() -> int:
             "function": lambda: None,
             "coroutine": ping,
             "limited": ServerCheck(ping, timeout=0.5),
-            "with options": ServerCheck("http://localhost", status=204),
+            "options": ServerCheck("http://localhost", status=204, critical=False),
         },
+        liveness={"loop": ping},
+        unix_socket=Path("health.sock"),
+        drain=5,
+        details=False,
+        response_format="health+json",
+        on_change=changed,
         log=logging.getLogger("program"),
     )
     try:
         with server as running:
             running.ready()
+            running.drain_on_sigterm(seconds=1)
+            if running.results().state is HealthState.DEGRADED:
+                running.drain()
             return running.port
     except ServerStartError as error:
         return error.errno or 0
