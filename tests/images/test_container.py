@@ -194,7 +194,7 @@ def names(engine: None) -> Iterator[tuple[list[str], list[str]]]:
             (attached,) = details["NetworkSettings"]["Networks"].values()
             zone = {"web.dns.test": addresses(attached["IPAddress"])}
             with DnsServer(zone, host=gateway, port=53) as server:
-                yield ["--network", network, "--dns", gateway], server.asked
+                yield ["--network", network, "--dns", gateway], server.requested_at
     finally:
         docker("network", "rm", network)
 

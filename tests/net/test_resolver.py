@@ -254,7 +254,7 @@ def test_errors_are_asked_about_as_often_as_resolv_conf_says(
         made = sources(resolv_conf=f"nameserver 127.0.0.1\n{options}", port=server.port)
         with pytest.raises(ProbeFailure, match="SERVFAIL"):
             resolve("db.example", Deadline(10.0), made)
-    assert len(server.asked) == 2 * count
+    assert len(server.requested_at) == 2 * count
 
 
 # In a network namespace, so that the address does not stay with the machine's own interface.
@@ -391,7 +391,7 @@ def test_search(
     with DnsServer({expected[-1]: addresses("192.0.2.1")}) as server:
         made = sources(resolv_conf=config, port=server.port)
         assert resolve(name, Deadline(10.0), made) == ["192.0.2.1"]
-    assert list(dict.fromkeys(server.asked)) == expected
+    assert list(dict.fromkeys(server.requested_at)) == expected
 
 
 @pytest.mark.parametrize(

@@ -45,13 +45,13 @@ def test_a_blip_is_no_outage(
     with scripted(*statuses) as service:
         args = [f"--attempts={attempts}", "--interval=20ms", service.url]
         assert run(form, args).code == code
-        assert len(service.asked) == asked
+        assert len(service.requested_at) == asked
 
 
 def test_attempts_are_apart(form: Form) -> None:
     with scripted(500) as service:
         run(form, ["--attempts=3", "--interval=200ms", service.url])
-    first, second, third = service.asked
+    first, second, third = service.requested_at
     assert second - first >= 0.2
     assert third - second >= 0.2
 
@@ -67,24 +67,24 @@ def test_only_what_failed_is_asked_again() -> None:
             cancel=cancel,
         )
     assert [result.healthy for result in results] == [True, True]
-    assert [len(good.asked), len(bad.asked)] == [1, 2]
+    assert [len(good.requested_at), len(bad.requested_at)] == [1, 2]
 
 
 def test_one_healthy_target_is_enough(form: Form) -> None:
     with scripted(500, 500, 200) as service, refusing_port() as closed:
         args = ["--any", "--attempts=3", "--interval=10ms", f"tcp://127.0.0.1:{closed}"]
         assert run(form, [*args, service.url]).code == 0
-    assert len(service.asked) == 3
+    assert len(service.requested_at) == 3
 
 
 def test_a_signal_ends_the_attempts(form: Form) -> None:
     with scripted(500) as service:
         command = [*form.argv, "--attempts=9", "--interval=60s", service.url]
         with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
-            poll(lambda: service.asked, timeout=20, what="the first attempt")
+            poll(lambda: service.requested_at, timeout=20, what="the first attempt")
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=5) == 1
-    assert len(service.asked) == 1
+    assert len(service.requested_at) == 1
 
 
 @contextmanager

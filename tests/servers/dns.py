@@ -171,7 +171,7 @@ class DnsServer:
     def __init__(
         self, zone: Mapping[str, Reply], *, host: str = "127.0.0.1", port: int = 0, tcp: bool = True
     ) -> None:
-        self.asked: list[str] = []
+        self.requested_at: list[str] = []
         self._zone = zone
         self._listener, self._udp = _bind_both(host, port)
         self.port: int = self._listener.getsockname()[1]
@@ -228,5 +228,5 @@ class DnsServer:
             section=query[_HEADER : position + 5],
             over_tcp=over_tcp,
         )
-        self.asked.append(question.name)
+        self.requested_at.append(question.name)
         return self._zone.get(question.name, error(3))(question)

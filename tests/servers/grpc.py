@@ -1,4 +1,4 @@
-"""Real gRPC servers for tests: grpcio's, and behaviours of HTTP/2 peers made of single frames."""
+"""Real gRPC servers for tests (grpcio), and behaviours of HTTP/2 peers made of single frames."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NOT_SERVING = b"\x00\x00\x00\x00\x02\x08\x02"
 
 
 class RecordingServicer(health.HealthServicer):
-    """grpcio's own servicer; it keeps the metadata of calls."""
+    """The servicer of grpcio; it records the metadata of calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class RecordingServicer(health.HealthServicer):
 
 
 class ListingServicer(health.HealthServicer):
-    """Answers the RPC that grpcio's servicer has not."""
+    """Implements the RPC that the servicer of grpcio lacks."""
 
     def __init__(self, statuses: Mapping[str, int]) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class FailingServicer(health_pb2_grpc.HealthServicer):
 
 
 def list_response(statuses: Mapping[str, int]) -> Any:
-    """Return a HealthListResponse, which the stubs do not know yet."""
+    """Return a HealthListResponse, which the stubs do not have yet."""
     response = health_pb2.HealthListResponse()  # type: ignore[attr-defined]
     for name, status in statuses.items():
         response.statuses[name].status = status
@@ -187,7 +187,9 @@ def read_call(connection: Connection) -> tuple[h2.connection.H2Connection, dict[
                 return server, fields
 
 
-def answer_call(frames: bytes, then: Callable[[Connection], None] = Connection.hold) -> Behaviour:
+def respond_to_call(
+    frames: bytes, then: Callable[[Connection], None] = Connection.hold
+) -> Behaviour:
     """Read a whole call, send the frames, and go on with `then`."""
 
     def behave(connection: Connection) -> None:
@@ -199,7 +201,7 @@ def answer_call(frames: bytes, then: Callable[[Connection], None] = Connection.h
 
 
 class RecordingCall:
-    """A behaviour that answers SERVING and keeps the headers of the call."""
+    """A behaviour that responds with SERVING and records the headers of the call."""
 
     def __init__(self) -> None:
         self.headers: dict[str, str] = {}
@@ -211,9 +213,9 @@ class RecordingCall:
 
 
 class AliveWatch:
-    """A behaviour that says SERVING, sends `first`, and acknowledges SETTINGS.
+    """A behaviour that sends SERVING and `first`, and acknowledges SETTINGS.
 
-    When it has got as many SETTINGS as are wanted, it says NOT_SERVING. PINGs are counted too.
+    After the wanted number of SETTINGS it sends NOT_SERVING. PINGs are also counted.
     """
 
     def __init__(self, first: bytes, settings_wanted: int) -> None:

@@ -1,4 +1,4 @@
-"""A real HTTP service, with a route for everything that a check can meet in good faith."""
+"""A real HTTP service, with a route for everything that a check of a good server can meet."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tests.servers.peers import Connection, Peer
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # an answer is sent whole: a check waits for a body for 100 ms only
-    timeout = 20.0  # for a client that neither asks nor goes
+    wbufsize = -1  # a response is sent in one piece: a check waits 100 ms at most for an excerpt
+    timeout = 20.0  # for a client that neither sends a request nor disconnects
 
     def do_GET(self) -> None:
         route = self.path.partition("?")[0]
         if route == "/health":
-            self._answer(200, b'{"status":"UP","checks":[{"name":"db","ok":true,"n":3}]}')
+            self._respond(200, b'{"status":"UP","checks":[{"name":"db","ok":true,"n":3}]}')
         elif route.startswith("/status/"):
-            self._answer(int(route.rpartition("/")[2]), b"")
+            self._respond(int(route.rpartition("/")[2]), b"")
         elif route.startswith("/redirect/"):
-            self._answer(302, b"", Location=route.removeprefix("/redirect"))
+            self._respond(302, b"", Location=route.removeprefix("/redirect"))
         elif route == "/elsewhere":
-            self._answer(302, b"", Location="http://elsewhere.invalid/health")
+            self._respond(302, b"", Location="http://elsewhere.invalid/health")
         elif route == "/echo":
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             seen = {
@@ -38,18 +38,18 @@ class _Handler(BaseHTTPRequestHandler):
                 "headers": dict(self.headers),
                 "body": body.decode("utf-8", "backslashreplace"),
             }
-            self._answer(200, json.dumps(seen).encode())
+            self._respond(200, json.dumps(seen).encode())
         elif route == "/bytes":
-            self._answer(200, b"\xff\xfe")
+            self._respond(200, b"\xff\xfe")
         elif route == "/delay":
             threading.Event().wait(0.1)  # a service that takes this long
-            self._answer(200, b"late")
+            self._respond(200, b"late")
         else:
-            self._answer(404, b"no such route")
+            self._respond(404, b"no such route")
 
     do_POST = do_PUT = do_HEAD = do_GET  # noqa: N815 - the names that http.server looks for
 
-    def _answer(self, status: int, body: bytes, **headers: str) -> None:
+    def _respond(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -91,29 +91,31 @@ def http_service(unix_socket: Path | None = None) -> Iterator[int]:
 
 
 class Scripted:
-    """Answers requests with statuses in turn, the last one for ever, and notes what was asked."""
+    """Responds with each status in turn, the last one forever, and records the requests."""
 
-    def __init__(self, statuses: Sequence[int], before_answer: Callable[[int], object]) -> None:
+    def __init__(self, statuses: Sequence[int], before_response: Callable[[int], object]) -> None:
         self.url = ""
-        self.asked: list[float] = []
-        """When each request came, on the clock of `time.monotonic()`."""
+        self.requested_at: list[float] = []
+        """When each request arrived, on the clock of `time.monotonic()`."""
         self.most_at_the_same_time = 0
         self._statuses = statuses
-        self._before_answer = before_answer
+        self._before_response = before_response
         self._at_the_same_time = 0
         self._lock = threading.Lock()
 
     def __call__(self, connection: Connection) -> None:
         with self._lock:
-            index = len(self.asked)
-            self.asked.append(time.monotonic())
+            index = len(self.requested_at)
+            self.requested_at.append(time.monotonic())
             self._at_the_same_time += 1
             self.most_at_the_same_time = max(self.most_at_the_same_time, self._at_the_same_time)
         try:
             connection.read_request()
-            self._before_answer(index)
+            self._before_response(index)
         finally:
-            with self._lock:  # before the answer, as its reader may ask again at once
+            with (
+                self._lock
+            ):  # before the response: its reader may send the next request immediately
                 self._at_the_same_time -= 1
         status = self._statuses[min(index, len(self._statuses) - 1)]
         connection.send(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
@@ -121,10 +123,10 @@ class Scripted:
 
 @contextmanager
 def scripted(
-    *statuses: int, before_answer: Callable[[int], object] = lambda _: None
+    *statuses: int, before_response: Callable[[int], object] = lambda _: None
 ) -> Iterator[Scripted]:
-    """Serve `statuses`; `before_answer` is called with the number of the request, from 0."""
-    made = Scripted(statuses, before_answer)
+    """Serve `statuses`; `before_response` is called with the number of the request, from 0."""
+    made = Scripted(statuses, before_response)
     with Peer(made) as peer:
         made.url = peer.url(path="/health")
         yield made

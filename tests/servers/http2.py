@@ -1,4 +1,4 @@
-"""A real HTTP/2 server, hypercorn, with a service that tells what it was asked."""
+"""A real HTTP/2 server, hypercorn, with a service that reports the request in its response."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import trustme
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-_ANSWERS: dict[str, tuple[int, list[tuple[bytes, bytes]]]] = {
+_RESPONSES: dict[str, tuple[int, list[tuple[bytes, bytes]]]] = {
     "/health": (200, [(b"x-state", b"fine")]),
     "/missing": (404, []),
     "/moved": (302, [(b"location", b"/health")]),
@@ -32,10 +32,10 @@ async def _service(
         event = await receive()
         received += event.get("body", b"")
         more = event.get("more_body", False)
-    said = f"HTTP/{scope['http_version']} {scope['method']} {received.decode()}"
-    status, headers = _ANSWERS[scope["path"]]
+    text = f"HTTP/{scope['http_version']} {scope['method']} {received.decode()}"
+    status, headers = _RESPONSES[scope["path"]]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": said.encode()})
+    await send({"type": "http.response.body", "body": text.encode()})
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def http2_service(
 ) -> Iterator[int]:
     """Run the service; the value is its port on 127.0.0.1.
 
-    With an authority it speaks TLS; the certificate's file is put into `directory`.
+    With an authority it uses TLS; the certificate file is put into `directory`.
     """
     config = Config()
     config.loglevel = "CRITICAL"

@@ -1,4 +1,4 @@
-"""The table of HTTP peers that misbehave: what each does, and what a check must make of it."""
+"""The table of HTTP peers that misbehave: what each does, and the verdict on it."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ class Hostile:
     """What the detail must contain."""
     args: tuple[str, ...] = ()
     tls: bool = False
-    """Whether the peer really does TLS before it behaves as it does."""
+    """Whether the peer really does TLS first."""
     scheme: str = ""
+    as_http: Reason | None = None
+    """The verdict of an HTTP/2 check on a gRPC peer, if it is another one."""
 
     def __str__(self) -> str:
         return self.name

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from healthchecker import Reason
 from tests.servers.grpc import (
-    answer_call,
     data,
     goaway,
     headers,
     ping,
     reset_stream,
+    respond_to_call,
     settings,
 )
 from tests.servers.peers import Connection, close, drip, hold
@@ -22,11 +22,11 @@ EXPECT = ("--expect-body=body",)
 
 
 def _sends(name: str, frames: bytes, reason: Reason, detail: str = "", *args: str) -> Hostile:
-    return Hostile(f"HTTP/2: {name}", answer_call(frames), reason, detail, ("--http2", *args))
+    return Hostile(f"HTTP/2: {name}", respond_to_call(frames), reason, detail, ("--http2", *args))
 
 
 def _closes(name: str, frames: bytes, reason: Reason, detail: str = "") -> Hostile:
-    behaviour = answer_call(frames, Connection.close)
+    behaviour = respond_to_call(frames, Connection.close)
     return Hostile(f"HTTP/2: {name}", behaviour, reason, detail, ("--http2",))
 
 

@@ -153,7 +153,7 @@ def test_daprs_defaults() -> None:
     with scripted(200, 200, 500, 500, 500, 200) as target:
         reports = first(4, watch(target.url, clock=clock, sleep=clock.sleep))
         assert reports == [True, True, False, True]
-        assert len(target.asked) == 6
+        assert len(target.requested_at) == 6
     assert clock.slept == [1.0, 5.0, 5.0, 5.0, 5.0, 5.0]
 
 
@@ -223,7 +223,7 @@ def test_a_probe_that_takes_longer_than_the_interval_drops_ticks() -> None:
         if index == 1:
             clock.now += 12
 
-    with scripted(200, before_answer=take_12_seconds) as target:
+    with scripted(200, before_response=take_12_seconds) as target:
         assert first(4, watch(target.url, clock=clock, sleep=clock.sleep)) == [True] * 4
         assert target.most_at_the_same_time == 1
     # Probes at 1, 6 (to 18), 18 for the ticks that were missed, and on time again at 21.
@@ -244,7 +244,7 @@ def test_a_clock_that_jumps(jump: float, slept: list[float]) -> None:
         if index == 1:
             clock.now += jump
 
-    with scripted(200, before_answer=jump_in_second) as target:
+    with scripted(200, before_response=jump_in_second) as target:
         assert first(4, watch(target.url, clock=clock, sleep=clock.sleep)) == [True] * 4
     assert clock.slept == slept
 
@@ -264,7 +264,7 @@ def test_in_real_time_it_follows_a_service_down_and_up() -> None:
 @pytest.mark.timing
 def test_slow_probes_in_real_time_are_never_two_at_once() -> None:
     over = threading.Event()
-    with scripted(200, before_answer=lambda _: over.wait(0.3)) as target:
+    with scripted(200, before_response=lambda _: over.wait(0.3)) as target:
         with watch(
             target.url, initial_delay=0, interval=0.1, timeout=0.1, failure_threshold=3
         ) as reports:
@@ -272,8 +272,8 @@ def test_slow_probes_in_real_time_are_never_two_at_once() -> None:
             assert not next(reports)
             assert 0.28 <= time.monotonic() - start < AT_ONCE
         over.set()
-        assert len(target.asked) == 3
-        gaps = [later - earlier for earlier, later in pairwise(target.asked)]
+        assert len(target.requested_at) == 3
+        gaps = [later - earlier for earlier, later in pairwise(target.requested_at)]
         assert min(gaps) > 0.05
 
 
@@ -283,9 +283,9 @@ def test_nothing_is_probed_while_nobody_asks() -> None:
         reports = watch(target.url, clock=clock, sleep=clock.sleep)
         next(reports)
         clock.now += 60
-        assert len(target.asked) == 1
+        assert len(target.requested_at) == 1
         next(reports)
-        assert len(target.asked) == 2
+        assert len(target.requested_at) == 2
 
 
 @pytest.mark.parametrize(
@@ -341,7 +341,7 @@ def test_close_between_probes() -> None:
         reports = watch(target.url, **AT_ONCE_FOR_LONG)
 
         def close() -> None:
-            poll(lambda: target.asked, timeout=AT_ONCE, what="a probe")
+            poll(lambda: target.requested_at, timeout=AT_ONCE, what="a probe")
             reports.close()
 
         assert ends_at_once(reports, close) in ([], [True])
@@ -457,7 +457,7 @@ def test_async_follows_the_same_rule() -> None:
 
     with scripted(500, 500, 500, 200, 500, 500) as target:
         assert run(program(target.url)) == [False, True, False]
-        assert len(target.asked) == 6
+        assert len(target.requested_at) == 6
         assert target.most_at_the_same_time == 1
 
 
@@ -470,7 +470,7 @@ def test_async_keeps_its_times() -> None:
     with scripted(200) as target:
         start = time.monotonic()
         run(program(target.url))
-    beats = [asked - start for asked in target.asked]
+    beats = [asked - start for asked in target.requested_at]
     assert beats[0] >= 0.3
     gaps = [later - earlier for earlier, later in pairwise(beats)]
     assert sum(gaps) == pytest.approx(1.5, abs=0.3)
@@ -558,7 +558,7 @@ def test_async_cancelled_and_closed_at_any_moment() -> None:
 
     never = threading.Event()
     with scripted(
-        200, 500, before_answer=lambda _: never.wait(moments.choice([0, 0, 0.01, 0.05]))
+        200, 500, before_response=lambda _: never.wait(moments.choice([0, 0, 0.01, 0.05]))
     ) as target:
         files = open_files()
         run(program(target.url))
@@ -595,9 +595,9 @@ def test_async_many_at_once_are_spread_and_need_few_threads() -> None:
     before = threading.active_count()
     with scripted(200) as target:
         most = run(program(target.url))
-        assert len(target.asked) == 3 * count
+        assert len(target.requested_at) == 3 * count
     assert most - before < 100
-    first_round = sorted(target.asked)[:count]
+    first_round = sorted(target.requested_at)[:count]
     assert first_round[-1] - first_round[0] > 0.3  # ten batches, a twentieth of a second apart
 
 

@@ -185,7 +185,7 @@ def test_it_stops_while_nobody_reads_its_output(form: Form) -> None:
     with scripted(200) as target, full_pipe() as unread:
         args = (*QUICK, target.url, target.url)
         with start(form, "watch", *args, stdout=unread) as program:
-            poll(lambda: target.asked, timeout=20, what="a probe")
+            poll(lambda: target.requested_at, timeout=20, what="a probe")
             # It may not have come to writing yet; then it has seen less.
             assert program.stop() in (0, 1)
 
@@ -405,7 +405,7 @@ def test_many_are_spread_and_need_few_threads() -> None:
             assert 1 <= len(watching_threads()) < 100
         assert not watching_threads()
     assert len(seen) == count
-    first_round = sorted(target.asked)[:count]
+    first_round = sorted(target.requested_at)[:count]
     assert first_round[-1] - first_round[0] > 0.3  # ten batches, a twentieth of a second apart
 
 

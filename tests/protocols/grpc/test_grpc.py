@@ -36,13 +36,13 @@ from tests.servers.grpc import (
     ListingServicer,
     RecordingCall,
     RecordingServicer,
-    answer_call,
     data,
     goaway,
     grpc_server,
     headers,
     headers_in_pieces,
     ping,
+    respond_to_call,
     settings,
     settings_ack,
 )
@@ -225,7 +225,7 @@ def test_a_tls_server_that_chooses_no_protocol_is_asked_all_the_same(
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
-    with Peer(answer_call(HEALTHY), context=context) as peer:
+    with Peer(respond_to_call(HEALTHY), context=context) as peer:
         result = check(f"grpcs://localhost:{peer.port}", cacert=str(files / "ca.pem"), timeout=LONG)
     assert result.healthy
 
@@ -396,7 +396,7 @@ def test_only_grpc_targets_are_listed_and_watched() -> None:
 
 @pytest.mark.parametrize("then", [hold, close, reset])
 def test_an_answer_is_enough_whatever_becomes_of_the_connection(then: Behaviour) -> None:
-    assert ask(answer_call(HEALTHY, then)).healthy
+    assert ask(respond_to_call(HEALTHY, then)).healthy
 
 
 def test_an_answer_to_a_request_that_was_not_read() -> None:
@@ -409,12 +409,12 @@ def test_an_answer_to_a_request_that_was_not_read() -> None:
     ids=["at once", "after SETTINGS", "after headers", "after the message"],
 )
 def test_a_reset_before_the_end_is_one(frames: bytes) -> None:
-    assert ask(answer_call(frames, reset)).reason is Reason.CONNECTION_RESET
+    assert ask(respond_to_call(frames, reset)).reason is Reason.CONNECTION_RESET
 
 
 @pytest.mark.timing
 def test_silence_ends_by_the_limit() -> None:
-    result = ask(answer_call(settings() + headers() + data(SERVING)), timeout=LIMIT)
+    result = ask(respond_to_call(settings() + headers() + data(SERVING)), timeout=LIMIT)
     assert result.reason is Reason.TIMEOUT
     assert result.detail == "timed out after 400 ms (response)"
 
@@ -440,7 +440,7 @@ def test_dripping_ends_by_the_limit(before: bytes, dripped: bytes) -> None:
     def drip(connection: Connection) -> None:
         connection.drip(dripped)
 
-    result = ask(answer_call(before, drip), timeout=LIMIT)
+    result = ask(respond_to_call(before, drip), timeout=LIMIT)
     assert not result.healthy
     assert result.reason in (Reason.TIMEOUT, Reason.INVALID_RESPONSE), result
     assert result.elapsed < LIMIT + GRACE
@@ -476,7 +476,7 @@ def test_a_flood_ends_by_the_limit(frames: bytes) -> None:
     def flood(connection: Connection) -> None:
         connection.flood(frames * 1000)
 
-    result = ask(answer_call(settings(), flood), timeout=LIMIT)
+    result = ask(respond_to_call(settings(), flood), timeout=LIMIT)
     assert result.reason in (Reason.TIMEOUT, Reason.INVALID_RESPONSE), result
     assert result.elapsed < LIMIT + GRACE
 
@@ -592,7 +592,7 @@ def test_watch_of_nobody() -> None:
 
 @pytest.mark.timing
 def test_the_first_message_has_a_limit() -> None:
-    with Peer(answer_call(settings() + headers())) as peer:
+    with Peer(respond_to_call(settings() + headers())) as peer:
         (result,) = watch(peer.port, timeout=LIMIT)
     assert result.reason is Reason.TIMEOUT
     assert LIMIT <= result.elapsed < LIMIT + GRACE
@@ -617,7 +617,7 @@ def test_cancel_ends_a_watch_that_is_never_quiet() -> None:
     def flood(connection: Connection) -> None:
         connection.flood(data(SERVING) * 100)
 
-    with Peer(answer_call(settings() + headers(), flood)) as peer, Cancel() as cancel:
+    with Peer(respond_to_call(settings() + headers(), flood)) as peer, Cancel() as cancel:
         target = parse_target(f"grpc://127.0.0.1:{peer.port}")
         results = watch_service(target, OPTIONS, LONG, cancel)
         assert next(results).healthy
@@ -633,7 +633,7 @@ def test_closing_the_iterator_closes_the_connection() -> None:
         connection.hold()
         gone.append(True)
 
-    with Peer(answer_call(settings() + headers() + data(SERVING), behave)) as peer:
+    with Peer(respond_to_call(settings() + headers() + data(SERVING), behave)) as peer:
         results = watch(peer.port)
         assert next(results).healthy
         assert not gone
@@ -675,7 +675,7 @@ def test_a_grpcio_server_does_not_mind_signs_of_life(monkeypatch: pytest.MonkeyP
 @pytest.mark.timing
 def test_a_peer_that_gives_no_sign_of_life_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEEPALIVE_INTERVAL", 0.1)
-    with Peer(answer_call(settings() + settings_ack() + headers() + data(SERVING))) as peer:
+    with Peer(respond_to_call(settings() + settings_ack() + headers() + data(SERVING))) as peer:
         first, last = watch(peer.port, timeout=LIMIT)
     assert first.healthy
     assert last.reason is Reason.TIMEOUT
