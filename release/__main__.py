@@ -2,7 +2,7 @@
 
     python -m release [--source URL] REVISION OUTPUT FOLDER...
 
-FOLDER is dist/MACHINE, for each machine; OUTPUT a folder that is made anew. scripts/release calls
+FOLDER is dist/MACHINE, for each machine; OUTPUT a folder that is replaced. scripts/release calls
 this.
 """
 

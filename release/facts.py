@@ -44,7 +44,7 @@ class Component(NamedTuple):
 
     name: str
     version: str
-    licence: str
+    license: str
     purl: str
     cpe: str = ""
 
@@ -73,8 +73,8 @@ class Machine:
     name: str
     """As `uname -m` has it."""
     executable: bytes
-    licences: str
-    """Our licence and those of what is linked in, with their texts."""
+    licenses: str
+    """Our license and those of what is linked in, with their texts."""
     components: Sequence[Component]
 
     @property
@@ -83,9 +83,9 @@ class Machine:
         return ARCHITECTURES[self.name]
 
     @property
-    def licence(self) -> str:
+    def license(self) -> str:
         """The SPDX expression of the executable as a whole."""
-        return " AND ".join(sorted({"MIT", *(one.licence for one in self.components)}))
+        return " AND ".join(sorted({"MIT", *(one.license for one in self.components)}))
 
 
 def release(revision: str, source: str) -> Release:

@@ -76,7 +76,7 @@ def docker_image(release: Release, machine: Machine) -> dict[str, bytes]:
 def _layer(release: Release, machine: Machine) -> bytes:
     files = {
         NAME: File(machine.executable, 0o755),
-        f"licenses/{NAME}.txt": File(machine.licences.encode()),
+        f"licenses/{NAME}.txt": File(machine.licenses.encode()),
     }
     return tar(files, release.timestamp)
 
@@ -101,7 +101,7 @@ def _labels(release: Release, machine: Machine) -> dict[str, str]:
     labels = {
         "created": _created(release),
         "description": SUMMARY,
-        "licenses": machine.licence,
+        "licenses": machine.license,
         "revision": release.revision,
         "source": release.source,
         "title": NAME,

@@ -63,6 +63,6 @@ def _component(part: Component) -> dict[str, Any]:
         "name": part.name,
         "version": part.version,
         "purl": part.purl,
-        "licenses": [{"expression": part.licence}],
+        "licenses": [{"expression": part.license}],
     }
     return described | ({"cpe": part.cpe} if part.cpe else {})

@@ -25,7 +25,7 @@ def tree(release: Release, machine: Machine) -> dict[str, File]:
             f"share/doc/{NAME}/{name}": File((ROOT / name).read_bytes())
             for name in ("CHANGELOG.md", "LICENSE", "README.md")
         },
-        f"share/doc/{NAME}/LICENSES.txt": File(machine.licences.encode()),
+        f"share/doc/{NAME}/LICENSES.txt": File(machine.licenses.encode()),
         f"share/doc/{NAME}/{sbom.FILE}": File(sbom.sbom(release, machine)),
     }
 

@@ -57,13 +57,13 @@ def machine_wheel(
         {"Root-Is-Purelib: true": "Root-Is-Purelib: false"}
         | {"Tag: py3-none-any": "\n".join(f"Tag: {tag}" for tag in tags)},
     )
-    licences = "License-File: LICENSE\nLicense-File: LICENSES.txt"
+    licenses = "License-File: LICENSE\nLicense-File: LICENSES.txt"
     files[f"{info}/METADATA"] = _replaced(
         files[f"{info}/METADATA"],
-        {"License-Expression: MIT": f"License-Expression: {machine.licence}"}
-        | {"License-File: LICENSE": licences},
+        {"License-Expression: MIT": f"License-Expression: {machine.license}"}
+        | {"License-File: LICENSE": licenses},
     )
-    files[f"{info}/licenses/LICENSES.txt"] = File(machine.licences.encode())
+    files[f"{info}/licenses/LICENSES.txt"] = File(machine.licenses.encode())
     files[f"{info}/sboms/{sbom.FILE}"] = File(sbom.sbom(release, machine))
     files[f"{package}.data/scripts/{NAME}"] = File(machine.executable, 0o755)
     platforms = ".".join(f"{libc}_{machine.name}" for libc in _LIBCS)

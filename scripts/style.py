@@ -18,7 +18,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/style.md"
 
-# Written by programs, or by others: bytes, lists of names, licences, changes to foreign sources.
+# Written by programs, or by others: bytes, lists of names, licenses, changes to foreign sources.
 _NOT_OURS = re.compile(r"LICENSE|.*_pb2(_grpc)?\.pyi?|.*\.(json|svg|patch|lds|txt)")
 
 

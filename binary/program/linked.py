@@ -1,4 +1,4 @@
-"""List what is in the executable with the saved heap, with versions and licences.
+"""List what is in the executable with the saved heap, with versions and licenses.
 
     linked.py BUILD
 
@@ -38,7 +38,7 @@ _BUILD_ONLY = "build_only"
 _SECTION = re.compile(r"^ (\S+)\s+0x[0-9a-f]+\s+0x([0-9a-f]+) (\S.*\.o\)?)$")
 _OUTPUT_SECTION = re.compile(r"^([^ *(]\S*)(?:\s+0x|$)")
 
-_NAMES_OF_LICENCES = {"The MIT License (MIT)": "MIT"}
+_NAMES_OF_LICENSES = {"The MIT License (MIT)": "MIT"}
 """What packages write that should be an SPDX expression."""
 
 
@@ -49,9 +49,9 @@ class Part:
     name: str
     objects: str
     """A regular expression of its object files. The first part of the list that fits owns one."""
-    licence: str
+    license: str
     texts: tuple[str, ...]
-    """Files with its licences, from the sources; of a C file it is the first comment."""
+    """Files with its licenses, from the sources; of a C file it is the first comment."""
     debian: str = ""
     """The source package of Debian that it comes from."""
     cpe: str = ""
@@ -127,7 +127,7 @@ class Component:
 
     name: str
     version: str
-    licence: str
+    license: str
     purl: str
     cpe: str = ""
     text: str = ""
@@ -172,13 +172,13 @@ def component(part: Part, build: Path) -> Component:
         purl = _debian(part.debian, version, "source", "debian-13")
         upstream = re.sub(r"^\d+:|-[^-]*$", "", version).rpartition("really")[2]
         cpe = f"cpe:2.3:a:{part.cpe}:{upstream}:*:*:*:*:*:*:*"
-        return Component(part.name, version, part.licence, purl, cpe, text)
+        return Component(part.name, version, part.license, purl, cpe, text)
     if part.within:
         listed = json.loads((build / _CPYTHON / "Misc/sbom.spdx.json").read_text())["packages"]
         entry = next(one for one in listed if one["name"] == part.within)
         version = entry["versionInfo"]
         cpe = entry["externalRefs"][0]["referenceLocator"]
-        return Component(part.name, version, part.licence, f"{part.home}@{version}", cpe, text)
+        return Component(part.name, version, part.license, f"{part.home}@{version}", cpe, text)
     return _of_compiler(part, build / "musl/bin/musl-cc")
 
 
@@ -192,13 +192,13 @@ def _of_compiler(part: Part, compiler: Path) -> Component:
     purl = _debian(name, version, architecture or "all", f"{system['ID']}-{system['VERSION_ID']}")
     release = library.parent.name.partition(".")[0]
     text = _text(Path(f"/usr/share/doc/gcc-{release}-base/copyright"))
-    return Component(part.name, version, part.licence, purl, text=text)
+    return Component(part.name, version, part.license, purl, text=text)
 
 
 def package_component(package: Distribution) -> Component:
     """Return an installed Python package as a component."""
     facts = package.metadata.json
-    licence = str(facts.get("license_expression") or facts["license"]).partition("\n")[0]
+    expression = str(facts.get("license_expression") or facts["license"]).partition("\n")[0]
     files = package.files or []
     texts = [
         _text(Path(str(file.locate())))
@@ -206,11 +206,11 @@ def package_component(package: Distribution) -> Component:
         if re.search(r"\.dist-info/(licenses/)?LICENSE[.\w]*$", str(file))
     ]
     if not texts:
-        raise SystemExit(f"{package.name}: no text of a licence")
+        raise SystemExit(f"{package.name}: no text of a license")
     return Component(
         package.name,
         package.version,
-        _NAMES_OF_LICENCES.get(licence, licence),
+        _NAMES_OF_LICENSES.get(expression, expression),
         f"pkg:pypi/{package.name.lower()}@{package.version}",
         text="\n".join(texts),
     )
@@ -240,15 +240,15 @@ def components(build: Path) -> Iterator[Component]:
     yield from sorted(map(package_component, installed), key=lambda one: one.name)
 
 
-def licences_text(listed: list[Component]) -> str:
-    """Return a table of what is in the executable, and the texts of the licences."""
-    rows = [(one.name, one.version, one.licence) for one in listed]
+def license_texts(listed: list[Component]) -> str:
+    """Return a table of what is in the executable, and the texts of the licenses."""
+    rows = [(one.name, one.version, one.license) for one in listed]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     table = [
-        f"    {name:{widths[0]}}  {version:{widths[1]}}  {licence}"
-        for name, version, licence in rows
+        f"    {name:{widths[0]}}  {version:{widths[1]}}  {expression}"
+        for name, version, expression in rows
     ]
-    head = f"healthchecker {VERSION}, under the MIT licence. Linked into the executable are:\n"
+    head = f"healthchecker {VERSION}, under the MIT license. Linked into the executable are:\n"
     texts = [("healthchecker", (_ROOT / "LICENSE").read_text())]
     texts += [(one.name, one.text) for one in listed]
     sections = [f"{f'---- {name} ':-<80}\n\n{text.strip()}\n" for name, text in texts]
@@ -287,11 +287,11 @@ def main(build: str) -> None:
     listed = list(components(Path(build)))
     facts = [{k: v for k, v in asdict(one).items() if v and k != "text"} for one in listed]
     (folder / "components.json").write_text(json.dumps(facts, indent=1) + "\n")
-    text = licences_text(listed)
+    text = license_texts(listed)
     (folder / "LICENSES.txt").write_text(text)
     compressed = zlib.compress(text.encode(), 9)
     (folder / "linked_licenses.py").write_text(
-        f'"""What linked.py wrote: the licences of what is linked in."""\n\n'
+        f'"""What linked.py wrote: the licenses of what is linked in."""\n\n'
         f"COMPRESSED = {compressed!r}\n"
     )
 

@@ -17,10 +17,10 @@ except ImportError:
     _LICENSES = b""
 
 _NOTHING_LINKED = f"""\
-healthchecker {VERSION}, under the MIT licence.
+healthchecker {VERSION}, under the MIT license.
 
 Nothing is linked into this form of it. The packages that it uses are installed beside it, each with
-its own licence.
+its own license.
 """
 
 
@@ -29,10 +29,10 @@ def version_text() -> str:
     return (
         f"healthchecker, version {VERSION}\n"
         f"CPython {sys.version.split()[0]}, {ssl.OPENSSL_VERSION}, "
-        f"authorities of {certifi.__version__.replace('.', '-')}"
+        f"CA certificates of {certifi.__version__.replace('.', '-')}"
     )
 
 
 def licenses_text() -> str:
-    """Return what is linked in, part by part, and the texts of its licences."""
+    """Return what is linked in, part by part, and the texts of its licenses."""
     return zlib.decompress(_LICENSES).decode() if _LICENSES else _NOTHING_LINKED

@@ -29,7 +29,7 @@ from healthchecker._values.result import BadArgumentError, CheckResult, ProbeFai
 from healthchecker._version import VERSION
 
 _NAME = "healthchecker"
-_LONGEST_WRITE = 1.0  # seconds for a mistake that nobody reads
+_LONGEST_WRITE = 1.0  # seconds for a message that is not read
 _EXAMPLES = (
     "healthchecker --port 8080 --path /health",
     "healthchecker https://example.org/health --expect-json status=UP",
@@ -151,7 +151,7 @@ def _print_error(arguments: Sequence[str], reason: Reason, message: str, start: 
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
-    """Tell whether JSON was asked for by a command line that may not be readable as a whole."""
+    """Return whether JSON is requested by a command line that may not be readable as a whole."""
     asked = os.environ.get("HEALTHCHECKER_OUTPUT") == "json"
     own, _ = split_at_dashes(arguments)
     for index, argument in enumerate(own):

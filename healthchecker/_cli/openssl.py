@@ -1,7 +1,7 @@
 """Loads OpenSSL, without its configuration: the entry of the program imports this first.
 
 A file that OPENSSL_CONF names, or one of the image's, could switch off what TLS needs, load code
-into the program or, as a pipe, make it wait for ever, and it is read when `ssl` or `hashlib` is
+into the program or, as a pipe, make it wait forever, and it is read when `ssl` or `hashlib` is
 imported for the first time. The executables are built with an OpenSSL that has no such file. As a
 library we leave OpenSSL to the program that we are part of.
 """
@@ -10,7 +10,7 @@ import os
 
 _VARIABLE = "OPENSSL_CONF"
 _before = os.environ.get(_VARIABLE)
-os.environ[_VARIABLE] = ""  # the name of no file, also where there is no /dev/null
+os.environ[_VARIABLE] = ""  # the name of no file, also if there is no /dev/null
 
 import ssl  # noqa: E402 - what all of this is for
 

@@ -26,8 +26,8 @@ HEALTHY = 0
 UNHEALTHY = 1  # and everything else; 2 is reserved by Docker
 
 _LAST_RESORT_AFTER = 0.05
-_AGAIN_AFTER = 0.02  # an alarm, too, may come just before the call that it is to interrupt
-_PATIENCE = 10  # alarms that come while nobody reads what is written
+_AGAIN_AFTER = 0.02  # an alarm may also come just before the call that it is to interrupt
+_PATIENCE = 10  # alarms that come while the output is not read
 _GUARD_AFTER = 0.3  # seconds that the main thread has to end the process itself
 _PRINTED_AFTER = 1.0  # seconds that it then has to print a verdict
 _LONGEST_WAIT = 86_400.0
@@ -153,7 +153,7 @@ class Lifetime:
             self._start_guard()
 
     def write(self, fd: int, text: str) -> bool:
-        """Write to a standard stream; return whether somebody takes it."""
+        """Write to a standard stream; return whether it was taken."""
         if threading.current_thread() is self._guard:
             return write(fd, text, seconds=_PATIENCE * _AGAIN_AFTER)
         self.guard_file(fd)

@@ -15,12 +15,12 @@ _USUAL_SIZE = os.terminal_size((80, 24))
 
 
 def can_redraw(fd: int) -> bool:
-    """Tell whether a standard stream is a terminal on which the cursor can be moved."""
+    """Return whether a standard stream is a terminal on which the cursor can be moved."""
     return os.isatty(fd) and os.environ.get("TERM", "dumb") not in ("", "dumb")
 
 
 class Terminal:
-    """Shows a table in the place of the one before. Every table has the terminal's present size."""
+    """Shows a table instead of the last one. Every table has the terminal's present size."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd

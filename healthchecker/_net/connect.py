@@ -31,7 +31,7 @@ def open_tcp(addresses: Sequence[str], port: int, deadline: Deadline) -> Stream:
             now = time.monotonic()
             if waiting and (not pending or now >= next_start):
                 address = waiting.pop()
-                # Shorter if there are so many addresses that the last would get no time.
+                # Shorter with many addresses, so that the last one gets time.
                 share = deadline.remaining() / (2 * (len(waiting) + 1))
                 next_start = now + max(min(_ATTEMPT_DELAY, share), _MIN_ATTEMPT_DELAY)
                 try:

@@ -157,7 +157,7 @@ class StreamProber(Prober):
 
 
 def can_read_password(stream: Stream, endpoint: Endpoint) -> bool:
-    """Return whether a password in clear text reaches nobody but the peer."""
+    """Return whether a password in clear text reaches only the peer."""
     return stream.is_tls or endpoint.unix_socket is not None
 
 
@@ -208,7 +208,7 @@ def probe_once(
     cancel: Cancel | None = None,
     progress: Progress | None = None,
 ) -> CheckResult:
-    """Run one probe and turn its outcome into a `CheckResult`; gRPC List and Watch use it, too."""
+    """Run one probe and turn its outcome into a `CheckResult`; gRPC List and Watch also use it."""
     progress = progress or Progress(time.monotonic())
     try:
         healthy = probe(Deadline(timeout, cancel, progress.start), progress)

@@ -87,7 +87,7 @@ def refused_tls(reply: str) -> ProbeFailure:
 
 
 def require_end(data: bytes, size: int) -> None:
-    """Refuse data after a reply that precedes TLS: whoever is in between could have inserted it."""
+    """Refuse data after a reply that precedes TLS: an attacker could have inserted it."""
     if len(data) > size:
         raise CodecError("unexpected data before TLS")
 

@@ -53,7 +53,7 @@ class Scram:
         return final + b",p=" + b64encode(proof)
 
     def verify(self, final: bytes) -> None:
-        """Verify that the server knows the password, too."""
+        """Verify that the server also knows the password."""
         signature = b64encode(self._server_signature)
         if not self._server_signature or _fields(final).get(b"v") != signature:
             raise CodecError("the server does not prove that it knows the password")

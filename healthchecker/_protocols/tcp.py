@@ -15,9 +15,9 @@ from healthchecker._values.target import Place, Scheme, Target
 
 _OPTIONS = frozenset({"send", "expect_reply", "proxy_protocol"})
 _LOOK = 0.05
-"""Seconds to wait for a peer that closes the connection at once, besides one round trip.
+"""Seconds to wait for a peer that closes the connection immediately, besides one round trip.
 
-A proxy that forwards to nobody accepts connections, too (docker-proxy, HAProxy without servers).
+A proxy without a backend also accepts connections (docker-proxy, HAProxy without servers).
 It closes them within a millisecond or so, unless the machine is busy.
 """
 _MAX_ROUND_TRIP = 0.1

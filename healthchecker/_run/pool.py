@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 MAX_THREADS = 512
-"""How many probes of one process can hang at once before further ones queue."""
+"""How many probes of one process can hang at the same time before further ones queue."""
 
 
 @cache

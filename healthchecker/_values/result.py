@@ -56,11 +56,11 @@ class CheckResult:
     healthy: bool
     reason: Reason
     detail: str
-    """What happened, in words. It starts with the phase where that did not come to its end; a
+    """What happened. It starts with the phase where that did not come to its end; a
     whole answer that is not the expected one speaks for itself."""
     status: int | str | None
     """The HTTP status code, the name of the gRPC serving status or error code, or the error code
-    that a database answered with; None where there is none, or the check did not get that far."""
+    that a database answered with; None if there is none, or the check did not get that far."""
     elapsed: float
     """Seconds from the start of the check to its end."""
     phase: Phase | None = None

@@ -60,7 +60,11 @@ def test_readiness_follows_health_and_liveness_does_not(service: Service, databa
     restore = remove(database)
     poll(lambda: ready(503), timeout=60, what="not ready without a database")
     failed = "[-]database failed: returned False"
-    poll(lambda: failed in service.get("/readyz?verbose")[1], timeout=60, what="told why")
+    poll(
+        lambda: failed in service.get("/readyz?verbose")[1],
+        timeout=60,
+        what="the reason",
+    )
     assert service.get("/livez") == (200, "")
     restore()
     poll(lambda: ready(200), timeout=60, what="ready with it")

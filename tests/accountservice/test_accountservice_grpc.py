@@ -192,7 +192,7 @@ def test_not_serving_before_there_is_a_database(tmp_path: Path) -> None:
     ):
         poll(lambda: watch.seen == [NOT_SERVING], timeout=60, what="NOT_SERVING")
         (tmp_path / "later").mkdir()
-        # Longer than `INTERVAL`: the file is made and filled, too.
+        # Longer than `INTERVAL`: the file is also made and filled.
         poll(lambda: watch.seen == [NOT_SERVING, SERVING], timeout=60, what="SERVING")
 
 

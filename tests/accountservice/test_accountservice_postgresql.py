@@ -68,7 +68,7 @@ def load(service: Service) -> Iterator[list[set[int]]]:
         while not over.is_set():
             statuses.add(service.get(path)[0])
 
-    paths = ["/accounts/10000", "/accounts/nobody", "/health"] * 3
+    paths = ["/accounts/10000", "/accounts/none", "/health"] * 3
     answered: list[set[int]] = [set() for _ in paths]
     with ThreadPoolExecutor(len(paths)) as threads:
         asking = list(map(threads.submit, [ask] * len(paths), paths, answered))
@@ -78,7 +78,7 @@ def load(service: Service) -> Iterator[list[set[int]]]:
             over.set()
     for path, statuses, one in zip(paths, answered, asking, strict=True):
         one.result()
-        assert statuses == {404 if path.endswith("nobody") else 200, 503}
+        assert statuses == {404 if path.endswith("none") else 200, 503}
 
 
 @contextmanager
@@ -158,7 +158,11 @@ def test_trouble_under_load(
                 assert service.get("/health") == DOWN
             status = Path(f"/proc/{service.process.pid}/status").read_text()
             assert int(status.split("Threads:")[1].split()[0]) < 10
-            poll(lambda: all(503 in one for one in answered), timeout=60, what="all told of it")
+            poll(
+                lambda: all(503 in one for one in answered),
+                timeout=60,
+                what="503 for all",
+            )
         service.await_health(UP)
 
 

@@ -46,7 +46,7 @@ _LOAD, _DYNAMIC, _INTERPRETER = 1, 2, 3  # kinds of ELF segments
 _LARGEST_PAGE = {62: 4096, 183: 65536}  # by ELF's numbers of machines
 _MIB = 1 << 20
 
-# Read at a start: the time zone, OpenSSL's settings, and files of name look-up.
+# Read at a start: the time zone, OpenSSL's settings, and files of name lookup.
 _MAY_BE_READ = re.compile(
     r"/etc/(localtime|hosts|resolv\.conf|nsswitch\.conf)|/proc/self/.*|/usr/lib/ssl/openssl\.cnf"
 )
@@ -163,7 +163,7 @@ def test_the_saved_heap_imports_nothing(port: int, tmp_path: Path) -> None:
 def test_each_call_for_what_nobody_may_guess_draws_anew(executable: Form, tmp_path: Path) -> None:
     """DNS query ids come from `SystemRandom`, as everything that the program draws.
 
-    `secrets` consists of it, too, and `uuid4` asks the same.
+    `secrets` also consists of it, and `uuid4` asks the same.
 
     Two ids of 16 bits are drawn before anything is sent, so no name server is needed.
     """

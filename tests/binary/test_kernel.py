@@ -71,7 +71,7 @@ CASES = [
         seconds=20,
     ),
     Case("https", "--cacert /ca.pem https://127.0.0.1:8443/"),
-    Case("several at once", "http://127.0.0.1:8080/ --cacert /ca.pem https://127.0.0.1:8443/"),
+    Case("several targets", "http://127.0.0.1:8080/ --cacert /ca.pem https://127.0.0.1:8443/"),
     Case("a small stack", "--port 8080", limits=(("RLIMIT_STACK", _MIB // 4),)),
     Case("little address space", "--port 8080", limits=(("RLIMIT_AS", 256 * _MIB),)),
 ]

@@ -1,4 +1,4 @@
-"""What is linked into the executables: the list, held against the program, and its licences."""
+"""What is linked into the executables: the list, held against the program, and its licenses."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_the_same_build_gives_the_same_list(build: Path) -> None:
         assert (build / "linked" / name).read_bytes() == (DIST / name).read_bytes()
 
 
-def test_licences_are_printed(executable: Form, components: list[dict[str, str]]) -> None:
+def test_licenses_are_printed(executable: Form, components: list[dict[str, str]]) -> None:
     outcome = run(executable, ["licenses"])
     assert (outcome.code, outcome.stderr) == (0, "")
     assert outcome.stdout == (DIST / "LICENSES.txt").read_text()
@@ -131,7 +131,7 @@ def test_licences_are_printed(executable: Form, components: list[dict[str, str]]
     for component in components:
         assert re.search(
             rf"^ +{re.escape(component['name'])} +{re.escape(component['version'])} +"
-            rf"{re.escape(component['licence'])}$",
+            rf"{re.escape(component['license'])}$",
             table,
             re.MULTILINE,
         )
@@ -140,7 +140,7 @@ def test_licences_are_printed(executable: Form, components: list[dict[str, str]]
 def test_nothing_is_linked_into_the_python_form() -> None:
     outcome = run(PYTHON, ["licenses"])
     assert (outcome.code, outcome.stderr) == (0, "")
-    assert outcome.stdout.startswith(f"healthchecker {VERSION}, under the MIT licence.\n")
+    assert outcome.stdout.startswith(f"healthchecker {VERSION}, under the MIT license.\n")
 
 
 def test_licenses_takes_nothing() -> None:

@@ -21,7 +21,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         http_service(unix_socket=path),
         socket.socket() as closed,
     ):
-        closed.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets it
+        closed.bind(("127.0.0.1", 0))  # bound and not listening: no other program gets it
         yield {"port": str(port), "closed": str(closed.getsockname()[1]), "socket": str(path)}
 
 

@@ -141,7 +141,7 @@ def closed() -> Iterator[int]:
 def test_a_command_reads_every_option_of_its_own(
     command: Command, closed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "write", lambda *_, **__: False)  # as if nobody read it any more
+    monkeypatch.setattr(watch, "write", lambda *_, **__: False)  # as if the reader had gone
     arguments = {
         "check": [f"--port={closed}"],
         "install": ["/nonexistent/place"],
@@ -184,7 +184,7 @@ def test_tls_options_without_tls_are_refused(target: str, option: dict[str, Any]
         check(target, **option)
 
 
-# What nobody names costs nothing, and is what click would have made of it
+# Options that are not given cost nothing, and is what click would have made of it
 
 
 def parsed(command: Command, arguments: list[str], *, by_click: bool) -> object:

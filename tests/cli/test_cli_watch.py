@@ -202,7 +202,7 @@ def test_a_signal_just_before_a_wait_ends_it(args: str) -> None:
 
 
 def test_a_signal_just_before_the_wait_for_a_reader_ends_it() -> None:
-    """Nobody reads, so that it waits at its first word, of which the exit code tells."""
+    """The output is not read, so that it waits at its first word; the exit code shows it."""
     with http_service() as port, full_pipe() as writing:
         args = ("--initial-delay=0", f"--port={port}")
         with start(LATE_SIGNAL, "watch", *args, stdout=writing) as program:

@@ -154,7 +154,7 @@ def test_a_directory_that_may_not_be_written(built: Form, tmp_path: Path) -> Non
     tmp_path.chmod(0o755)
     as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     prefix = as_nobody if os.geteuid() == 0 else []
-    # From within the directory, to which nobody may have no way from outside.
+    # From within the directory: the user nobody: may not reach it from outside.
     script = 'cd "$1" && shift && exec "$@" ./program install .'
     command = ["sh", "-c", script, "sh", str(tmp_path), *(prefix or ["env"])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

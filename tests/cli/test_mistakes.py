@@ -158,7 +158,7 @@ OF_PROGRAMS = (
     "not one of ",
     "must be one of ",
     "must map names to checks",
-    "encrypted key",  # OpenSSL is told so
+    "encrypted key",  # OpenSSL must know
     "is Python's",
     "this Python's re module",
     "but is not before an @",
@@ -194,9 +194,9 @@ def test_mistakes_in_variables(
     name, value = variable
     monkeypatch.setenv(f"HEALTHCHECKER_{name}", value)
     command = ["list"] if name == "TARGET" else ["https://a"] if name == "CERT_LIFETIME" else []
-    words = VARIABLES[variable].split("... ")
-    told = said(command, capfd)
-    assert all(part in told for part in words), told
+    parts = VARIABLES[variable].split("... ")
+    message = said(command, capfd)
+    assert all(part in message for part in parts), message
 
 
 def problems(module: ast.Module) -> Iterator[str]:

@@ -298,7 +298,7 @@ def test_a_mistake_that_nobody_reads_does_not_hold_it(form: Form) -> None:
 
 
 def test_an_output_that_does_not_block_loses_nothing(form: Form) -> None:
-    """Node's pipes, for one, are such: what does not fit at once must be written later."""
+    """Node's pipes, for one, are such: the part that does not fit must be written later."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     with contextlib.suppress(BlockingIOError):

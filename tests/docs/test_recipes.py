@@ -101,7 +101,7 @@ def await_state(state: str, identity: str, timeout: float = 40) -> str:
 
 @contextmanager
 def distroless() -> Iterator[str]:
-    """Make what such images hold: authorities and a user, but no program."""
+    """Make the content of such images: CA certificates and a user, but no program."""
     pack = ["docker", "run", "--rm", "debian:trixie-slim", "tar", "c", "/etc/ssl/certs"]
     with subprocess.Popen(pack, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as files:
         load = ["docker", "import", "--change", "USER 65532", "-"]

@@ -36,7 +36,7 @@ BASES = ("scratch", "busybox", "debian:trixie-slim")
 RESTRICTIONS = {
     "nothing": [],
     "read-only root": ["--read-only"],
-    "a user that is nobody": ["--user", "65534:65534"],
+    "an unprivileged user": ["--user", "65534:65534"],
     "no capabilities": ["--cap-drop", "ALL"],
     "no new privileges": ["--security-opt", "no-new-privileges"],
     "one process": ["--pids-limit", "1"],
@@ -286,7 +286,7 @@ def test_many_checks_leave_nothing_behind(form: Form, count: int) -> None:
 def memory(web: str) -> int:
     """Return the bytes that a container holds in processes and in files in memory.
 
-    The rest is the page cache, which keeps what was read for as long as nobody needs the room.
+    The rest is the page cache, which keeps files until the memory is needed.
     """
     versions = "/sys/fs/cgroup/memory.stat /sys/fs/cgroup/memory/memory.stat"
     lines = docker("exec", web, "sh", "-c", f"cat {versions} 2>/dev/null || true").splitlines()

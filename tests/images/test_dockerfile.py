@@ -62,7 +62,7 @@ def test_what_is_compiled_first_needs_nothing_else(first_layer: Path) -> None:
 
 
 def test_a_newer_revision_of_a_source_is_compiled(first_layer: Path) -> None:
-    """The sources are not there, so that it ends at once."""
+    """The sources are not there, so that it ends immediately."""
     versions = first_layer / VERSIONS.relative_to(ROOT)
     versions.write_text(versions.read_text().replace("musl 1.2.5-3", "musl 1.2.5-4"))
     done = compile_in(first_layer)

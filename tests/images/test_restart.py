@@ -79,7 +79,7 @@ def restarts(service: str) -> int:
 
 
 def await_restart(service: str, times: int) -> None:
-    """Wait until a container has been started so many times more, and is healthy."""
+    """Wait until a container has been restarted `times` times, and is healthy."""
     poll(lambda: restarts(service) == times, timeout=60, what=f"restart number {times}")
     await_healthy(service)
 
@@ -95,7 +95,7 @@ def test_an_unhealthy_container_stops_gracefully_and_comes_back_healthy(service:
     for times in (1, 2, 3):
         turn(service, healthy=False)
         await_restart(service, times)
-    poll(lambda: ends(service) == ["0"] * 3, timeout=10, what="the engine tells of each end")
+    poll(lambda: ends(service) == ["0"] * 3, timeout=10, what="the engine reports each end")
     assert restarts(service) == 3
 
 
@@ -107,7 +107,7 @@ def test_a_blip_restarts_nobody(image: str) -> None:
         check = ["docker", "exec", service, *CHECK, "--interval=3s"]
 
         def survives_blip() -> bool:
-            """Tell whether the check has failed first and then not."""
+            """Return whether the check has failed first and then not."""
             turn(service, healthy=False)
             begin = time.monotonic()
             with subprocess.Popen(check) as checking:
@@ -131,7 +131,7 @@ def test_compose_restarts_what_its_check_stops(image: str, tmp_path: Path) -> No
         await_healthy(service)
         turn(service, healthy=False)
         await_restart(service, 1)
-        poll(lambda: ends(service) == ["0"], timeout=10, what="the engine tells of the end")
+        poll(lambda: ends(service) == ["0"], timeout=10, what="the engine reports the end")
     finally:
         succeed([*compose, "down", "--volumes", "--timeout", "2"], timeout=60)
 

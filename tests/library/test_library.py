@@ -199,7 +199,7 @@ def test_json_values_are_values(expected: Any, healthy: bool) -> None:
     assert result.reason is (Reason.OK if healthy else Reason.UNEXPECTED_BODY)
 
 
-# Several at once, and exceptions.
+# Several at the same time, and exceptions.
 
 
 def test_check_all_returns_a_result_for_each_in_order(url: str, silent: str) -> None:
@@ -469,7 +469,7 @@ def test_beats_of_many_threads_leave_no_file_open(tmp_path: Path) -> None:
         try:
             for _ in range(500):
                 heartbeat.beat()
-        except BaseException as error:  # noqa: BLE001 - told below
+        except BaseException as error:  # noqa: BLE001 - reported below
             failures.append(error)
 
     before = open_files()

@@ -27,7 +27,7 @@ def outcome(decode: Decode, data: bytes) -> object:
 
 @every_decoder
 def test_other_protocols_are_refused(scheme: str, decode: Decode) -> None:
-    """Refused, or not recognized in 64 KiB: that ends a probe, too."""
+    """Refused, or not recognized in 64 KiB: that also ends a probe."""
     own = OPENINGS[scheme].turns
     for name, data in SAID.items():
         found = outcome(decode, data)

@@ -159,7 +159,7 @@ def answer(query: bytes, flags: bytes = b"\x81\x80") -> bytes:
             Reason.INVALID_RESPONSE,
             "response: the response is to another question",
         ),
-        # Truncated, and nobody listens for TCP.
+        # Truncated, and there is no listener for TCP.
         (lambda query: [answer(query, b"\x83\x80")], Reason.CONNECTION_REFUSED, ""),
         (lambda query: [query[:2] + b"\xff" * 60_000], Reason.CONNECTION_REFUSED, ""),
     ],

@@ -137,7 +137,7 @@ def test_no_more_clients(server: Redis) -> None:
     with server.connect() as only:
         server.execute("CONFIG", "SET", "maxclients", "1")
         result = check(f"redis://127.0.0.1:{server.port}")
-        only.sendall(b"CONFIG SET maxclients 100\r\n")  # nobody else could
+        only.sendall(b"CONFIG SET maxclients 100\r\n")  # no other client could
         assert only.recv(64) == b"+OK\r\n"
     assert (result.reason, result.status) == (Reason.UNEXPECTED_REPLY, "ERR")
     assert "max number of clients reached" in result.detail

@@ -19,7 +19,7 @@ _AIOSMTPD = "/usr/bin/aiosmtpd"
 
 
 def listens(path: Path) -> bool:
-    """Tell whether a Unix socket is listened on, which comes after it is there."""
+    """Return whether a Unix socket has a listener; it exists before."""
     with socket.socket(socket.AF_UNIX) as sock:
         return sock.connect_ex(str(path)) == 0
 

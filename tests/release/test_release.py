@@ -147,7 +147,7 @@ def test_a_mistyped_option_is_refused(option: str) -> None:
     assert usage.startswith("usage: scripts/release [--machine MACHINE]")
 
 
-# ---- the bill of materials, and licences in every form
+# ---- the bill of materials, and licenses in every form
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_a_bill_that_is_not_valid_is_found(bill: dict[str, Any]) -> None:
     assert problem(json.dumps(bill).encode()) != ""
 
 
-def test_licences_are_in_every_form(released: Path, tmp_path: Path) -> None:
+def test_licenses_are_in_every_form(released: Path, tmp_path: Path) -> None:
     expected = (DIST / "LICENSES.txt").read_bytes()
     with tarfile.open(released / TARBALL) as archive:
         file = archive.extractfile(f"{TARBALL[:-7]}/share/doc/{NAME}/LICENSES.txt")
@@ -287,11 +287,11 @@ def test_a_wheel_says_which_systems_it_runs_on(released: Path) -> None:
 def labels_hold(labels: dict[str, str]) -> bool:
     labels = {name.removeprefix("org.opencontainers.image."): of for name, of in labels.items()}
     revision = succeed(["git", "-C", str(ROOT), "rev-parse", "HEAD"], timeout=20)
-    licences = labels["licenses"].split(" AND ")
+    licenses = labels["licenses"].split(" AND ")
     return (
         (labels["version"], labels["source"], labels["revision"]) == (VERSION, SOURCE, revision)
-        and len(licences) > 5
-        and {"MIT", "PSF-2.0", "Apache-2.0"} < set(licences)
+        and len(licenses) > 5
+        and {"MIT", "PSF-2.0", "Apache-2.0"} < set(licenses)
     )
 
 
@@ -302,8 +302,8 @@ def test_docker_loads_it(released: Path) -> None:
     image = f"{NAME}:{VERSION}"
     try:
         assert docker("run", "--rm", image, "--version").startswith(SAID)
-        licences = docker("run", "--rm", image, "licenses")
-        assert licences == (DIST / "LICENSES.txt").read_text().strip()
+        licenses = docker("run", "--rm", image, "licenses")
+        assert licenses == (DIST / "LICENSES.txt").read_text().strip()
         (facts,) = json.loads(docker("image", "inspect", image))
         assert labels_hold(facts["Config"]["Labels"])
         created = docker("create", image)

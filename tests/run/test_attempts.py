@@ -101,7 +101,7 @@ def waiting_process() -> Iterator[subprocess.Popen[bytes]]:
 
 @contextmanager
 def unread_checker(command: Sequence[str], unread: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a check whose output nobody reads, and end it in any case."""
+    """Start a check whose output is not read, and end it in any case."""
     with subprocess.Popen(command, stdout=unread, stderr=unread) as checker:
         try:
             yield checker

@@ -24,27 +24,28 @@ def test_each_rule_finds_its_phrase(rule: Rule) -> None:
     assert [found.rule for found in violations(f"a\n\nb {rule.phrase} c", [rule])] == [rule]
 
 
-def found(text: str, phrase: str = "at once", *exceptions: str) -> list[int]:
-    return [one.line for one in violations(text, [Rule(phrase, "immediately", exceptions)])]
+def found(text: str, phrase: str = "blue moon", *exceptions: str) -> list[int]:
+    return [one.line for one in violations(text, [Rule(phrase, "rarely", exceptions)])]
 
 
 def test_where_a_phrase_is_found() -> None:
-    assert found("It ends at once.\nAt once it ends.") == [1, 2]
-    assert found("    # it ends at\n    # once, and\n") == [1]
-    assert found("It ends at  once") == [1]
-    assert found("that once, feat once-only") == []
-    assert found("it works, too. It works, too", ", too.") == [1]
+    assert found("It ends in a blue moon.\nBlue moon nights.") == [1, 2]
+    assert found("    # it ends in a blue\n    # moon, and\n") == [1]
+    assert found("It ends in a blue  moon") == [1]
+    assert found("true-blue moon, blue moons, blue moon-light") == []
+    assert found("it works, blue. It works, blue", ", blue.") == [1]
 
 
 def test_an_exception_is_allowed() -> None:
-    assert found('"Database unaccessible"', "unaccessible", "Database unaccessible") == []
-    assert found("an unaccessible host", "unaccessible", "Database unaccessible") == [1]
+    assert found('"Once in a blue moon"', "blue moon", "Once in a") == []
+    assert found("at a blue moon", "blue moon", "Once in a") == [1]
 
 
 def test_the_command_names_file_line_and_replacement() -> None:
     page = ROOT / "build" / f"style-{os.getpid()}.md"
     page.parent.mkdir(exist_ok=True)
-    page.write_text("Right.\n\nIt ends at once, recieved.\n")
+    phrase, misspelled = RULES[0].phrase, "re" + "cieved"
+    page.write_text(f"Right.\n\nIt ends {phrase}, {misspelled}.\n")
     try:
         done = subprocess.run(
             [ROOT / "scripts/style", str(page)],
@@ -57,5 +58,5 @@ def test_the_command_names_file_line_and_replacement() -> None:
     finally:
         page.unlink()
     assert done.returncode == 1
-    assert f'build/{page.name}:3: "at once": write immediately' in done.stdout
-    assert "recieved ==> received" in done.stdout
+    assert f'build/{page.name}:3: "{phrase}": write {RULES[0].instead}' in done.stdout
+    assert f"{misspelled} ==> received" in done.stdout

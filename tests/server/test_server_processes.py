@@ -1,4 +1,4 @@
-"""A HealthServer in programs that fork, and in programs that are told to end."""
+"""A HealthServer in programs that fork, and in programs that get SIGTERM."""
 
 from __future__ import annotations
 

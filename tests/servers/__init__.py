@@ -5,7 +5,7 @@ one that is slow, drips, floods, resets, lies, breaks off          peers.Peer wi
 addresses that answer no connection attempt                        peers.silent_addresses
 a port without a listener                                          peers.refusing_port
 a port that a server may take, and keep while it is down            daemons.free_port
-an HTTP service, one that answers as it is told in turn            http.http_service, http.scripted
+an HTTP service, one with scripted responses                       http.http_service, http.scripted
 a gRPC service, frames of HTTP/2 made by hand                      grpc
 a name server that answers in any way                              dns.DnsServer
 something between a client and its server                          proxy.Proxy

@@ -16,7 +16,7 @@ from tests.support import poll
 MAX_CONNECTIONS = 10  # the least that it takes
 MAX_CONNECT_ERRORS = 5
 
-_ERROR = b"\xff"  # the first byte of a packet that tells of one
+_ERROR = b"\xff"  # the first byte of an error packet
 
 
 class MariaDb:
@@ -82,7 +82,7 @@ class MariaDb:
 
     @contextmanager
     def all_connections_taken(self) -> Iterator[None]:
-        """Hold every connection there is, that which is kept for administrators, too."""
+        """Hold every connection, also the one that is reserved for administrators."""
         with ExitStack() as stack:
             held = 0
 

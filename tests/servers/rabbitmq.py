@@ -15,7 +15,7 @@ _PROGRAMS = "/usr/lib/rabbitmq/bin"
 
 
 class RabbitMq(Daemon):
-    """One node, with a port for AMQP and one for AMQP over TLS; nobody else's epmd knows of it."""
+    """One node, with a port for AMQP and one for AMQP over TLS; it has an epmd of its own."""
 
     def __init__(self, directory: Path, certificate: trustme.LeafCert) -> None:
         self.port = free_port()

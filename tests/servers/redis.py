@@ -69,7 +69,7 @@ class Redis(Daemon):
 
     @contextmanager
     def in_background(self, *words: str) -> Iterator[None]:
-        """Run a command that somebody else ends."""
+        """Run a command that another client ends."""
         with subprocess.Popen(self._command_line(*words), stdout=subprocess.DEVNULL) as client:
             try:
                 yield

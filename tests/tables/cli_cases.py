@@ -37,7 +37,7 @@ def healthy(detail: str = "HTTP status 200", target: str = HEALTH) -> str:
 
 VERSION = (
     r"healthchecker, version \d+\.\d+\.\d+\n"
-    r"CPython 3\.\d+\.\d+, OpenSSL 3\.\d+\.\d+ [^,]+, authorities of \d{4}-\d\d-\d\d\n"
+    r"CPython 3\.\d+\.\d+, OpenSSL 3\.\d+\.\d+ [^,]+, CA certificates of \d{4}-\d\d-\d\d\n"
 )
 
 REFUSED = unhealthy("connection_refused", r"connect: 127\.0\.0\.1:\d+: Connection refused")
@@ -272,7 +272,10 @@ CASES = [
         stderr=usage("--header: 'Host': may only be given once"),
     ),
     Case(
-        "status that nobody answers", "--port {port} --status 101", 1, stderr=usage("--status: .*")
+        "an informational status",
+        "--port {port} --status 101",
+        1,
+        stderr=usage("--status: .*"),
     ),
     Case(
         "a default header left out",
@@ -319,7 +322,7 @@ CASES = [
         stderr=unhealthy("unexpected_body", r"JSON body: checks\.1 is missing"),
     ),
     Case(
-        "JSON path that is none",
+        "invalid JSON path",
         ["--port", "{port}", '--expect-json="status=UP'],
         1,
         stderr=usage("--expect-json: .*: not a dotted path .*"),
@@ -569,7 +572,7 @@ CASES = [
         env={"P": r"\r\n"},
     ),
     Case(
-        "a file that is none",
+        "a device instead of a file",
         ["--port", "{port}", "-H", "A: ${file:/dev/zero}"],
         1,
         stderr=usage("--header: /dev/zero: not a regular file"),
@@ -653,12 +656,12 @@ CASES = [
     Case("attempts", "--attempts 3 --interval 10ms --port {port}", 0),
     Case("attempts that fail", "--attempts 3 --interval 10ms --port {closed}", 1, stderr=REFUSED),
     Case(
-        "signal to nobody",
+        "signal to no process",
         "--on-unhealthy TERM:4000000 --port {closed}",
         1,
         stderr=REFUSED + "healthchecker: cannot send SIGTERM to process 4000000: No such process\n",
     ),
-    Case("signal to nobody, quietly", "--on-unhealthy TERM:4000000 -q --port {closed}", 1),
+    Case("signal to no process, quietly", "--on-unhealthy TERM:4000000 -q --port {closed}", 1),
     Case("no signal when healthy", "--on-unhealthy TERM:4000000 --port {port}", 0),
     *(
         Case(
@@ -907,7 +910,7 @@ CASES = [
     Case("infinite time", "--timeout inf", 1, stderr=usage(".*--timeout.*'inf' is not .*")),
     Case("unknown option", "--prot 1", 1, stderr=usage("unknown option '--prot'.*")),
     Case("unknown output", "--output xml", 1, stderr=usage(".*--output.*'xml' is neither .*")),
-    Case("status that is none", "--status ok", 1, stderr=usage("--status: 'ok': not .*")),
+    Case("invalid status", "--status ok", 1, stderr=usage("--status: 'ok': not .*")),
     Case("status backwards", "--status 300-200", 1, stderr=usage("--status: '300-200': .*")),
     Case(
         "quiet and verbose",

@@ -146,7 +146,13 @@ _SAID = {
 }
 _WITH_TLS_OF_THEIR_OWN = ("https", "grpcs", "rediss")
 """Other schemes with TLS share it with one of these, and are tried in a few ways only."""
-_FEW = ("silence", "close at once", "half, then close", "all, then silence", "all, then half close")
+_FEW = (
+    "silence",
+    "close directly",
+    "half, then close",
+    "all, then silence",
+    "all, then half close",
+)
 _SERVER_HELLO = Opening((b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03" + bytes(64),))
 """The beginning of what a server of TLS says; too little for a handshake."""
 
@@ -196,9 +202,9 @@ def _instead(opening: Opening) -> Iterator[_Row]:
     yield "silence", hold, _LATE
     # Two bytes come within the limit: a limit on each read would be none on the whole.
     yield "drip", begin(drip(said or b"\0", SHORT * 0.4)), _LATE
-    yield "reset at once", reset, _LOST
+    yield "reset directly", reset, _LOST
     yield "reset instead of an answer", begin(reset), _LOST
-    yield "close at once", close, _WRONG
+    yield "close directly", close, _WRONG
     yield "close instead of an answer", begin(close), _WRONG
     yield "half, then silence", begin(blurt(half, hold)), _LATE
     yield "half, then close", begin(blurt(half, close)), _WRONG

@@ -223,7 +223,7 @@ def _resets() -> list[Hostile]:
             "response: ",
             tls=True,
         ),
-        Hostile("tcp target that closes at once", close, Reason.OK, "connected", scheme="tcp"),
+        Hostile("tcp target that closes immediately", close, Reason.OK, "connected", scheme="tcp"),
     ]
 
 
@@ -341,7 +341,7 @@ def _endless() -> list[Hostile]:
 
 
 def _endless_bodies(bodies: dict[str, tuple[bytes, bytes]]) -> list[Hostile]:
-    """Return peers whose bodies have no end, which is told at once where they are asked about."""
+    """Return peers whose bodies have no end, which an expectation reports immediately."""
     expecting = {"text": "--expect-body=UP", "JSON": "--expect-json=status=UP"}
     return [
         *(
@@ -422,8 +422,8 @@ def _encodings() -> list[Hostile]:
         Hostile(
             "gzip cut off in a member", encoded("gzip", members[:-9]), invalid, "truncated", up
         ),
-        Hostile("gzip that is none", encoded("gzip", b"x" * 100), invalid, "not valid gzip", up),
-        Hostile("deflate that is none", encoded("deflate", b"\xff" * 9), invalid, "not", up),
+        Hostile("gzip that is invalid", encoded("gzip", b"x" * 100), invalid, "not valid gzip", up),
+        Hostile("deflate that is invalid", encoded("deflate", b"\xff" * 9), invalid, "not", up),
         Hostile(
             "gzip and garbage", encoded("gzip", packed + b"garbage"), invalid, "not valid gzip", up
         ),
@@ -481,7 +481,7 @@ def _framing() -> list[Hostile]:
         ),
         _invalid("unknown transfer coding", OK + b"Transfer-Encoding: gzip\r\n\r\nx"),
         _invalid("two transfer codings", OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
-        _invalid("chunk size that is none", CHUNKED + b"xyz\r\n"),
+        _invalid("chunk size that is invalid", CHUNKED + b"xyz\r\n"),
         _invalid("chunk size below zero", CHUNKED + b"-1\r\nx\r\n"),
         _invalid("chunk size of 30 digits", CHUNKED + b"f" * 30 + b"\r\n"),
         _invalid("chunk size of 19 digits", CHUNKED + b"f" * 19 + b"\r\nx"),

@@ -1,4 +1,4 @@
-"""Following a gRPC service: the rule, without I/O, and many of them at once."""
+"""Following a gRPC service: the rule, without I/O, and many of them together."""
 
 from __future__ import annotations
 

@@ -45,11 +45,11 @@ class Times(TypedDict, total=False):
 NEVER = Times(initial_delay=3600.0, interval=3600.0, timeout=3600.0)
 AT_ONCE_FOR_LONG = Times(initial_delay=0.0, interval=3600.0, timeout=3600.0)
 AT_ONCE = 5.0
-"""Seconds within which what is to end at once must have ended; all limits around it are longer."""
+"""Seconds within which an immediate end must have happened; all limits around it are longer."""
 
 
 class Clock:
-    """A clock that only moves when somebody sleeps or moves it."""
+    """A clock that only moves when a test sleeps or moves it."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -128,7 +128,7 @@ class _WithoutWatch(health.HealthServicer):
 
 
 def test_of_every_kind_in_one(form: Form) -> None:
-    """One gRPC server tells of its changes, another one has to be asked."""
+    """One gRPC server reports its changes, another one has to be polled."""
     telling, asked = health.HealthServicer(), _WithoutWatch()
     telling.set("", SERVING)
     asked.set("", NOT_SERVING)
@@ -304,7 +304,7 @@ def watching_threads() -> list[threading.Thread]:
 
 
 def take(observations: Iterator[tuple[int, Observation] | None], count: int) -> list[int]:
-    """Return of which target each of so many observations is."""
+    """Return the index of the target of each of `count` observations."""
     return [index for index, _ in (next(filter(None, observations)) for _ in range(count))]
 
 

@@ -68,8 +68,8 @@ def _open_own_file() -> int:
 def _replace(destination: Path, source: int) -> None:
     """Write the whole file under another name first, so that half a file is never run.
 
-    The name is a new one each time: several installs may run at once, in containers where all of
-    them have the same process id, and one that was killed leaves its file behind.
+    The name is a new one each time: several installs may run at the same time, in containers where
+    all of them have the same process id, and one that was killed leaves its file behind.
     """
     unfinished = destination.with_name(f".{_NAME}-{os.urandom(_RANDOM_BYTES).hex()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

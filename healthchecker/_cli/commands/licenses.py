@@ -1,4 +1,4 @@
-"""`healthchecker licenses`: what is linked into the executable, and under which licences."""
+"""`healthchecker licenses`: what is linked into the executable, and under which licenses."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ LICENSES = Command(
     _run,
     None,
     (),
-    help="Print the versions and licences of everything linked in.",
+    help="Print the versions and licenses of everything linked in.",
 )

@@ -46,7 +46,7 @@ _NO_PROBE = "no probe has finished"
 
 
 def _run(context: click.Context) -> int:
-    """Show what is observed until nobody reads it any more; a signal ends the process."""
+    """Show what is observed until the reader has gone; a signal ends the process."""
     asked = read_invocation(context, TARGETS.of(context))
     settings = _read_settings(context, asked.timeout)
     output = asked.output
@@ -91,14 +91,14 @@ class _Display(ABC):
 
     @abstractmethod
     def show(self, observations: Observations, write: Write) -> None:
-        """Show what is observed until nobody reads it any more."""
+        """Show what is observed until the reader has gone."""
 
     def end(self, _write: Write) -> int:
         """Say the last words; return the exit code."""
         return HEALTHY if all(self._states) else UNHEALTHY
 
     def _take(self, index: int, observation: Observation) -> bool:
-        """Take in what was observed of a target; tell whether that is a change."""
+        """Take in what was observed of a target; return whether that is a change."""
         report = observation.report
         changed = report is not None and report is not self._states[index]
         if changed:
@@ -160,7 +160,7 @@ class _Table(_Display):
                 break
 
     def end(self, write: Write) -> int:
-        """Leave what there is to know in the place of the table."""
+        """Replace the table by its last states."""
         self._terminal.clear(write)
         now = time.monotonic()
         write(STDOUT, self._title("watched", now) + "\n")

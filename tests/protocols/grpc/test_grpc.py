@@ -108,7 +108,7 @@ def credentials(authority: trustme.CA, *, mutual: bool = False) -> grpc.ServerCr
 
 
 def ask(behaviour: Behaviour, timeout: float = LONG) -> CheckResult:
-    """Check a peer once; whatever it does, it is told within the limit."""
+    """Check a peer once; whatever it does, there is a result within the timeout."""
     with Peer(behaviour) as peer:
         start = time.monotonic()
         result = check(f"grpc://127.0.0.1:{peer.port}", timeout=timeout)
@@ -406,7 +406,7 @@ def test_an_answer_to_a_request_that_was_not_read() -> None:
 @pytest.mark.parametrize(
     "frames",
     [b"", settings(), settings() + headers(), settings() + headers() + data(SERVING)],
-    ids=["at once", "after SETTINGS", "after headers", "after the message"],
+    ids=["immediately", "after SETTINGS", "after headers", "after the message"],
 )
 def test_a_reset_before_the_end_is_one(frames: bytes) -> None:
     assert ask(respond_to_call(frames, reset)).reason is Reason.CONNECTION_RESET
