@@ -1,4 +1,4 @@
-"""Archives whose bytes follow from what is in them: same order, owner and time for everything."""
+"""Reproducible archives: the same order, owner and time for all files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from release.facts import File
 
 
 def tar(files: Mapping[str, File], timestamp: int) -> bytes:
-    """Return a tar archive of files, by path, and of the folders that they are in."""
+    """Return a tar archive of the files, by path, and of their folders."""
     folders = {str(folder) for path in files for folder in PurePosixPath(path).parents}
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
@@ -32,5 +32,5 @@ def tar(files: Mapping[str, File], timestamp: int) -> bytes:
 
 @functools.cache  # several forms have the same layer
 def compressed(content: bytes) -> bytes:
-    """Return what gzip makes of it, without name and time."""
+    """Return the content compressed by gzip, without name and time."""
     return gzip.compress(content, mtime=0)

@@ -12,7 +12,7 @@ from healthchecker._cli.main import cli
 DEFAULT = "check"
 """The command that need not be named."""
 
-_FILE_METAVARS = ("F", "PATH", "DEST")
+_FILE_METAVARS = ("FILE", "PATH", "DEST")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def commands() -> list[Command]:
 
 
 def general_options() -> list[Option]:
-    """Return the options that stand before a command."""
+    """Return the options accepted before a command."""
     context = click.Context(cli, info_name="healthchecker")
     return list(_options(cli, context))
 

@@ -2,7 +2,7 @@
 
     python -m release.completions SHELL    prints the file for bash, zsh or fish
 
-Click's own need the program at each key; these are files that need nothing.
+click's own completions start the program on every keystroke; these are static files.
 """
 
 from __future__ import annotations
@@ -25,6 +25,24 @@ def bash() -> str:
         "_healthchecker() {",
         "    local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} words word",
         "    COMPREPLY=()",
+        '    if [ "${COMP_WORDS[1]}" = wait ]; then',
+        "        local dashes",
+        "        for ((dashes = 2; dashes < COMP_CWORD; dashes++)); do",
+        '            [ "${COMP_WORDS[dashes]}" != -- ] || break',
+        "        done",
+        '        if [ "$dashes" -lt "$COMP_CWORD" ]; then  # COMMAND, and its arguments',
+        "            words=-f",
+        '            [ "$dashes" -lt $((COMP_CWORD - 1)) ] || words=-c',
+        "            compopt -o filenames",
+        '            mapfile -t COMPREPLY < <(compgen "$words" -- "$current")',
+        "            return",
+        "        fi",
+        "    fi",
+        "    if [[ ${COMP_WORDS[1]} == install && $COMP_CWORD -gt 1 && $current != -* ]]; then",
+        "        compopt -o filenames",
+        '        mapfile -t COMPREPLY < <(compgen -f -- "$current")',
+        "        return",
+        "    fi",
         "    case $before in",
         f"        {'|'.join(files)}) compopt -o filenames",
         '            mapfile -t COMPREPLY < <(compgen -f -- "$current")',
@@ -66,10 +84,21 @@ def zsh() -> str:
     names = "|".join(one.name for one in _OTHERS)
     lines = [
         "#compdef healthchecker",
-        "local -a commands options",
-        "commands=(",
+        # Not `commands`, which is a parameter of zsh that _command_names reads.
+        "local -a subcommands options",
+        "subcommands=(",
         *(f"    {_quoted(f'{one.name}:{one.summary}')}" for one in (_CHECK, *_OTHERS)),
         ")",
+        "local operands='*:target: '",
+        "if [[ ${words[2]} == wait ]]; then",
+        "    local -i dashes=${words[(ie)--]}",
+        "    if (( dashes < CURRENT )); then  # COMMAND, and its arguments",
+        "        if (( dashes == CURRENT - 1 )); then _command_names -e; else _files; fi",
+        "        return",
+        "    fi",
+        "elif [[ ${words[2]} == install ]]; then",
+        "    operands='1:destination:_files'",
+        "fi",
         "case ${words[2]} in",
     ]
     for command in _OTHERS:
@@ -80,12 +109,12 @@ def zsh() -> str:
         "        ;;",
         "esac",
         "if (( CURRENT == 2 )); then",
-        "    _describe command commands",
+        "    _describe command subcommands",
         f"elif [[ ${{words[2]}} == ({names}|{_CHECK.name}) ]]; then",
         "    shift words",
         "    (( CURRENT-- ))",
         "fi",
-        '_arguments -s : $options "*:target: "',
+        '_arguments -s : $options "$operands"',
     ]
     return "\n".join(lines) + "\n"
 
@@ -95,8 +124,13 @@ def fish() -> str:
     lines = ["# fish completion for healthchecker", "complete -c healthchecker -f"]
     lines += [
         "complete -c healthchecker -n __fish_use_subcommand "
-        f"-a {command.name} -d {_quoted(command.summary)}"
+        f"-a {command.name} -d {_fish_quoted(command.summary)}"
         for command in (_CHECK, *_OTHERS)
+    ]
+    in_command = "__fish_seen_subcommand_from wait; and contains -- -- (commandline -opc)"
+    lines += [
+        "complete -c healthchecker -n '__fish_seen_subcommand_from install' -F",
+        f"complete -c healthchecker -n '{in_command}' -a '(__fish_complete_command)'",
     ]
     others = " ".join(one.name for one in _OTHERS)
     groups = [(f"not __fish_seen_subcommand_from {others}", [*_GENERAL, *_CHECK.options])]
@@ -114,11 +148,8 @@ def _words(options: Iterable[Option]) -> list[str]:
 def _zsh_options(options: Iterable[Option]) -> list[str]:
     lines = ["        options=("]
     for option in options:
-        action = (
-            f":{option.metavar.strip('[]').replace(':', ' ')}:{_zsh_values(option)}"
-            if option.metavar
-            else ""
-        )
+        value = option.metavar.strip("[]'").replace(":", " ")
+        action = f":{value}:{_zsh_values(option)}" if option.metavar else ""
         for name in option.names:
             described = option.help.replace("[", r"\[").replace("]", r"\]")
             lines.append(f"            {_quoted(f'*{name}[{described}]{action}')}")
@@ -144,12 +175,17 @@ def _fish_option(condition: str, option: Option) -> str:
         line += " -r -F"
     elif option.metavar:
         line += " -x"
-    return f"{line} -d {_quoted(option.help)}"
+    return f"{line} -d {_fish_quoted(option.help)}"
 
 
 def _quoted(text: str) -> str:
-    """Return a word for any of the shells."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "'\\''") + "'"
+    """Return a word in single quotes, in which nothing else is special (zsh)."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def _fish_quoted(text: str) -> str:
+    """Return a word in single quotes, in which a backslash is special (fish)."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 SHELLS: dict[str, Callable[[], str]] = {"bash": bash, "zsh": zsh, "fish": fish}

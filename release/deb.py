@@ -1,4 +1,4 @@
-"""A package for Debian, Ubuntu and what else has dpkg: deb(5)."""
+"""A package for Debian, Ubuntu and other systems with dpkg: deb(5)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import lzma
 from collections.abc import Mapping
 
 from release.archive import tar
-from release.facts import NAME, SUMMARY, File, Machine, Release
+from release.facts import NAME, File, Machine, Release
 from release.tree import debian_tree
 
 _REVISION = 1  # of the package, for one version
@@ -16,14 +16,14 @@ _KIB = 1024
 
 def deb(release: Release, machine: Machine) -> dict[str, bytes]:
     """Return the package under its name."""
-    version = f"{release.version}-{_REVISION}"
-    files = debian_tree(release, machine)
+    version = f"{release.package_version}-{_REVISION}"
+    files = debian_tree(release, machine, version)
     sums = "".join(
         f"{hashlib.md5(file.content, usedforsecurity=False).hexdigest()}  {path}\n"
         for path, file in sorted(files.items())
     )
     control = {
-        "control": File(_control(version, machine, files).encode()),
+        "control": File(_control(release, version, machine, files).encode()),
         "md5sums": File(sums.encode()),
     }
     members = {
@@ -35,20 +35,22 @@ def deb(release: Release, machine: Machine) -> dict[str, bytes]:
     return {name: _ar(members, release.timestamp)}
 
 
-def _control(version: str, machine: Machine, files: Mapping[str, File]) -> str:
+def _control(release: Release, version: str, machine: Machine, files: Mapping[str, File]) -> str:
+    homepage = f"Homepage: {release.source}\n" if release.source else ""
     size = sum(-(-len(file.content) // _KIB) for file in files.values())
     return f"""\
 Package: {NAME}
 Version: {version}
 Architecture: {machine.architecture.debian}
-Maintainer: the healthchecker maintainers
+Maintainer: {release.maintainer}
 Installed-Size: {size}
 Section: net
 Priority: optional
-Description: {SUMMARY.partition("?")[0].lower()}
- Checks HTTP, gRPC, TCP, databases, brokers, files and processes within one total
- time limit, and answers with exit code 0 or 1: for HEALTHCHECK in a Dockerfile, for
- Kubernetes exec probes, and for the shell. One static executable.
+{homepage}Description: check whether a service is healthy
+ Checks HTTP, gRPC, TCP, databases, brokers, files and processes within one
+ timeout and reports the result as exit code 0 or 1: for HEALTHCHECK in a
+ Dockerfile, for Kubernetes exec probes, and for the shell. It is one static
+ executable.
 """
 
 

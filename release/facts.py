@@ -1,4 +1,4 @@
-"""What all forms are made of: the version, the machines, and the files that go into each."""
+"""The inputs of all forms: the version, the machines, and their files."""
 
 from __future__ import annotations
 
@@ -14,20 +14,25 @@ from healthchecker._version import VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "healthchecker"
+DEBIAN = "13"
+"""The release of Debian whose sources are linked, and on which a release is built."""
 SUMMARY = "Is this service healthy? Exit code 0 or 1, for Docker, Kubernetes and the shell."
 
 
 class Architecture(NamedTuple):
-    """What others call a machine."""
+    """The names of a machine elsewhere."""
 
+    platform: str
+    """In the names of our files: like Docker's TARGETARCH and TARGETVARIANT."""
     debian: str
+    rpm: str
     oci: str
     oci_variant: str
 
 
 ARCHITECTURES = {
-    "x86_64": Architecture("amd64", "amd64", ""),
-    "aarch64": Architecture("arm64", "arm64", "v8"),
+    "x86_64": Architecture("amd64", "amd64", "x86_64", "amd64", ""),
+    "aarch64": Architecture("arm64", "arm64", "aarch64", "arm64", "v8"),
 }
 """By the names of `uname -m`."""
 
@@ -40,24 +45,45 @@ class File(NamedTuple):
 
 
 class Component(NamedTuple):
-    """What is in an executable and not ours, as binary/program/linked.py lists it."""
+    """A third-party part of an executable, as listed by binary/program/linked.py."""
 
     name: str
     version: str
     license: str
     purl: str
     cpe: str = ""
+    sha256: str = ""
+    """Of the source or package that was downloaded."""
 
 
 class Release(NamedTuple):
-    """What is the same for all machines."""
+    """Facts that all machines share."""
 
     version: str
     date: dt.date
     revision: str
     """The commit."""
     source: str
-    """The URL of the repository; empty while there is none."""
+    """The URL of the repository; may be empty."""
+    maintainer: str
+    """`NAME <ADDRESS>`, for packages."""
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags of an image: the version and its prefixes, and `latest`.
+
+        A candidate such as 1.0.0rc1 has only its own.
+        """
+        parts = self.version.split(".")
+        if not all(part.isdecimal() for part in parts):
+            return [self.version]
+        prefixes = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+        return [*prefixes, "latest"]
+
+    @property
+    def package_version(self) -> str:
+        """The version for dpkg and rpm, which sort 1.0.0~rc1 before 1.0.0."""
+        return re.sub(r"(?<=\d)(a|b|rc)(?=\d)", r"~\1", self.version)
 
     @property
     def timestamp(self) -> int:
@@ -68,18 +94,20 @@ class Release(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What `scripts/build-binary` has made for a machine."""
+    """The output of `scripts/build-binary` for a machine."""
 
     name: str
-    """As `uname -m` has it."""
+    """Like `uname -m`."""
     executable: bytes
     licenses: str
-    """Our license and those of what is linked in, with their texts."""
+    """Our license and those of the linked parts, with their texts."""
     components: Sequence[Component]
+    revisions: bytes
+    """The revisions of the sources, for `scripts/build-binary --revisions`."""
 
     @property
     def architecture(self) -> Architecture:
-        """What others call it."""
+        """Its names elsewhere."""
         return ARCHITECTURES[self.name]
 
     @property
@@ -88,8 +116,8 @@ class Machine:
         return " AND ".join(sorted({"MIT", *(one.license for one in self.components)}))
 
 
-def release(revision: str, source: str) -> Release:
-    """Return what is released: the package's version, with its date from the changelog."""
+def release(revision: str, source: str, maintainer: str) -> Release:
+    """Return the package's version, with its date from the changelog."""
     dated = re.search(
         rf"^## \[{re.escape(VERSION)}\] - (\S+)$",
         (ROOT / "CHANGELOG.md").read_text(),
@@ -97,15 +125,16 @@ def release(revision: str, source: str) -> Release:
     )
     if not dated:
         raise SystemExit(f"CHANGELOG.md has no date for {VERSION}")
-    return Release(VERSION, dt.date.fromisoformat(dated[1]), revision, source)
+    return Release(VERSION, dt.date.fromisoformat(dated[1]), revision, source, maintainer)
 
 
 def machine(folder: Path) -> Machine:
-    """Read what is in dist/MACHINE."""
+    """Read dist/MACHINE."""
     components = json.loads((folder / "components.json").read_text())
     return Machine(
         folder.name,
         (folder / NAME).read_bytes(),
         (folder / "LICENSES.txt").read_text(),
         [Component(**one) for one in components],
+        (folder / "revisions.txt").read_bytes(),
     )

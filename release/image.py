@@ -1,7 +1,7 @@
-"""Images: one of OCI's for all machines, and one for each machine that any Docker loads.
+"""Images: an OCI index of all machines, and an archive per machine that every Docker loads.
 
-Both are written without an engine or a registry. Docker loads archives of OCI's layout since its
-version 25; before, it knows only its own.
+Both are written without an engine or a registry. Docker loads OCI layouts since version 25, older
+versions only their own format.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ _OCI = "application/vnd.oci.image"
 
 
 def oci_image(release: Release, machines: Sequence[Machine]) -> dict[str, bytes]:
-    """Return an archive of an OCI layout with one index, of an image for each machine."""
+    """Return an archive of an OCI layout: one index with an image per machine.
+
+    It has a tag and no name, which the registry gives it (`skopeo copy --all`).
+    """
     blobs: dict[str, File] = {}
 
     def blob(content: bytes, kind: str, **more: object) -> dict[str, Any]:
@@ -41,10 +44,7 @@ def oci_image(release: Release, machines: Sequence[Machine]) -> dict[str, bytes]
         platform = _platform(machine)
         manifests.append(blob(_json(manifest), "manifest.v1+json", platform=platform))
     index = {"schemaVersion": 2, "mediaType": f"{_OCI}.index.v1+json", "manifests": manifests}
-    tagged = {
-        "org.opencontainers.image.ref.name": release.version,
-        "io.containerd.image.name": f"docker.io/library/{NAME}:{release.version}",
-    }
+    tagged = {"org.opencontainers.image.ref.name": release.version}
     top = {**index, "manifests": [blob(_json(index), "index.v1+json", annotations=tagged)]}
     layout = {
         "oci-layout": File(_json({"imageLayoutVersion": "1.0.0"})),
@@ -55,21 +55,21 @@ def oci_image(release: Release, machines: Sequence[Machine]) -> dict[str, bytes]
 
 
 def docker_image(release: Release, machine: Machine) -> dict[str, bytes]:
-    """Return an archive for `docker load`."""
+    """Return an archive for `docker load` and `podman load`."""
     layer = _layer(release, machine)
     config = _config(release, machine, layer)
     config_name, layer_name = f"{hashlib.sha256(config).hexdigest()}.json", "layer.tar.gz"
     manifest = {
         "Config": config_name,
         "Layers": [layer_name],
-        "RepoTags": [f"{NAME}:{release.version}"],
+        "RepoTags": [f"{NAME}:{tag}" for tag in release.tags],
     }
     files = {
         "manifest.json": File(_json([manifest])),
         config_name: File(config),
         layer_name: File(compressed(layer)),
     }
-    name = f"{NAME}-{release.version}-docker-{machine.architecture.oci}.tar"
+    name = f"{NAME}-{release.version}-docker-{machine.architecture.platform}.tar"
     return {name: tar(files, release.timestamp)}
 
 

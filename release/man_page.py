@@ -12,6 +12,28 @@ from healthchecker._cli.main import cli
 from healthchecker._version import VERSION
 from release.command_line import DEFAULT, Command, Option, commands, general_options
 
+_FILES = (
+    ".TP",
+    ".I /etc/hosts, /etc/resolv.conf",
+    "Names are resolved from these, within the timeout.",
+    ".TP",
+    ".I /etc/ssl/certs",
+    "The CA certificates of the system; without any, those that are built in.",
+)
+_EXAMPLES = (
+    "Check a port on this machine:",
+    ".PP",
+    r".B healthchecker \-\-port 8080 \-\-path /health",
+    ".PP",
+    "Check a field of the JSON body, and a gRPC service:",
+    ".PP",
+    r".B healthchecker \-\-expect\-json status=UP http://localhost:8080/health grpc://localhost:9090",
+    ".PP",
+    "Wait for a database, then execute the service:",
+    ".PP",
+    r".B healthchecker wait \-\-deadline 2m postgresql://db \-\- /app/server",
+)
+
 
 def man_page(date: str) -> str:
     """Return the page in the macros of man(7)."""
@@ -19,7 +41,7 @@ def man_page(date: str) -> str:
     lines = [
         f'.TH HEALTHCHECKER 1 "{date}" "healthchecker {VERSION}" "User Commands"',
         ".SH NAME",
-        r"healthchecker \- is this service healthy?",
+        r"healthchecker \- check whether services are healthy",
         ".SH SYNOPSIS",
         rf"\fBhealthchecker\fR {_escaped(check.usage)}",
     ]
@@ -39,9 +61,16 @@ def man_page(date: str) -> str:
         "All targets are healthy.",
         ".TP",
         ".B 1",
-        "Everything else: unhealthy, unreachable, too late, a mistake on the command line.",
+        "Anything else: unhealthy, unreachable, timed out, or a usage error.",
         ".SH ENVIRONMENT",
         *_paragraphs(str(cli.epilog)),
+        ".SH FILES",
+        *_FILES,
+        ".SH EXAMPLES",
+        *_EXAMPLES,
+        ".SH SEE ALSO",
+        ".BR docker (1),",
+        ".BR systemd.service (5)",
     ]
     return "\n".join(lines) + "\n"
 
@@ -70,8 +99,10 @@ def _options(options: Iterable[Option]) -> Iterator[str]:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    for paragraph in text.split("\n\n"):
-        yield ".PP"
+    """Yield the lines of paragraphs; a section needs no macro before its first one."""
+    for number, paragraph in enumerate(text.split("\n\n")):
+        if number:
+            yield ".PP"
         yield _escaped(" ".join(paragraph.replace("\b", "").split()))
 
 

@@ -1,4 +1,8 @@
-"""A software bill of materials in CycloneDX's JSON: all that is in an executable."""
+"""A software bill of materials in CycloneDX's JSON: all parts of an executable.
+
+Scanners (Trivy, Syft, Grype, OSV) look up a Debian package only under the distribution that a
+component of type `operating-system` names, and by the name of its source package.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,11 @@ import uuid
 from importlib import import_module
 from typing import Any
 
-from release.facts import NAME, Component, Machine, Release
+from release.facts import DEBIAN, NAME, Component, Machine, Release
 
 FILE = f"{NAME}.cdx.json"
 _SPECIFICATION = "1.6"
+_SUPPLIERS = {"pkg:deb": "Debian", "pkg:pypi": "Python Package Index"}
 
 
 def sbom(release: Release, machine: Machine) -> bytes:
@@ -25,19 +30,35 @@ def sbom(release: Release, machine: Machine) -> bytes:
         "version": release.version,
         "purl": reference,
         "licenses": [{"expression": "MIT"}],
+        "supplier": {"name": "healthchecker maintainers"},
         "hashes": [{"alg": "SHA-256", "content": hashlib.sha256(machine.executable).hexdigest()}],
     }
     if release.source:
         program["externalReferences"] = [{"type": "vcs", "url": release.source}]
     parts = [_component(one) for one in machine.components]
+    system = {
+        "type": "operating-system",
+        "bom-ref": f"debian-{DEBIAN}",
+        "name": "debian",
+        "version": DEBIAN,
+        "supplier": {"name": "Debian"},
+    }
     names = [part["bom-ref"] for part in parts]
     time = dt.datetime.fromtimestamp(release.timestamp, dt.UTC)
     content = {
         "bomFormat": "CycloneDX",
         "specVersion": _SPECIFICATION,
         "version": 1,
-        "metadata": {"timestamp": time.isoformat(), "component": program},
-        "components": parts,
+        "metadata": {
+            "timestamp": time.isoformat(),
+            "tools": {
+                "components": [
+                    {"type": "application", "name": "scripts/release", "version": release.version}
+                ]
+            },
+            "component": program,
+        },
+        "components": [system, *parts],
         "dependencies": [
             {"ref": reference, "dependsOn": sorted(names)},
             *({"ref": name} for name in names),
@@ -48,8 +69,8 @@ def sbom(release: Release, machine: Machine) -> bytes:
 
 
 def problem(content: bytes) -> str:
-    """Return what is wrong with a bill by CycloneDX's schema; empty if nothing is."""
-    # Only the extra `release` has it, which development does without.
+    """Return why a bill violates CycloneDX's schema; empty if it does not."""
+    # Only in the extra `release`: development does not need it.
     schema, validation = map(import_module, ("cyclonedx.schema", "cyclonedx.validation.json"))
     version = schema.SchemaVersion.from_version(_SPECIFICATION)
     error = validation.JsonStrictValidator(version).validate_str(content.decode())
@@ -57,7 +78,7 @@ def problem(content: bytes) -> str:
 
 
 def _component(part: Component) -> dict[str, Any]:
-    described = {
+    described: dict[str, Any] = {
         "type": "library",
         "bom-ref": part.purl,
         "name": part.name,
@@ -65,4 +86,11 @@ def _component(part: Component) -> dict[str, Any]:
         "purl": part.purl,
         "licenses": [{"expression": part.license}],
     }
-    return described | ({"cpe": part.cpe} if part.cpe else {})
+    if part.cpe:
+        described["cpe"] = part.cpe
+    supplier = _SUPPLIERS.get(part.purl.partition("/")[0])
+    if supplier:
+        described["supplier"] = {"name": supplier}
+    if part.sha256:
+        described["hashes"] = [{"alg": "SHA-256", "content": part.sha256}]
+    return described

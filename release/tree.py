@@ -1,10 +1,14 @@
-"""What is installed on a machine: the executable, its documentation and completions."""
+"""The files installed on a machine: the executable, its documentation and completions."""
 
 from __future__ import annotations
+
+import datetime as dt
+from email.utils import format_datetime
 
 from release import sbom
 from release.archive import compressed
 from release.completions import SHELLS
+from release.copyright_file import copyright_file
 from release.facts import NAME, ROOT, File, Machine, Release
 from release.man_page import man_page
 
@@ -30,13 +34,34 @@ def tree(release: Release, machine: Machine) -> dict[str, File]:
     }
 
 
-def debian_tree(release: Release, machine: Machine) -> dict[str, File]:
-    """Return the same where Debian's policy wants it, below the root."""
+_OVERRIDES = f"""\
+# One static executable is the point of the package: it also runs in images without a libc.
+{NAME}: statically-linked-binary [usr/bin/{NAME}]
+# It was never uploaded to Debian, so there is no bug to close.
+{NAME}: initial-upload-closes-no-bugs [usr/share/doc/{NAME}/changelog.Debian.gz:1]
+"""
+
+
+def debian_tree(release: Release, machine: Machine, version: str) -> dict[str, File]:
+    """Return the same below the root, in the places of Debian's policy."""
     files = tree(release, machine)
-    man, changes = f"share/man/man1/{NAME}.1", f"share/doc/{NAME}/CHANGELOG.md"
+    doc = f"share/doc/{NAME}"
+    man = f"share/man/man1/{NAME}.1"
     files[f"{man}.gz"] = File(compressed(files.pop(man).content))
-    files[f"share/doc/{NAME}/changelog.gz"] = File(compressed(files.pop(changes).content))
+    files[f"{doc}/changelog.gz"] = File(compressed(files.pop(f"{doc}/CHANGELOG.md").content))
+    changes = _debian_changelog(release, version)
+    files[f"{doc}/changelog.Debian.gz"] = File(compressed(changes.encode()))
     files[f"share/zsh/vendor-completions/_{NAME}"] = files.pop(_COMPLETIONS["zsh"])
-    files.pop(f"share/doc/{NAME}/LICENSE")  # is part of the other file
-    files[f"share/doc/{NAME}/copyright"] = files.pop(f"share/doc/{NAME}/LICENSES.txt")
+    del files[f"{doc}/LICENSE"], files[f"{doc}/LICENSES.txt"]
+    files[f"{doc}/copyright"] = File(copyright_file(release, machine).encode())
+    files[f"share/lintian/overrides/{NAME}"] = File(_OVERRIDES.encode())
     return {f"usr/{path}": file for path, file in files.items()}
+
+
+def _debian_changelog(release: Release, version: str) -> str:
+    time = dt.datetime.fromtimestamp(release.timestamp, dt.UTC)
+    return (
+        f"{NAME} ({version}) unstable; urgency=medium\n\n"
+        f"  * Version {release.version}; changelog.gz lists the changes.\n\n"
+        f" -- {release.maintainer}  {format_datetime(time)}\n"
+    )

@@ -1,7 +1,7 @@
-"""Wheels: one for any machine, and for each machine one whose command is the executable.
+"""Wheels: one for any machine, and one per machine whose commands are the executable.
 
-A static executable runs with any libc, so that the one wheel has the tags of all of them. It stands
-where the wheel for any machine has a console script, and starts as fast as the executable itself.
+A static executable runs with any libc, so the wheel has the tags of all of them. The executable
+replaces the console scripts of the wheel for any machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LIBCS = ("manylinux_2_17", "manylinux2014", "musllinux_1_1")
 
 
 def wheel(release: Release) -> dict[str, bytes]:
-    """Return the wheel for any machine under its name, as the build back end makes it."""
+    """Return the wheel for any machine under its name: the build back end's, with URLs added."""
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(release.timestamp)}
     with tempfile.TemporaryDirectory() as folder:
@@ -34,7 +34,11 @@ def wheel(release: Release) -> dict[str, bytes]:
             [*command, "--no-deps", "--wheel-dir", folder, str(ROOT)], check=True, env=environment
         )
         (file,) = Path(folder).iterdir()
-        return {file.name: file.read_bytes()}
+        files = _unpacked(file.read_bytes())
+    info = next(name for name in files if name.endswith(".dist-info/METADATA")).rpartition("/")[0]
+    metadata = f"{info}/METADATA"
+    files[metadata] = _with_urls(files[metadata], release)
+    return {file.name: _packed(files, f"{info}/RECORD", release)}
 
 
 def machine_wheel(
@@ -43,14 +47,9 @@ def machine_wheel(
     """Return the wheel for a machine under its name, made from the one for any."""
     ((name, content),) = for_any.items()
     package = name.removesuffix("-py3-none-any.whl")
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        files = {
-            one.filename: File(archive.read(one), one.external_attr >> 16 & 0o777)
-            for one in archive.infolist()
-        }
+    files = _unpacked(content)
     info = f"{package}.dist-info"
-    del files[f"{info}/RECORD"]
-    del files[f"{info}/entry_points.txt"]  # the command would be a script
+    del files[f"{info}/entry_points.txt"]  # the commands would be scripts
     tags = [f"py3-none-{libc}_{machine.name}" for libc in _LIBCS]
     files[f"{info}/WHEEL"] = _replaced(
         files[f"{info}/WHEEL"],
@@ -65,11 +64,40 @@ def machine_wheel(
     )
     files[f"{info}/licenses/LICENSES.txt"] = File(machine.licenses.encode())
     files[f"{info}/sboms/{sbom.FILE}"] = File(sbom.sbom(release, machine))
-    files[f"{package}.data/scripts/{NAME}"] = File(machine.executable, 0o755)
+    # The second name is that of the distribution, for `uvx` and `pipx run`.
+    for command in (NAME, f"{NAME}-static"):
+        files[f"{package}.data/scripts/{command}"] = File(machine.executable, 0o755)
     platforms = ".".join(f"{libc}_{machine.name}" for libc in _LIBCS)
-    record = f"{info}/RECORD"
-    files[record] = File(_record(files, record).encode())
-    return {f"{package}-py3-none-{platforms}.whl": _zip(files, release.timestamp)}
+    return {f"{package}-py3-none-{platforms}.whl": _packed(files, f"{info}/RECORD", release)}
+
+
+def _with_urls(metadata: File, release: Release) -> File:
+    """Add the project's URLs, and make the README's links absolute: PyPI has no other files."""
+    if not release.source:
+        return metadata
+    head, blank, readme = metadata.content.decode().partition("\n\n")
+    head += f"\nProject-URL: Source, {release.source}"
+    head += f"\nProject-URL: Changelog, {release.source}/blob/v{release.version}/CHANGELOG.md"
+    files = f"{release.source}/blob/v{release.version}/"
+    readme = re.sub(r"(?<!!)(\[[^\]]*\]\()(?!https?:|#)", rf"\1{files}", readme)
+    pictures = f"{release.source}/raw/v{release.version}/"
+    readme = re.sub(r"(!\[[^\]]*\]\()(?!https?:)", rf"\1{pictures}", readme)
+    return File((head + blank + readme).encode(), metadata.mode)
+
+
+def _unpacked(content: bytes) -> dict[str, File]:
+    """Return the files of a wheel, without its record."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {
+            one.filename: File(archive.read(one), one.external_attr >> 16 & 0o777)
+            for one in archive.infolist()
+            if not one.filename.endswith(".dist-info/RECORD")
+        }
+
+
+def _packed(files: Mapping[str, File], record: str, release: Release) -> bytes:
+    everything = {**files, record: File(_record(files, record).encode())}
+    return _zip(everything, release.timestamp)
 
 
 def _replaced(file: File, lines: Mapping[str, str]) -> File:
@@ -77,7 +105,7 @@ def _replaced(file: File, lines: Mapping[str, str]) -> File:
     text = file.content.decode()
     for line, by in lines.items():
         if text.splitlines().count(line) != 1:
-            raise ValueError(f"not one line {line!r} in the wheel")
+            raise ValueError(f"expected exactly one line {line!r} in the wheel")
         text = re.sub(rf"^{line}$", by, text, flags=re.MULTILINE)
     return File(text.encode(), file.mode)
 

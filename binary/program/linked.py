@@ -11,6 +11,7 @@ installed beside the build for that. Fails on an object file that no part of the
 and on a part of which nothing is linked.
 """
 
+import hashlib
 import json
 import platform
 import re
@@ -131,6 +132,8 @@ class Component:
     purl: str
     cpe: str = ""
     text: str = ""
+    sha256: str = ""
+    """Of the downloaded source or package."""
 
 
 def linked_objects(linker_map: str) -> set[str]:
@@ -172,7 +175,9 @@ def component(part: Part, build: Path) -> Component:
         purl = _debian(part.debian, version, "source", "debian-13")
         upstream = re.sub(r"^\d+:|-[^-]*$", "", version).rpartition("really")[2]
         cpe = f"cpe:2.3:a:{part.cpe}:{upstream}:*:*:*:*:*:*:*"
-        return Component(part.name, version, part.license, purl, cpe, text)
+        description = f"{part.debian}_{version.partition(':')[2] or version}.dsc"
+        digest = _sha256(build.parent / "sources" / description)
+        return Component(part.name, version, part.license, purl, cpe, text, digest)
     if part.within:
         listed = json.loads((build / _CPYTHON / "Misc/sbom.spdx.json").read_text())["packages"]
         entry = next(one for one in listed if one["name"] == part.within)
@@ -186,10 +191,11 @@ def _of_compiler(part: Part, compiler: Path) -> Component:
     """Return the library that a compiler brings along, from a package of this system."""
     library = Path(_output(str(compiler), "-print-libgcc-file-name")).resolve()
     package, _, _ = _output("dpkg-query", "--search", str(library)).partition(": ")
-    name, _, architecture = package.partition(":")
-    version = _output("dpkg-query", "--show", "--showformat", "${Version}", package)
+    # Advisories are looked up by source packages.
+    shown = "${source:Package} ${source:Version}"
+    name, version = _output("dpkg-query", "--show", "--showformat", shown, package).split()
     system = platform.freedesktop_os_release()
-    purl = _debian(name, version, architecture or "all", f"{system['ID']}-{system['VERSION_ID']}")
+    purl = _debian(name, version, "source", f"{system['ID']}-{system['VERSION_ID']}")
     release = library.parent.name.partition(".")[0]
     text = _text(Path(f"/usr/share/doc/gcc-{release}-base/copyright"))
     return Component(part.name, version, part.license, purl, text=text)
@@ -198,7 +204,7 @@ def _of_compiler(part: Part, compiler: Path) -> Component:
 def package_component(package: Distribution) -> Component:
     """Return an installed Python package as a component."""
     facts = package.metadata.json
-    expression = str(facts.get("license_expression") or facts["license"]).partition("\n")[0]
+    license = str(facts.get("license_expression") or facts["license"]).partition("\n")[0]
     files = package.files or []
     texts = [
         _text(Path(str(file.locate())))
@@ -210,9 +216,10 @@ def package_component(package: Distribution) -> Component:
     return Component(
         package.name,
         package.version,
-        _NAMES_OF_LICENSES.get(expression, expression),
+        _NAMES_OF_LICENSES.get(license, license),
         f"pkg:pypi/{package.name.lower()}@{package.version}",
         text="\n".join(texts),
+        sha256=_pinned(package),
     )
 
 
@@ -225,6 +232,7 @@ def loader(build: Path) -> Component:
         "GPL-2.0-or-later WITH Bootloader-exception",
         f"pkg:pypi/pyinstaller@{version}",
         text=_text(build.parent / "tools/pyinstaller/COPYING.txt"),
+        sha256=_sha256(build.parent / f"sources/pyinstaller-{version}.tar.gz"),
     )
 
 
@@ -240,19 +248,33 @@ def components(build: Path) -> Iterator[Component]:
     yield from sorted(map(package_component, installed), key=lambda one: one.name)
 
 
-def license_texts(listed: list[Component]) -> str:
+def licenses_text(listed: list[Component]) -> str:
     """Return a table of what is in the executable, and the texts of the licenses."""
     rows = [(one.name, one.version, one.license) for one in listed]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     table = [
-        f"    {name:{widths[0]}}  {version:{widths[1]}}  {expression}"
-        for name, version, expression in rows
+        f"    {name:{widths[0]}}  {version:{widths[1]}}  {license}"
+        for name, version, license in rows
     ]
     head = f"healthchecker {VERSION}, under the MIT license. Linked into the executable are:\n"
     texts = [("healthchecker", (_ROOT / "LICENSE").read_text())]
     texts += [(one.name, one.text) for one in listed]
     sections = [f"{f'---- {name} ':-<80}\n\n{text.strip()}\n" for name, text in texts]
     return "\n".join([head, *table, "", *sections])
+
+
+def _pinned(package: Distribution) -> str:
+    """Return the hash of the wheel that pip compared, from packages.txt."""
+    pins = (_ROOT / "binary/program/packages.txt").read_text()
+    pinned = re.escape(f"{package.name}=={package.version} --hash=sha256:")
+    found = re.search(rf"^{pinned}([0-9a-f]{{64}})$", pins, re.MULTILINE | re.IGNORECASE)
+    if not found:
+        raise SystemExit(f"{package.name} {package.version} is not in packages.txt")
+    return found[1]
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _text(path: Path) -> str:
@@ -287,7 +309,7 @@ def main(build: str) -> None:
     listed = list(components(Path(build)))
     facts = [{k: v for k, v in asdict(one).items() if v and k != "text"} for one in listed]
     (folder / "components.json").write_text(json.dumps(facts, indent=1) + "\n")
-    text = license_texts(listed)
+    text = licenses_text(listed)
     (folder / "LICENSES.txt").write_text(text)
     compressed = zlib.compress(text.encode(), 9)
     (folder / "linked_licenses.py").write_text(

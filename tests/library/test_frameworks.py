@@ -109,7 +109,7 @@ def status_of(url: str) -> int | None:
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 def test_a_program_reports_its_database_and_drains(recipe: Recipe, tmp_path: Path) -> None:
     for module in recipe.modules:
-        require(find_spec(module), f"{module} is not installed: pip install -e '.[frameworks]'")
+        require(find_spec(module), f"{module} is not installed: pip install --group frameworks")
     port = free_port()
     base = f"http://127.0.0.1:{port}"
     ready = f"{base}/internal/readyz"

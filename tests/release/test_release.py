@@ -1,7 +1,8 @@
-"""What scripts/release makes: each form, tried with the tools that people take it with."""
+"""The files of scripts/release: each form, used with its users' tools."""
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import os
@@ -18,8 +19,10 @@ from typing import Any
 import pytest
 
 from healthchecker._version import VERSION
+from release import facts
 from release.facts import ARCHITECTURES, NAME
-from release.sbom import problem
+from release.sbom import FILE, problem
+from release.vex import CONTEXT, NOT_AFFECTED
 from tests.support import ROOT, require
 from tests.support.engine import docker, require_engine, succeed
 from tests.support.forms import DIST, SAVED, require_form
@@ -29,9 +32,13 @@ pytestmark = pytest.mark.alone
 MACHINE = DIST.name
 ARCHITECTURE = ARCHITECTURES[MACHINE]
 DEB = f"{NAME}_{VERSION}-1_{ARCHITECTURE.debian}.deb"
-TARBALL = f"{NAME}-{VERSION}-linux-{MACHINE}.tar.gz"
+PLATFORM = f"linux-{ARCHITECTURE.platform}"
+TARBALL = f"{NAME}-{VERSION}-{PLATFORM}.tar.gz"
+RPM = f"{NAME}-{VERSION}-1.{ARCHITECTURE.rpm}.rpm"
+DOCKER = f"{NAME}-{VERSION}-docker-{ARCHITECTURE.platform}.tar"
 SOURCE = "https://example.org/healthchecker"
-SAID = f"healthchecker, version {VERSION}\n"
+PRINTED = f"healthchecker, version {VERSION}\n"
+MAINTAINER = "healthchecker maintainers <maintainers@packages.debian.net>"
 
 
 def release(*options: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -46,11 +53,13 @@ def release(*options: str, root: Path = ROOT) -> subprocess.CompletedProcess[str
     )
 
 
-def make_release(output: Path) -> Path:
+def make_release(output: Path, *options: str) -> Path:
     """Make a release of all machines whose executable is there."""
     require_form(SAVED)
     require((ROOT / ".git").exists(), "no Git repository")
-    done = release("--trial", "--source", SOURCE, "--output", str(output))
+    require(shutil.which("rpmbuild"), "needs rpmbuild (Debian: apt-get install rpm)")
+    given = ["--source", SOURCE, "--maintainer", MAINTAINER]
+    done = release("--trial", *given, *options, "--output", str(output))
     assert done.returncode == 0, done.stdout + done.stderr
     return output
 
@@ -64,15 +73,32 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def release_of(version: str) -> facts.Release:
+    return facts.Release(version, dt.date(2026, 11, 25), "revision", SOURCE, MAINTAINER)
+
+
+def test_tags_are_the_version_its_prefixes_and_latest() -> None:
+    assert release_of("1.2.3").tags == ["1.2.3", "1.2", "1", "latest"]
+    assert release_of("1.0.0rc1").tags == ["1.0.0rc1"]
+
+
+def test_packages_sort_a_candidate_before_its_release() -> None:
+    candidate, final = (release_of(one).package_version for one in ("1.0.0rc1", "1.0.0"))
+    assert (candidate, final) == ("1.0.0~rc1", "1.0.0")
+    compare = ["dpkg", "--compare-versions", candidate, "lt", final]
+    assert subprocess.run(compare, check=False).returncode == 0
+
+
 def test_each_file_is_there_with_its_sum(released: Path) -> None:
     files = contents(released)
     sums = files.pop("SHA256SUMS").decode()
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     assert sums == "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
-    program = f"{NAME}-{VERSION}-linux-{MACHINE}"
-    assert files.keys() >= {program, f"{program}.cdx.json", TARBALL, DEB}
-    assert files[program] == Path(SAVED.argv[0]).read_bytes()
-    assert os.access(released / program, os.X_OK)
+    program = f"{NAME}-{VERSION}-{PLATFORM}"
+    assert files.keys() >= {program, f"{program}.cdx.json", TARBALL, DEB, RPM, DOCKER}
+    for name in (program, f"{NAME}-{PLATFORM}"):
+        assert files[name] == Path(SAVED.argv[0]).read_bytes()
+        assert os.access(released / name, os.X_OK)
 
 
 def test_the_readme_calls_them_by_their_names(released: Path) -> None:
@@ -162,14 +188,54 @@ def test_the_bill_names_what_is_linked(bill: dict[str, Any]) -> None:
     assert program["version"] == VERSION
     assert program["hashes"] == [{"alg": "SHA-256", "content": hashlib.sha256(content).hexdigest()}]
     linked = json.loads((DIST / "components.json").read_text())
-    assert [(one["name"], one["version"], one["purl"]) for one in bill["components"]] == [
+    _, *parts = bill["components"]
+    assert [(one["name"], one["version"], one["purl"]) for one in parts] == [
         (one["name"], one["version"], one["purl"]) for one in linked
     ]
 
 
+def test_scanners_can_look_up_every_part(bill: dict[str, Any]) -> None:
+    """As Trivy, Syft, Grype and OSV read it: by the distribution, source packages and hashes."""
+    system, *parts = bill["components"]
+    assert (system["type"], system["name"], system["version"]) == (
+        "operating-system",
+        "debian",
+        "13",
+    )
+    assert bill["metadata"]["tools"]["components"]
+    kinds = set()
+    for part in parts:
+        kind, _, rest = part["purl"].removeprefix("pkg:").partition("/")
+        kinds.add(kind)
+        if kind == "deb":
+            assert part["supplier"] == {"name": "Debian"}
+            assert re.fullmatch(r"debian/[a-z0-9.+-]+@\S+\?arch=source&distro=debian-\d+", rest)
+        if kind in ("deb", "pypi") and part["name"] != "libgcc":
+            (digest,) = part["hashes"]
+            assert re.fullmatch("[0-9a-f]{64}", digest["content"])
+    assert kinds == {"deb", "github", "pypi"}
+
+
+def test_the_vex_names_only_what_is_not_compiled_in(released: Path) -> None:
+    (document,) = released.glob("*.openvex.json")
+    vex = json.loads(document.read_text())
+    assert vex["@context"] == CONTEXT
+    assert [one["vulnerability"]["name"] for one in vex["statements"]] == [
+        one.identifier for one in NOT_AFFECTED
+    ]
+    options = set(re.findall(r"[\w-]+", (ROOT / "binary/sources/openssl/build.sh").read_text()))
+    for one in NOT_AFFECTED:
+        assert set(one.left_out) <= options
+    with tarfile.open(released / TARBALL) as archive:
+        file = archive.extractfile(f"{TARBALL[:-7]}/share/doc/{NAME}/{FILE}")
+        assert file is not None
+        reference = json.load(file)["metadata"]["component"]["purl"]
+    assert {"@id": reference} in vex["statements"][0]["products"]
+
+
 def test_a_bill_that_is_not_valid_is_found(bill: dict[str, Any]) -> None:
     assert problem(json.dumps(bill).encode()) == ""
-    bill["components"][0]["licenses"] = "MIT"
+    bill["components"][1]["licenses"] = "MIT"
     assert problem(json.dumps(bill).encode()) != ""
 
 
@@ -180,7 +246,14 @@ def test_licenses_are_in_every_form(released: Path, tmp_path: Path) -> None:
         assert file is not None
         assert file.read() == expected
     succeed(["dpkg-deb", "--extract", str(released / DEB), str(tmp_path)], timeout=60)
-    assert (tmp_path / f"usr/share/doc/{NAME}/copyright").read_bytes() == expected
+    copyright_file = (tmp_path / f"usr/share/doc/{NAME}/copyright").read_text()
+    for one in json.loads((DIST / "components.json").read_text()):
+        assert one["license"].split(" ")[0] in copyright_file
+    assert len(copyright_file) < len(expected)  # common licenses are referred to
+    package = subprocess.run(
+        ["rpm2cpio", str(released / RPM)], capture_output=True, check=True, timeout=60
+    ).stdout
+    assert expected in package
     with zipfile.ZipFile(machine_wheel(released)) as archive_of_wheel:
         (name,) = (one for one in archive_of_wheel.namelist() if one.endswith("/LICENSES.txt"))
         assert archive_of_wheel.read(name) == expected
@@ -193,7 +266,7 @@ def test_licenses_are_in_every_form(released: Path, tmp_path: Path) -> None:
 def test_the_tarball_goes_into_a_prefix(released: Path, tmp_path: Path) -> None:
     command = ["tar", "-C", str(tmp_path), "--strip-components=1", "-xf", str(released / TARBALL)]
     succeed(command, timeout=60)
-    assert succeed([str(tmp_path / "bin" / NAME), "--version"], timeout=20).startswith(SAID)
+    assert succeed([str(tmp_path / "bin" / NAME), "--version"], timeout=20).startswith(PRINTED)
     for path in (
         f"man/man1/{NAME}.1",
         f"bash-completion/completions/{NAME}",
@@ -225,8 +298,35 @@ def test_debian_installs_and_removes_it(released: Path, suite: str) -> None:
     mount = ["--volume", f"{released}:/release:ro"]
     said = docker("run", "--rm", *mount, image, "bash", "-euc", script, timeout=120)
     version, _, completion = said.splitlines()
-    assert f"{version}\n" == SAID
+    assert f"{version}\n" == PRINTED
     assert completion == f"complete -F _{NAME} {NAME}"
+
+
+def test_the_debian_package_has_no_lintian_errors(released: Path) -> None:
+    lintian = shutil.which("lintian")
+    require(lintian, "needs lintian (Debian: apt-get install lintian)")
+    command = [str(lintian), "--fail-on", "error,warning", str(released / DEB)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout
+
+
+def test_rpm_describes_its_package(released: Path) -> None:
+    query = ["rpm", "--query", "--package", str(released / RPM)]
+    facts_of = r"%{NAME} %{VERSION} %{ARCH} %{BUILDHOST} %{URL}"
+    shown = succeed([*query, "--queryformat", facts_of], timeout=60)
+    assert shown == f"{NAME} {VERSION} {ARCHITECTURE.rpm} reproducible {SOURCE}"
+    files = succeed([*query, "--list"], timeout=60).splitlines()
+    assert {f"/usr/bin/{NAME}", f"/usr/share/man/man1/{NAME}.1"} < set(files)
+    needed = succeed([*query, "--requires"], timeout=60).splitlines()
+    assert all(one.startswith("rpmlib(") for one in needed)
+
+
+def test_the_source_is_that_of_the_commit(released: Path) -> None:
+    top = f"{NAME}-{VERSION}"
+    with tarfile.open(released / f"{top}-source.tar.gz") as archive:
+        names = {one.removeprefix(f"{top}/") for one in archive.getnames()}
+    tracked = succeed(["git", "-C", str(ROOT), "ls-tree", "-r", "--name-only", "HEAD"], timeout=60)
+    assert set(tracked.splitlines()) <= names
 
 
 # ---- with pip
@@ -255,7 +355,9 @@ def test_the_command_of_a_wheel_is_the_executable(
     place = virtual_environment
     pip_install(place, str(machine_wheel(released)))
     assert (place / "bin" / NAME).read_bytes() == Path(SAVED.argv[0]).read_bytes()
-    assert succeed([str(place / "bin" / NAME), "--version"], timeout=20).startswith(SAID)
+    assert succeed([str(place / "bin" / NAME), "--version"], timeout=20).startswith(PRINTED)
+    static = place / "bin" / f"{NAME}-static"
+    assert static.read_bytes() == (place / "bin" / NAME).read_bytes()
     code = "import healthchecker; print(healthchecker.check('tcp://127.0.0.1:1').reason)"
     said = succeed([str(place / "bin/python"), "-c", code], timeout=20, cwd=place)
     assert said == "connection_refused"
@@ -266,7 +368,18 @@ def test_the_wheel_for_any_machine_has_a_script(released: Path, virtual_environm
     (wheel,) = released.glob("*-any.whl")
     pip_install(place, "--force-reinstall", "--no-deps", str(wheel))
     assert (place / "bin" / NAME).read_bytes().startswith(b"#!")
-    assert succeed([str(place / "bin" / NAME), "--version"], timeout=20).startswith(SAID)
+    assert succeed([str(place / "bin" / NAME), "--version"], timeout=20).startswith(PRINTED)
+
+
+def test_a_wheel_has_absolute_links_and_urls(released: Path) -> None:
+    for wheel in released.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as archive:
+            (name,) = (one for one in archive.namelist() if one.endswith("/METADATA"))
+            metadata = archive.read(name).decode()
+        assert f"Project-URL: Source, {SOURCE}\n" in metadata
+        assert not re.findall(r"\]\((?!https?:|#)", metadata)
+        assert "Provides-Extra: dev\n" not in metadata
+        assert "Provides-Extra: release\n" not in metadata
 
 
 def test_a_wheel_says_which_systems_it_runs_on(released: Path) -> None:
@@ -297,15 +410,15 @@ def labels_hold(labels: dict[str, str]) -> bool:
 
 def test_docker_loads_it(released: Path) -> None:
     require_engine()
-    archive = f"{NAME}-{VERSION}-docker-{ARCHITECTURE.oci}.tar"
-    docker("load", "--quiet", "--input", str(released / archive))
+    docker("load", "--quiet", "--input", str(released / DOCKER))
     image = f"{NAME}:{VERSION}"
     try:
-        assert docker("run", "--rm", image, "--version").startswith(SAID)
+        assert docker("run", "--rm", image, "--version").startswith(PRINTED)
         licenses = docker("run", "--rm", image, "licenses")
         assert licenses == (DIST / "LICENSES.txt").read_text().strip()
-        (facts,) = json.loads(docker("image", "inspect", image))
-        assert labels_hold(facts["Config"]["Labels"])
+        (described,) = json.loads(docker("image", "inspect", image))
+        assert labels_hold(described["Config"]["Labels"])
+        assert set(described["RepoTags"]) >= {f"{NAME}:{tag}" for tag in release_of(VERSION).tags}
         created = docker("create", image)
         copied = subprocess.run(
             ["docker", "cp", f"{created}:/licenses/{NAME}.txt", "-"],
@@ -315,25 +428,21 @@ def test_docker_loads_it(released: Path) -> None:
         docker("rm", created)
         assert (DIST / "LICENSES.txt").read_bytes() in copied.stdout
     finally:
-        docker("rmi", image)
+        docker("rmi", *(f"{NAME}:{tag}" for tag in release_of(VERSION).tags))
 
 
 def test_podman_loads_it(released: Path) -> None:
     require(shutil.which("podman"), "no podman: run scripts/engine start")
-    said = succeed(
-        ["podman", "load", "--quiet", "--input", str(released / f"{NAME}-{VERSION}-oci.tar")],
-        timeout=120,
-    )
-    image = said.rpartition(": ")[2]
+    succeed(["podman", "load", "--quiet", "--input", str(released / DOCKER)], timeout=120)
+    image = f"localhost/{NAME}:latest"
     try:
-        assert image.endswith(f"{NAME}:{VERSION}")
-        (facts,) = json.loads(succeed(["podman", "image", "inspect", image], timeout=60))
-        assert facts["Architecture"] == ARCHITECTURE.oci
-        assert labels_hold(facts["Labels"])
+        (described,) = json.loads(succeed(["podman", "image", "inspect", image], timeout=60))
+        assert described["Architecture"] == ARCHITECTURE.oci
+        assert labels_hold(described["Labels"])
         # Podman raises these two otherwise, a privilege that the machine may not grant.
         limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]
         command = ["podman", "run", "--rm", "--network=none", *limits, image, "--version"]
-        assert succeed(command, timeout=60).startswith(SAID)
+        assert succeed(command, timeout=60).startswith(PRINTED)
     finally:
         succeed(["podman", "rmi", "--force", image], timeout=60)
 
@@ -346,7 +455,7 @@ def test_skopeo_copies_all_machines(released: Path, tmp_path: Path) -> None:
     machines = sorted(
         machine
         for machine in ARCHITECTURES
-        if (released / f"{NAME}-{VERSION}-linux-{machine}").exists()
+        if (released / f"{NAME}-linux-{ARCHITECTURES[machine].platform}").exists()
     )
     found = {one["platform"]["architecture"] for one in index["manifests"]}
     assert found == {ARCHITECTURES[machine].oci for machine in machines}
