@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -110,6 +111,28 @@ def test_a_release_without_a_signature_is_refused(copy: Path, key: Path) -> None
     done = verify(copy, "--key", str(key.with_suffix(".pub")))
     assert done.returncode == 1
     assert "the release is not signed" in done.stderr
+
+
+def test_a_key_in_the_environment_signs(copy: Path, key: Path) -> None:
+    (copy / "SHA256SUMS.minisig").unlink()
+    command = [str(ROOT / "scripts/sign-release"), str(copy)]
+    succeed(command, timeout=60, env={**os.environ, "MINISIGN_KEY": key.read_text()})
+    assert verify(copy, "--key", str(key.with_suffix(".pub"))).returncode == 0
+
+
+def test_a_rebuild_needs_the_source(copy: Path) -> None:
+    require_engine()
+    for file in copy.glob("*-source.tar.gz"):
+        file.unlink()
+    done = verify(copy, "--rebuild")
+    assert done.returncode == 1
+    assert "--rebuild needs the source archive and revisions.txt of the release" in done.stderr
+
+
+def test_a_command_runs_on_the_debian_of_releases() -> None:
+    require_engine()
+    command = [str(ROOT / "scripts/in-debian"), "cat", "/etc/debian_version"]
+    assert succeed(command, timeout=300).splitlines()[-1].startswith("13.")
 
 
 # ---- the lines of the README, for what was released

@@ -359,14 +359,18 @@ RUN_BY = {
     "scripts/fuzz": "tests/scripts/test_commands.py",
     "scripts/fuzz cli": "tests/scripts/test_commands.py",
     "scripts/generate-proto": "tests/accountservice/test_accountservice_grpc.py",
+    "scripts/in-debian": "tests/release/test_verify.py",
     "scripts/kernel": CI,
+    "scripts/push-images": "tests/release/test_verify.py",
     "scripts/release": "tests/release/test_release.py",
+    "scripts/sign-release": "tests/release/test_verify.py",
     "scripts/setup": "tests/scripts/test_scripts.py",
     "scripts/soak": "tests/binary/test_binary.py",
     "scripts/source-key": "tests/scripts/test_scripts.py",
     "scripts/style": "tests/scripts/test_style.py",
     "scripts/terminal-picture": "tests/scripts/test_commands.py",
     "scripts/test": CI,
+    "scripts/verify-release": "tests/release/test_verify.py",
 }
 """Where a command is run, by how it begins: a file of tests, or the lines of .ci/run."""
 

@@ -88,15 +88,15 @@ def test_lifespan_and_websocket() -> None:
 
 
 def test_it_is_no_router() -> None:
-    require(find_spec("fastapi"), "fastapi is not installed: pip install -e '.[frameworks]'")
+    require(find_spec("fastapi"), "fastapi is not installed: pip install --group frameworks")
     from fastapi import FastAPI  # noqa: PLC0415 - not always installed
 
     with pytest.raises(AttributeError, match=r"it is an ASGI app, not a router; mount it, as in"):
-        FastAPI().include_router(HealthServer().app)  # type: ignore[arg-type]
+        FastAPI().include_router(HealthServer().app)
 
 
 def test_under_trio_functions_and_targets_run_and_coroutine_functions_fail() -> None:
-    require(find_spec("trio"), "trio is not installed: pip install -e '.[frameworks]'")
+    require(find_spec("trio"), "trio is not installed: pip install --group frameworks")
     import trio  # noqa: PLC0415 - not always installed
 
     checks: dict[str, Any] = {
@@ -173,7 +173,7 @@ def test_wsgi_runs_the_same_checks(wsgi_server: Callable[[HealthServer], str]) -
 
 def test_the_server_of_a_master_that_forks_workers(tmp_path: Path) -> None:
     """It runs in the master of gunicorn; reloads and the end of the master release its port."""
-    require(find_spec("gunicorn"), "gunicorn is not installed: pip install -e '.[frameworks]'")
+    require(find_spec("gunicorn"), "gunicorn is not installed: pip install --group frameworks")
     port, health = free_port(), free_port()
     (tmp_path / "gunicorn.conf.py").write_text(
         "from healthchecker import HealthServer\n"
