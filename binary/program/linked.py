@@ -204,7 +204,7 @@ def _of_compiler(part: Part, compiler: Path) -> Component:
 def package_component(package: Distribution) -> Component:
     """Return an installed Python package as a component."""
     facts = package.metadata.json
-    license = str(facts.get("license_expression") or facts["license"]).partition("\n")[0]
+    expression = str(facts.get("license_expression") or facts["license"]).partition("\n")[0]
     files = package.files or []
     texts = [
         _text(Path(str(file.locate())))
@@ -216,7 +216,7 @@ def package_component(package: Distribution) -> Component:
     return Component(
         package.name,
         package.version,
-        _NAMES_OF_LICENSES.get(license, license),
+        _NAMES_OF_LICENSES.get(expression, expression),
         f"pkg:pypi/{package.name.lower()}@{package.version}",
         text="\n".join(texts),
         sha256=_pinned(package),
@@ -248,13 +248,13 @@ def components(build: Path) -> Iterator[Component]:
     yield from sorted(map(package_component, installed), key=lambda one: one.name)
 
 
-def licenses_text(listed: list[Component]) -> str:
+def license_texts(listed: list[Component]) -> str:
     """Return a table of what is in the executable, and the texts of the licenses."""
     rows = [(one.name, one.version, one.license) for one in listed]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     table = [
-        f"    {name:{widths[0]}}  {version:{widths[1]}}  {license}"
-        for name, version, license in rows
+        f"    {name:{widths[0]}}  {version:{widths[1]}}  {expression}"
+        for name, version, expression in rows
     ]
     head = f"healthchecker {VERSION}, under the MIT license. Linked into the executable are:\n"
     texts = [("healthchecker", (_ROOT / "LICENSE").read_text())]
@@ -309,7 +309,7 @@ def main(build: str) -> None:
     listed = list(components(Path(build)))
     facts = [{k: v for k, v in asdict(one).items() if v and k != "text"} for one in listed]
     (folder / "components.json").write_text(json.dumps(facts, indent=1) + "\n")
-    text = licenses_text(listed)
+    text = license_texts(listed)
     (folder / "LICENSES.txt").write_text(text)
     compressed = zlib.compress(text.encode(), 9)
     (folder / "linked_licenses.py").write_text(
