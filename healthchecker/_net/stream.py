@@ -33,15 +33,16 @@ REASON_BY_ERRNO = {
     errno.ENOMEM: Reason.OUT_OF_RESOURCES,
 }
 
-_MAX_HANDSHAKE_BYTES = 1 << 14
+_MAX_HANDSHAKE_BYTES = 14 * 1024
 """What a server may send until the handshake is done.
 
 OpenSSL's own limit, 100 KiB for a certificate chain, is no protection: some certificates take
 memory and time by the square of their size (CVE-2026-35189: 45 KB, 300 MB, seconds), and they are
-parsed before they are verified. Real chains take 2 to 10 KB.
+parsed before they are verified. At this size they take less than 64 MiB; real chains take 2 to
+10 KB.
 """
-_MAX_FAST_HANDSHAKE_BYTES = 6 * 1024
-"""Up to this size OpenSSL takes no more than about 50 ms and 5 MB, whatever the certificates."""
+_MAX_FAST_HANDSHAKE_BYTES = 4 * 1024
+"""Up to this size OpenSSL takes no more than about 60 ms, whatever the certificates."""
 _READ_BYTES = 1 << 14
 _MAX_RECORD_BYTES = 1 << 14  # RFC 8446, section 5.1
 
