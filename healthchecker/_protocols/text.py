@@ -93,6 +93,7 @@ DIALOGUES = (
     Dialogue(  # RFC 4253, section 4.2; the refusals are OpenSSH's
         "SSH",
         _schemes("ssh", 22),
+        request=b"SSH-2.0-healthchecker\r\n",  # without it, OpenSSH logs an error
         healthy=(b"SSH-2.0-", b"SSH-1.99-"),
         not_serving=(b"Exceeded MaxStartups", b"Not allowed at this time"),
         shape=Shape.TEXT,

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
+import grp
+import os
+import pwd
 import socket
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 import trustme
@@ -12,10 +17,11 @@ from healthchecker import Reason, check
 from healthchecker._protocols import text
 from healthchecker._protocols.reply import CodecError
 from healthchecker._protocols.text import decode_line
-from tests.servers.daemons import free_port, program, running_daemon
+from tests.servers.daemons import Daemon, free_port, program, running_daemon
 from tests.servers.peers import Connection, Peer, blurt, hold
-from tests.support import poll
+from tests.support import poll, require
 
+AIOSMTPD = "/usr/bin/aiosmtpd"
 DIALOGUES = {one.name: one for one in text.DIALOGUES}
 
 
@@ -77,6 +83,248 @@ def test_memcached_without_free_connections() -> None:
             poll(is_full, timeout=10, what="no connection is left")
     full = (Reason.NOT_SERVING, "ERROR Too many open connections")
     assert found <= {(Reason.OK, "VERSION"), full}
+
+
+def check_stopped(url: str, server: Daemon) -> None:
+    """Check a server that is stopped, and that goes on."""
+    server.pause()
+    assert check(url, timeout=0.3).reason is Reason.TIMEOUT
+    server.resume()
+    assert check(url, timeout=10)
+
+
+def test_ssh() -> None:
+    port = free_port()
+    script = 'ssh-keygen -q -t ed25519 -N "" -f $0/key && exec /usr/sbin/sshd -D -e -f $0/config'
+    config = (
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {{directory}}/key\nPidFile none\n"
+        "UsePAM no\nMaxStartups 3:100:3\n"
+    )
+    program("sshd", folder="/usr/sbin")
+    command = ["/bin/sh", "-c", script, "{directory}"]
+    files = {"config": config.encode()}
+    url = f"ssh://127.0.0.1:{port}"
+    with running_daemon("nobody", *command, port=port, files=files) as server:
+        result = check(url)
+        assert (result.reason, result.detail[:8]) == (Reason.OK, "SSH-2.0-")
+        check_stopped(url, server)
+        before = len(server.log)
+        assert check(url)
+        poll(lambda: "[preauth]" in server.log[before:], timeout=10, what="the end is logged")
+        assert "error" not in server.log[before:]
+        with ExitStack() as taken:
+
+            def is_full() -> bool:
+                taken.enter_context(closing(socket.create_connection(("127.0.0.1", port))))
+                return not check(url)
+
+            poll(is_full, timeout=10, what="sshd refuses more")
+
+
+def test_ftp() -> None:
+    port = free_port()
+    settings = {
+        "listen": "YES",
+        "listen_port": str(port),
+        "listen_address": "127.0.0.1",
+        "background": "NO",
+        "run_as_launching_user": "YES",
+        "anonymous_enable": "YES",
+        "anon_root": "{directory}",
+        "ftpd_banner": "ready",
+        "xferlog_enable": "YES",
+        "vsftpd_log_file": "{directory}/transfers",
+    }
+    config = "".join(f"{name}={value}\n" for name, value in settings.items()).encode()
+    command = [program("vsftpd", folder="/usr/sbin"), "{directory}/config"]
+    url = f"ftp://127.0.0.1:{port}"
+    with running_daemon("nobody", *command, port=port, files={"config": config}) as server:
+        result = check(url)
+        assert (result.reason, result.detail) == (Reason.OK, "220 ready")
+        check_stopped(url, server)
+    assert check(url).reason is Reason.CONNECTION_REFUSED
+
+
+def test_zookeeper() -> None:
+    jar = Path("/usr/share/java/zookeeper.jar")
+    require(jar.exists(), "zookeeper is not installed")
+    port = free_port()
+    config = (
+        f"clientPort={port}\nclientPortAddress=127.0.0.1\ndataDir={{directory}}/data\n"
+        "admin.enableServer=false\n"
+    )
+    command = [program("java"), "-cp", f"{{directory}}:{jar}", "-Xmx64m"]
+    command += ["org.apache.zookeeper.server.quorum.QuorumPeerMain", "{directory}/config"]
+    files = {"config": config.encode()}
+    url = f"zookeeper://127.0.0.1:{port}"
+    with running_daemon("nobody", *command, port=port, files=files) as server:
+        poll(lambda: check(url, timeout=10), timeout=60, what="ZooKeeper serves")
+        assert check(url).detail == "Mode: standalone"
+        check_stopped(url, server)
+
+
+DOVECOT = """
+protocols = imap pop3
+base_dir = {{directory}}/run
+log_path = {{directory}}/mail-log
+state_dir = {{directory}}
+instance_name = {{directory}}
+default_internal_user = {user}
+default_internal_group = {group}
+default_login_user = {user}
+ssl = yes
+ssl_cert = <{{directory}}/pem
+ssl_key = <{{directory}}/pem
+passdb {{
+  driver = static
+  args = password=s3cret
+}}
+userdb {{
+  driver = static
+  args = uid=65534 gid=65534 home={{directory}}
+}}
+service imap-login {{
+  chroot =
+  inet_listener imap {{
+    address = 127.0.0.1
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    address = 127.0.0.1
+    port = {imaps}
+  }}
+}}
+service pop3-login {{
+  chroot =
+  inet_listener pop3 {{
+    address = 127.0.0.1
+    port = {pop3}
+  }}
+  inet_listener pop3s {{
+    address = 127.0.0.1
+    port = {pop3s}
+  }}
+}}
+service anvil {{
+  chroot =
+}}
+"""
+
+
+def test_imap_and_pop3(tmp_path: Path) -> None:
+    ports = {name: free_port() for name in ("imap", "imaps", "pop3", "pop3s")}
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    ca = tmp_path / "ca.pem"
+    user = "nobody" if os.geteuid() == 0 else getpass.getuser()
+    group = grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name
+    config = DOVECOT.format(user=user, group=group, **ports)
+    files = {
+        "config": config.encode(),
+        "pem": authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.bytes(),
+    }
+    command = [program("dovecot", folder="/usr/sbin"), "-F", "-c", "{directory}/config"]
+    with running_daemon("nobody", *command, port=ports["pop3s"], files=files) as server:
+        for name, start in (("imap", "* OK"), ("pop3", "+OK")):
+            url = f"{name}://127.0.0.1:{ports[name]}"
+            result = check(url, timeout=20)
+            assert (result.reason, result.detail[: len(start)]) == (Reason.OK, start)
+            upgraded = check(url, starttls=True, cacert=ca, timeout=20)
+            assert upgraded.detail[: len(start)] == start
+            assert {"tls", "response"} <= set(upgraded.phases_ms)
+            assert check(url, starttls=True, timeout=20).reason is Reason.TLS_FAILURE
+            assert check(f"{name}s://127.0.0.1:{ports[name + 's']}", cacert=ca, timeout=20)
+        log = (server.directory / "mail-log").read_text()
+        assert "Logged out" in log or "Aborted login" in log or "no auth attempts" in log
+        check_stopped(url, server)
+
+
+def test_smtp_with_starttls(tmp_path: Path) -> None:
+    require(Path(AIOSMTPD).exists(), "aiosmtpd is not installed")
+    port = free_port()
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    pem = authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.bytes()
+    command = [AIOSMTPD, "-n", "-l", f"127.0.0.1:{port}"]
+    command += ["--tlscert", "{directory}/pem", "--tlskey", "{directory}/pem"]
+    url = f"smtp://127.0.0.1:{port}"
+    with running_daemon("nobody", *command, port=port, files={"pem": pem}) as server:
+        result = check(url)
+        assert (result.reason, result.detail[:4]) == (Reason.OK, "220 ")
+        assert check(url, starttls=True, cacert=tmp_path / "ca.pem")
+        assert check(url, starttls=True).reason is Reason.TLS_FAILURE
+        check_stopped(url, server)
+    with running_daemon("nobody", *command[:4], port=port):
+        refused = check(url, starttls=True)
+    assert refused.reason is Reason.TLS_FAILURE
+    assert "the peer does not start TLS: " in refused.detail
+
+
+# Peers
+
+
+@pytest.mark.parametrize(
+    ("scheme", "greeting", "reason", "status"),
+    [
+        ("smtp", b"220-a\r\n220 b\r\n", Reason.OK, None),
+        ("smtp", b"421 busy\r\n", Reason.NOT_SERVING, "421"),
+        ("smtp", b"554-no\r\n554 no\r\n", Reason.NOT_SERVING, "554"),
+        ("smtp", b"500 what\r\n", Reason.INVALID_RESPONSE, None),
+        ("imap", b"* PREAUTH x\r\n", Reason.OK, None),
+        ("imap", b"* BYE full\r\n", Reason.NOT_SERVING, None),
+        ("pop3", b"-ERR full\r\n", Reason.NOT_SERVING, None),
+        ("ftp", b"220-a\r\n welcome\r\n220 b\r\n", Reason.OK, None),
+        ("ftp", b"421 Too many\r\n", Reason.NOT_SERVING, "421"),
+        ("ssh", b"a banner\r\nSSH-2.0-x\r\n", Reason.OK, None),
+        ("ssh", b"Exceeded MaxStartups\r\n", Reason.NOT_SERVING, None),
+        (
+            "zookeeper",
+            b"This ZooKeeper instance is not currently serving requests\n",
+            Reason.NOT_SERVING,
+            None,
+        ),
+        (
+            "zookeeper",
+            b"srvr is not executed because it is not in the whitelist.\n",
+            Reason.OK,
+            None,
+        ),
+    ],
+)
+def test_greetings(scheme: str, greeting: bytes, reason: Reason, status: str | None) -> None:
+    with Peer(blurt(greeting, hold)) as peer:
+        result = check(f"{scheme}://{peer.address}")
+    assert (result.reason, result.status) == (reason, status)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "turns"),
+    [
+        ("smtp", (b"220 x\r\n", b"250 STARTTLS\r\n", b"220 go\r\n250 injected\r\n")),
+        ("smtp", (b"220 x\r\n", b"250 STARTTLS\r\n220 early\r\n")),
+        ("imap", (b"* OK x\r\n", b"a OK go\r\n* OK injected\r\n")),
+        ("pop3", (b"+OK x\r\n", b"+OK go\r\n+OK injected\r\n")),
+        (
+            "ldap",
+            (bytes.fromhex("300c02010178070a010004000400") + b"\x30\0",),
+        ),
+    ],
+)
+def test_data_before_tls_is_refused(scheme: str, turns: tuple[bytes, ...]) -> None:
+    def behave(connection: Connection) -> None:
+        if scheme == "ldap":
+            connection.hear()
+        for turn in turns:
+            connection.send(turn)
+            connection.hear()
+        connection.hold()
+
+    with Peer(behave) as peer:
+        result = check(f"{scheme}://{peer.address}", starttls=True)
+    assert (result.reason, result.detail) == (
+        Reason.INVALID_RESPONSE,
+        "response: unexpected data before TLS",
+    )
 
 
 # Decoding

@@ -153,6 +153,8 @@ def running_daemon(
             path = directory / name
             path.write_bytes(content.replace(b"{directory}", place.encode()))
             path.chmod(0o644)  # secrets in it are thrown away
+            if os.geteuid() == 0:
+                shutil.chown(path, user)
         server = Daemon([word.replace("{directory}", place) for word in command], directory)
         server.start()
         try:
