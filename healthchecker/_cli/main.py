@@ -122,6 +122,11 @@ def _select(arguments: list[str]) -> tuple[str, click.Command, list[str]]:
         return f"{_NAME} {first}", cli.commands[first], arguments[1:]
     if first in ("-h", "--help", "--version"):
         return _NAME, cli, arguments[:1]
+    if first.isalpha():
+        from difflib import get_close_matches  # noqa: PLC0415 - for this mistake only
+
+        for meant in get_close_matches(first, cli.commands, 1, 0.7):
+            raise click.UsageError(f"unknown command {first!r}; did you mean {meant}?")
     return _NAME, CHECK, list(arguments)
 
 

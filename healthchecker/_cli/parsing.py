@@ -23,6 +23,8 @@ from healthchecker._values.target import shown_target, trimmed
 
 V = TypeVar("V")
 
+_SHELL_SYNTAX = ("||", "&&", "|", ";", "&", ">", ">>", "2>&1", ">/dev/null", "2>/dev/null")
+
 HEADINGS = ("Request", "Expectations", "TLS", "Timing", "Output")
 """The groups of options in the help."""
 
@@ -36,6 +38,8 @@ EPILOG = (
 class Context(click.Context):
     """A context in which unset parameters count as defaults."""
 
+    may_lack_dashes = False
+    """Whether an unknown option may be one of a COMMAND that was written without `--`."""
     given: Sequence[click.Parameter] = ()
     """The parameters that the command line or the environment names."""
 
@@ -258,14 +262,11 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse like click; refuse options that conflict or that no target can use."""
-        args, command = split_at_dashes(args) if self._becomes_command else (args, [])
+        has_command = self._becomes_command and "--" in args
+        args, command = split_at_dashes(args) if has_command else (args, [])
         if ctx.resilient_parsing:
             return super().parse_args(ctx, args)
-        try:
-            named, rest, order = self._parser.parse_args(list(args))
-        except click.UsageError as error:
-            error.ctx = ctx  # knows how its options are spelled
-            raise
+        named, rest, order = self._parsed(args, ctx, has_command=has_command)
         ctx.params.update(self._defaults)
         given = [
             one
@@ -293,6 +294,39 @@ class Command(click.Command):
             ctx.fail("no COMMAND after --")
         ctx.args = command
         return rest
+
+    def _parsed(
+        self, args: Sequence[str], ctx: click.Context, *, has_command: bool
+    ) -> tuple[dict[str, Any], list[str], list[click.Parameter]]:
+        """Return the values that click's parser finds, the other arguments, and the order."""
+        try:
+            named, rest, order = self._parser.parse_args(list(args))
+        except click.UsageError as error:
+            error.ctx = ctx  # knows how its options are spelled
+            if isinstance(ctx, Context):
+                ctx.may_lack_dashes = self._becomes_command and not has_command
+            raise
+        self._refuse_shell(named, rest, ctx, has_command=has_command)
+        return dict(named), rest, order
+
+    def _refuse_shell(
+        self, named: dict[str, Any], rest: Sequence[str], ctx: click.Context, *, has_command: bool
+    ) -> None:
+        """Refuse arguments that only a shell would understand, and a COMMAND without `--`."""
+        targets = named.get(self._target.name) if self._target else None
+        named_targets = (targets,) if isinstance(targets, str) else targets
+        words = [*(named_targets if isinstance(named_targets, tuple) else ()), *rest]
+        syntax = next((word for word in words if word in _SHELL_SYNTAX), None)
+        if syntax is not None:
+            ctx.fail(
+                f"{syntax!r} needs a shell, which the exec form does not have; remove it and what "
+                "follows: the exit code is 0 or 1 without it"
+            )
+        if self._becomes_command and not has_command:
+            bare = [word for word in words[1:] if ":" not in word and "$" not in word]
+            if bare:
+                shown = shown_target(bare[0])
+                ctx.fail(f"TARGET: {shown!r}: not a URL; write -- before a COMMAND")
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """Return the usage line after the name of the command."""

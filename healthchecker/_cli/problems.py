@@ -114,7 +114,9 @@ def _no_such_option(error: click.NoSuchOption) -> str:
     if match[2].isspace():
         return f"pass {match[1]!r} and its value as two arguments, or join them with '='"
     meant = "" if match[2] else did_you_mean(error.possibilities or ())
-    return f"unknown option {match[1]!r}; {meant or 'see --help'}"
+    lacks_dashes = getattr(error.ctx, "may_lack_dashes", False)
+    hint = " (write -- before a COMMAND and its options)" if lacks_dashes else ""
+    return f"unknown option {match[1]!r}; {meant or 'see --help'}{hint}"
 
 
 def did_you_mean(possibilities: Sequence[str]) -> str:

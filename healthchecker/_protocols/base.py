@@ -167,7 +167,7 @@ def require_login(target: Target, options: CheckOptions) -> None:
         problem = "needs a user (and a password) in the TARGET"
         raise BadArgumentError("login", target.label, problem)
     if options.role is not None and not options.login:
-        raise BadArgumentError("role", target.label, "also needs --login here")
+        raise BadArgumentError("role", target.label, "also needs login= here")
 
 
 def require_role(expected: str | None, found: str) -> None:

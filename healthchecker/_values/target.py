@@ -20,7 +20,8 @@ _PLACE = re.compile(r"(\[[^]\s]*\]|[^:/?#\s]*)(:\d*(?![^/?#\s]))?([/?#]\S*)?")
 _LOOKS_LIKE_HOST = re.compile(
     r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9.-]+(?=:\d)|\[[0-9A-Fa-f:.]+\])(:\d+)?(/[\w./-]*)?"
 )
-_SEVERAL = re.compile(r"\s(--?[A-Za-z]|[A-Za-z]+://|[\w-]+:\s)")  # an option, a URL, a header
+# an option, a URL, a header, or syntax of a shell
+_SEVERAL = re.compile(r"\s(--?[A-Za-z]|[A-Za-z]+://|[\w-]+:\s|\|\||&&|\d?>)")
 _LIST = re.compile(
     r"[,;]\s*[A-Za-z][A-Za-z0-9+.-]*:[/@]|^[^/?#]*://([^/?#]*@)?[^/?#@]*,[^/?#@]*([/?#]|$)"
 )

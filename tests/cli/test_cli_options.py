@@ -55,7 +55,13 @@ SAMPLES = {
 """A value of each option that does not take just any text."""
 
 
-OF_ONE_KIND = {"send": "tcp://h:1", "expect_reply": "tcp://h:1", "max_age": "file:///f"}
+OF_ONE_KIND = {
+    **dict.fromkeys(("send", "expect_reply"), "tcp://h:1"),
+    "max_age": "file:///f",
+    "login": "postgresql://me:pass@h",
+    "role": "mongodb://h",
+    "starttls": "smtp://h",
+}
 """Targets that have a use for an option that HTTPS has no use for."""
 
 
@@ -290,16 +296,27 @@ LOCAL = {"host", "port", "path"}
 METADATA = {"headers", "basic_auth"}
 REPLY_ONLY = {"send", "expect_reply"}
 FILE_ONLY = {"max_age"}
+DATABASE_ONLY = {"login", "role", "starttls"}
 UNUSABLE = {
-    "http://a": TLS_ONLY | REPLY_ONLY | FILE_ONLY,
-    "https://a": REPLY_ONLY | FILE_ONLY,
-    "grpc://a:1": HTTP_ONLY | TLS_ONLY | REPLY_ONLY | FILE_ONLY,
-    "grpcs://a:1": HTTP_ONLY | REPLY_ONLY | FILE_ONLY,
-    "tcp://a:1": HTTP_ONLY | TLS_ONLY | METADATA | FILE_ONLY | {"unix_socket"},
-    "unix:///a": HTTP_ONLY | TLS_ONLY | METADATA | FILE_ONLY | {"unix_socket"},
-    "postgresql://a": HTTP_ONLY | TLS_ONLY | METADATA | REPLY_ONLY | FILE_ONLY,
-    "rediss://a": HTTP_ONLY | METADATA | REPLY_ONLY | FILE_ONLY,
-    "file:///a": HTTP_ONLY - {"expect_body"} | TLS_ONLY | METADATA | REPLY_ONLY | {"unix_socket"},
+    "http://a": TLS_ONLY | REPLY_ONLY | FILE_ONLY | DATABASE_ONLY,
+    "https://a": REPLY_ONLY | FILE_ONLY | DATABASE_ONLY,
+    "grpc://a:1": HTTP_ONLY | TLS_ONLY | REPLY_ONLY | FILE_ONLY | DATABASE_ONLY,
+    "grpcs://a:1": HTTP_ONLY | REPLY_ONLY | FILE_ONLY | DATABASE_ONLY,
+    "tcp://a:1": HTTP_ONLY | TLS_ONLY | METADATA | FILE_ONLY | {"unix_socket"} | DATABASE_ONLY,
+    "unix:///a": HTTP_ONLY | TLS_ONLY | METADATA | FILE_ONLY | {"unix_socket"} | DATABASE_ONLY,
+    "postgresql://a": HTTP_ONLY | TLS_ONLY | METADATA | REPLY_ONLY | FILE_ONLY | {"proxy_protocol"},
+    "rediss://a": HTTP_ONLY
+    | METADATA
+    | REPLY_ONLY
+    | FILE_ONLY
+    | {"proxy_protocol", "login", "starttls"},
+    "file:///a": HTTP_ONLY - {"expect_body"}
+    | TLS_ONLY
+    | METADATA
+    | REPLY_ONLY
+    | {"unix_socket"}
+    | DATABASE_ONLY
+    | {"proxy_protocol"},
 }
 
 

@@ -21,7 +21,7 @@ MISTAKES: dict[str, str] = {
     "--port": "'--port' requires an argument; write --port PORT",
     "--verbose=1": "'--verbose' does not take a value; write --verbose",
     "--help=1": "'--help' does not take a value; write --help",
-    "--prot 1": "unknown option '--prot'; did you mean --path, --port or -port?",
+    "--prot 1": "unknown option '--prot'; did you mean --p",
     "--zzz": "unknown option '--zzz'; see --help",
     "--non:sense": "unknown option '--non'; see --help",
     "--=x": "unknown option (not shown, because it may contain a secret); see --help",
@@ -31,6 +31,13 @@ MISTAKES: dict[str, str] = {
     "licenses x": "unexpected argument: ...; write healthchecker licenses [OPTIONS]",
     "list grpc://a:1 grpc://b:1": "argument: grpc://b:1; write healthchecker list [OPTIONS] TARGET",
     "wait tcp://a:1 -- ''": "no COMMAND after --",
+    "wiat tcp://a:1": "unknown command 'wiat'; did you mean wait?",
+    "chekc": "unknown command 'chekc'; did you mean check?",
+    "--port 1 '||' exit 1": "'||' needs a shell, which the exec form does not have; remove it",
+    "http://a '&&' x": "'&&' needs a shell",
+    "'http://a || exit 1'": "looks like several arguments in one",
+    "wait tcp://a:1 ./server": "TARGET: '...': not a URL; write -- before a COMMAND",
+    "wait tcp://a:1 server --flag": "(write -- before a COMMAND and its options)",
     "-q -v": "--quiet cannot be combined with --verbose; use one",
     "--port 1 tcp://a:1": "--port cannot be combined with a TARGET; put it in the TARGET",
     "--port ${NO_SUCH}": "NO_SUCH is not set; use ${NO_SUCH:-DEFAULT}",
@@ -120,6 +127,8 @@ MISTAKES: dict[str, str] = {
     "udp://a:1": "needs --send: without a request, nothing replies",
     "dns://a": "needs a NAME to ask for",
     "'dns://a/b?x=1'": "expected ?type= and one of ",
+    "mysql://a --login": "needs a user (and a password) in the TARGET",
+    "mysql://a --role primary": "also needs --login here",
     # Others
     "install /tmp": "only the static executable can install itself; run that instead",
 }
@@ -226,7 +235,7 @@ def called(call: ast.Call) -> str:
 
 def template(node: ast.expr | None) -> str:
     if isinstance(node, ast.Constant):
-        return re.sub(r"\b[a-z_]+=(?=[:;)]|$)", "*", str(node.value))
+        return re.sub(r"\b[a-z_]+=(?=[ :;)]|$)", "*", str(node.value))
     if isinstance(node, ast.JoinedStr):
         return "".join(template(part) for part in node.values)
     return "*"
