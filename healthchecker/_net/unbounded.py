@@ -62,7 +62,10 @@ class _Run(Generic[T]):
         if self._thread.ident is not None:
             self._thread.join()
         if self._error is not None:
-            raise self._error
+            try:
+                raise self._error
+            finally:
+                self._error = None  # its traceback refers to us: a cycle that would keep memory
         return self._value
 
     def _work(self) -> None:
