@@ -132,3 +132,22 @@ def test_lengths() -> None:
 def test_other_responses(data: bytes) -> None:
     with pytest.raises(CodecError):
         decode_bind_response(data)
+
+
+def test_starttls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    pem = authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.bytes()
+    port = free_port()
+    url = f"ldap://127.0.0.1:{port}"
+    settings = "TLSCertificateFile {directory}/pem\nTLSCertificateKeyFile {directory}/pem"
+    with slapd(url, port=port, settings=settings, pem=pem):
+        result = check(url, starttls=True, cacert=tmp_path / "ca.pem")
+        assert (result.reason, result.detail) == (Reason.OK, "anonymous bind accepted")
+        assert check(url, starttls=True).reason is Reason.TLS_FAILURE
+    with slapd(url, port=port):
+        refused = check(url, starttls=True)
+    assert (refused.reason, refused.detail[:43]) == (
+        Reason.TLS_FAILURE,
+        "response: the peer does not start TLS: resu",
+    )

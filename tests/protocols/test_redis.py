@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from healthchecker import Reason, check
-from healthchecker._protocols.redis import Reply, decode_replies, encode_command
+from healthchecker._protocols.redis import Reply, decode_replies, decode_role, encode_command
 from healthchecker._protocols.reply import CodecError
 from tests.servers.daemons import free_port
 from tests.servers.peers import Connection, Peer, blurt
@@ -223,3 +223,72 @@ def test_other_replies(data: bytes) -> None:
 )
 def test_codes(text: str, code: str) -> None:
     assert Reply(text, is_error=True).code == code
+
+
+# Roles
+
+
+def test_role_of_a_primary_and_its_replica(server: Redis) -> None:
+    url = f"redis://127.0.0.1:{server.port}"
+    result = check(url, role="primary")
+    assert (result.reason, result.detail) == (Reason.OK, "PONG, primary")
+    wrong = check(url, role="replica")
+    assert (wrong.reason, wrong.detail) == (
+        Reason.NOT_SERVING,
+        "expected role replica, got primary",
+    )
+    with running_redis(f"--replicaof 127.0.0.1 {server.port}") as replica:
+        url = f"redis://127.0.0.1:{replica.port}"
+        poll(lambda: check(url, role="replica"), timeout=20, what="the link is up")
+        assert not check(url, role="primary")
+    with running_redis(f"--replicaof 127.0.0.1 {free_port()}") as replica:
+        alone = check(f"redis://127.0.0.1:{replica.port}", role="replica")
+    assert alone.reason is Reason.NOT_SERVING
+    assert alone.detail.startswith("the link to the primary is not up: ")
+
+
+def test_role_in_a_cluster_and_with_a_password() -> None:
+    with running_redis("--cluster-enabled yes", "--requirepass s3cret") as server:
+        url = f"redis://:s3cret@127.0.0.1:{server.port}"
+        assert check(url)
+        result = check(url, role="primary")
+        assert (result.reason, result.detail) == (Reason.NOT_SERVING, "cluster_state:fail")
+        server.execute("-a", "s3cret", "CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        poll(lambda: check(url, role="primary"), timeout=20, what="the cluster is ok")
+        without = check(f"redis://127.0.0.1:{server.port}", role="primary")
+        assert (without.reason, without.status) == (Reason.UNEXPECTED_REPLY, "NOAUTH")
+
+
+DISABLED = b"-ERR This instance has cluster support disabled\r\n"
+
+
+@pytest.mark.parametrize(
+    ("role", "reason", "detail"),
+    [
+        (b"*1\r\n$8\r\nsentinel\r\n", Reason.NOT_SERVING, "expected role primary, got sentinel"),
+        (b"*0\r\n", Reason.NOT_SERVING, "expected role primary, got unknown"),
+        (b"*1\r\n*0\r\n", Reason.NOT_SERVING, "expected role primary, got unknown"),
+        (b"-NOPERM no\r\n", Reason.UNEXPECTED_REPLY, "ROLE failed: NOPERM"),
+        (b"+OK\r\n", Reason.INVALID_RESPONSE, "response: not a reply to ROLE"),
+        (b"*1\r\n" * 9, Reason.INVALID_RESPONSE, "response: not a Redis reply"),
+        (b"*99999999\r\n", Reason.INVALID_RESPONSE, "response: not a Redis reply"),
+        (b"*1\r\n$-2\r\n", Reason.INVALID_RESPONSE, "response: not a Redis reply"),
+    ],
+)
+def test_other_roles(role: bytes, reason: Reason, detail: str) -> None:
+    def behave(connection: Connection) -> None:
+        connection.hear()
+        connection.send(b"+PONG\r\n")
+        connection.hear()
+        connection.send(role + DISABLED)
+        connection.hold()
+
+    with Peer(behave) as peer:
+        result = check(f"redis://{peer.address}", role="primary")
+    assert (result.reason, result.detail) == (reason, detail)
+
+
+def test_role_in_parts() -> None:
+    data = b"*3\r\n$6\r\nmaster\r\n:0\r\n*1\r\n*-1\r\n" + DISABLED
+    assert decode_role(data) is not None
+    assert all(decode_role(data[:end]) is None for end in range(len(data)))
