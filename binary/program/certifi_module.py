@@ -11,7 +11,7 @@ from pathlib import Path
 
 import certifi
 
-_MODULE = '''"""Mozilla's bundle of trusted authorities, from certifi, as DER."""
+_MODULE = '''"""Mozilla's bundle of trusted CA certificates, from certifi, as DER."""
 
 __version__ = {version!r}
 _DER = {der!r}

@@ -45,7 +45,7 @@ _NAMES_OF_LICENSES = {"The MIT License (MIT)": "MIT"}
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What may be linked in, from somebody else's source."""
+    """What may be linked in, from the source of others."""
 
     name: str
     objects: str

@@ -2,7 +2,7 @@
  * Stands between PyInstaller's bootloader and the system. The bootloader expects libpython as a
  * shared library beside it, an environment to leave notes in for its own next process, and /proc.
  * A static program has none of the first two and must not need the third. link.sh redirects the
- * bootloader's calls (and nobody else's) to the functions here.
+ * bootloader's calls (and no others) to the functions here.
  */
 #include <errno.h>
 #include <limits.h>
@@ -61,7 +61,7 @@ const char *loader_dlerror(void)
     return "not in this program";
 }
 
-/* The kernel tells each process what it was started from; no /proc and no PATH are needed. */
+/* The kernel gives each process the path that it was started from; no /proc and no PATH are needed. */
 char *loader_realpath(const char *path, char *resolved)
 {
     const char *self = (const char *)getauxval(AT_EXECFN);

@@ -1,5 +1,5 @@
 /*
- * In the place of libc's memcpy and memmove: musl's begin with an instruction that costs more (30 cycles)
+ * Instead of libc's memcpy and memmove: musl's begin with an instruction that costs more (30 cycles)
  * than all of a usual copy of Python's, which is of some 20 bytes.
  *
  * A step reads all that it copies before it writes any of it, so that the blocks may overlap.

@@ -87,7 +87,7 @@ class Heap:
         self._blocks = {address: size for number, address, size in blocks(saved) if number}
 
     def _is_type(self, address: int) -> bool:
-        """Tell whether it is the instance of a metaclass, which is an instance of `type`."""
+        """Return whether it is the instance of a metaclass, which is an instance of `type`."""
         metaclass = self._memory.word(address + _OB_TYPE)
         top = self._memory.word(metaclass + _OB_TYPE)
         is_top = top != 0 and self._memory.word(top + _OB_TYPE) == top

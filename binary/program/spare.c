@@ -1,6 +1,6 @@
 /*
  * Program headers to spare. What the kernel maps must be in the program's table of segments, which has no
- * room for more than the linker puts there. Each of these notes, which say nothing and which nobody reads,
+ * room for more than the linker puts there. Each of these notes, which are empty and never read,
  * is entered in the table, as its alignment differs from the one before; write_executable.py then uses the
  * entry for a zone of the heap.
  */

@@ -36,7 +36,7 @@ def append(path: str, text: str) -> str:
 def _append(path: str, data: bytes) -> None:
     descriptor = os.open(path, _FLAGS)
     try:
-        # At once, so that the lines of several checks do not mix.
+        # In one write, so that the lines of several checks do not mix.
         if os.write(descriptor, data) < len(data):
             raise BlockingIOError
     finally:

@@ -88,7 +88,7 @@ def test_a_log_that_cannot_be_written(form: Form, tmp_path: Path) -> None:
         for path, problem in (
             (tmp_path / "missing", "No such file or directory"),
             (tmp_path / "link", "No such file or directory"),
-            (tmp_path / "fifo", "No such device or address"),  # which nobody reads
+            (tmp_path / "fifo", "No such device or address"),  # without a reader
             (tmp_path / "socket", "No such device or address"),
             (tmp_path, "Is a directory"),
             (Path("/dev/full"), "No space left on device"),

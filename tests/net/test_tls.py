@@ -60,7 +60,7 @@ def require_mounts() -> None:
 
 
 CA = trustme.CA()
-OTHER_CA = trustme.CA(organization_name="Somebody else")
+OTHER_CA = trustme.CA(organization_name="Another organization")
 
 
 def server(cert: trustme.LeafCert, **settings: object) -> ssl.SSLContext:
@@ -403,7 +403,7 @@ def test_the_store_named_by_the_environment(form: Form, files: dict[str, str]) -
         assert run(form, [target], env=trusting).code == 0
         # --cacert comes before it, and takes its place.
         assert run(form, ["--cacert", files["other_ca"], target], env=trusting).code == 1
-        # Without it there are the system's or our own authorities, which do not know ours.
+        # Without it there are the CA certificates of the system, or our own, without the test CA.
         without = run(form, ["--output=json", target], env={"SSL_CERT_FILE": ""})
     assert without.check["reason"] == "tls_failure"
     assert "issuer" in without.check["detail"]
@@ -686,7 +686,7 @@ def test_no_configuration_of_openssl_is_used(
     form: Form, tmp_path: Path, files: dict[str, str]
 ) -> None:
     fifo, fips_only = tmp_path / "fifo", tmp_path / "fips.cnf"
-    os.mkfifo(fifo)  # who opens it waits for ever
+    os.mkfifo(fifo)  # who opens it waits forever
     fips_only.write_text(_FIPS_ONLY.format(module=fifo))
     with Peer(answer(HEALTHY), context=localhost()) as peer:
         args = ["--cacert", files["ca"], f"https://localhost:{peer.port}/"]
@@ -696,7 +696,7 @@ def test_no_configuration_of_openssl_is_used(
             assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("before", [{}, {"OPENSSL_CONF": "/nobody/reads/this"}])
+@pytest.mark.parametrize("before", [{}, {"OPENSSL_CONF": "/not/read"}])
 def test_the_environment_stays_as_it_was(before: dict[str, str]) -> None:
     """Which is what a command gets that this process may become."""
     show = "import healthchecker._cli.openssl, os; print(dict(os.environ))"

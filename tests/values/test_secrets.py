@@ -37,7 +37,7 @@ def shown(text: str) -> str:
 
 
 def is_host(text: str) -> bool:
-    """Return whether the variable is in the place of a host or a path, whose value is shown."""
+    """Return whether the variable replaces a host or a path, whose value is shown."""
     return "@" not in text.partition("${PASSWORD}")[2]
 
 

@@ -4,7 +4,7 @@
 
 MEMORY was written by save.c and put into EXECUTABLE. TRACE is a command that runs another one and
 writes to file 9 what that reads and writes, as Valgrind's lackey does. LAYOUT becomes one byte for
-each allocation of the build: the zone of its block. What it holds already counts, too: of two
+each allocation of the build: the zone of its block. Its present content also counts: of two
 zones, a block goes into that which is nearer to a plain check.
 """
 
@@ -67,7 +67,7 @@ def main(memory: str, executable: str, layout: str, *trace: str) -> None:
         read = set[int]().union(*(one for _, one in looks)) - written
         other = set.union(
             *touched(trace, [*check, f"grpc://127.0.0.1:{grpc}"]),
-            # No TLS there, but by then most of what a check needs for it has been used.
+            # No TLS there, but before it fails most of what a check needs for it has been used.
             *touched(trace, [*check, "--insecure", f"https://127.0.0.1:{no_tls}"], healthy=False),
         )
     zones: dict[int, int] = {}

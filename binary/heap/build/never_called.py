@@ -1,7 +1,7 @@
 """What is in the executable's modules and never called by the program, each group with why.
 
 Code that can be reached names all of these, so `unused.py` would keep them, with all that only they
-need. Were one called all the same, that would be a NameError or an AttributeError.
+need. Were one called, that would be a NameError or an AttributeError.
 """
 
 NEVER_CALLED = (
@@ -22,7 +22,7 @@ NEVER_CALLED = (
     "logging:Formatter.formatStack",
     "logging:Logger.findCaller",
     # No library logs a warning or worse, and less is not asked for; no line of source is shown
-    # with one of Python's warnings. So nobody formats tracebacks or reads Python code.
+    # with one of Python's warnings. So tracebacks are not formatted and Python code is not read.
     "logging:Logger.handle",
     "logging:Logger.makeRecord",
     "linecache:getlines",

@@ -1,5 +1,5 @@
 /*
- * Makes the objects that are saved immortal, and what they say to nobody go.
+ * Makes the objects that are saved immortal, and removes what is never read.
  *
  * A saved object lives as long as the process. Counting its references would only dirty its page.
  */
@@ -75,8 +75,8 @@ static void freeze_counters(PyCodeObject *code)
     }
 }
 
-/* Documentation, line numbers and the names of local variables are for those who read tracebacks; nobody
-   does here. */
+/* Documentation, line numbers and the names of local variables are for readers of tracebacks, which
+   are not printed here. */
 static void strip_code(PyCodeObject *code, PyObject *all)
 {
     Py_SETREF(code->co_linetable, PyBytes_FromStringAndSize(NULL, 0));

@@ -1,5 +1,5 @@
 /*
- * What runs in the build, in the place of a plain program: it notes where the memory of each phase
+ * The program that runs in the build instead of the plain one: it notes where the memory of each phase
  * begins, and at the end writes the memory into a file, from which write_executable.py makes the
  * executable. There, all of it is in place before main() runs.
  *
@@ -65,7 +65,7 @@ static PyObject *forget_fork_handlers(PyObject *module, PyObject *unused)
 static PyMethodDef methods[] = {
     {"all_imported", all_imported, METH_NOARGS, "Tell that what follows may differ from build to build."},
     {"all_warm", all_warm, METH_NOARGS, "Tell that large blocks, from now on, are not to be saved."},
-    {"forget_fork_handlers", forget_fork_handlers, METH_NOARGS, "Call nobody before or after a fork."},
+    {"forget_fork_handlers", forget_fork_handlers, METH_NOARGS, "Call no handler before or after a fork."},
     {"immortalize", immortalize, METH_O, "Make the objects in a list, and what they refer to, immortal."},
     {"start_with", start_with, METH_O, "Set what a process started from the saved heap calls."},
     {0},
@@ -109,7 +109,7 @@ static void write_zone(int file, int zone)
     }
 }
 
-/* What the last frames have left behind them, and what a start sets anew. */
+/* What the last frames have left behind them, and what a start sets again. */
 static void forget_thread(void)
 {
     char *unused = (char *)saved.thread->datastack_top;

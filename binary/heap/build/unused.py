@@ -4,7 +4,7 @@ Most of what the libraries hold is never called by us. What a module holds is ke
 can be reached names it, directly or as an attribute of the module. A method is kept when its name
 occurs in code that can be reached, or in the machine code of the executable. What is in
 `never_called.py` counts as not there, and so does what is made for each dataclass to show, change
-and copy its objects. What is dropped and used all the same is a NameError or an
+and copy its objects. A dropped name that is used is a NameError or an
 AttributeError, as with any other name that is not there. The functions that are dropped are listed
 in left-out.txt; the tests fail when the program calls any of them.
 """
@@ -99,7 +99,7 @@ def find(name: str) -> object:
 
 
 def never_called() -> Iterator[object]:
-    """Yield what counts as not there, whoever names it."""
+    """Yield the names that count as missing everywhere."""
     yield from map(find, NEVER_CALLED)
     for thing in gc.get_objects():
         if isinstance(thing, type) and "__dataclass_fields__" in members(thing):
@@ -120,7 +120,7 @@ def instructions(code: CodeType) -> Iterator[tuple[int, str]]:
 
 
 def chains(code: CodeType) -> Iterator[list[str]]:
-    """Yield each name that `code` looks up, with the attributes that it at once takes of it."""
+    """Yield each name that `code` looks up, with the attributes that it takes of it directly."""
     chain: list[str] = []
     for operation, name in instructions(code):
         if operation == _ATTRIBUTE and chain:
@@ -192,7 +192,7 @@ class _Search:
         self.todo += gc.get_referents(thing)
 
     def may_be_used(self, name: str, value: object) -> bool:
-        """Tell whether a class needs this member, for all that has been found so far."""
+        """Return whether a class needs this member, for all that has been found so far."""
         return not isinstance(value, _METHODS) or is_special(name) or name in self.names
 
     def call(self, code: CodeType, namespace: dict[str, object]) -> None:

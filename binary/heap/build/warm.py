@@ -33,7 +33,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if threading._active != {threading.get_ident(): threading.main_thread()}:  # type: ignore[attr-defined]  # noqa: SLF001
         raise RuntimeError("another thread than the main one would be saved")
-    threading.main_thread()._native_id = 0  # type: ignore[attr-defined]  # noqa: SLF001 - set anew by a start
+    threading.main_thread()._native_id = 0  # type: ignore[attr-defined]  # noqa: SLF001 - set by a start
     del sys._MEIPASS  # type: ignore[attr-defined]  # noqa: SLF001 - as PyInstaller has it
     _saved_heap.start_with(start)
     put_away(_saved_heap, gc)

@@ -1,7 +1,7 @@
 """What the executable does before its build saves its memory: the one part that knows of that.
 
 An executable with a saved heap has no files to import from, so everything must be imported here or
-by what is imported here. Code that has run before is faster, so the usual checks are run, too.
+by what is imported here. Code that has run before is faster, so the usual checks are also run.
 """
 
 # ruff: noqa: F401 - what is imported here is imported late elsewhere, or looked up by name
@@ -35,7 +35,7 @@ _ROUNDS = 20  # after some runs the interpreter has specialized the code for wha
 
 
 def warm_up(http: int, grpc: int, closed: int) -> None:
-    """Check the servers on these ports of 127.0.0.1; nobody listens on `closed`."""
+    """Check the servers on these ports of 127.0.0.1; `closed` has no listener."""
     usual = usual_checks(http)
     runs = [*usual, [f"grpc://127.0.0.1:{grpc}"]] * _ROUNDS
     runs += [

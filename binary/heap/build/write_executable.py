@@ -127,7 +127,7 @@ def put(program: bytearray, memory: bytes) -> None:
         raise ValueError("the program has too few notes whose entries could be used")
     for at, segment in zip(table, [*loaded, *others, *[Segment()] * unused], strict=True):
         segment.write(program, at)
-    header.shoff = header.shnum = header.shstrndx = 0  # no section headers; nobody needs them
+    header.shoff = header.shnum = header.shstrndx = 0  # no section headers; they are not needed
     header.write(program)
 
 

@@ -1,5 +1,5 @@
 /*
- * The memory of CPython, and of nobody else: link.sh redirects its malloc() and the like to here.
+ * The memory of CPython alone: link.sh redirects its malloc() and the like to here.
  *
  * Each block has a header, and comes from the end of a zone or from a list of freed blocks of its
  * size. What a plain HTTP check writes to, what it only reads, what other checks touch besides, and
@@ -7,7 +7,7 @@
  * it saves lies in a zone that is not saved. layout.py learns which block belongs where from a first
  * build.
  *
- * In a started process, the header stands in front of the block. In the build, it stands AWAY behind
+ * In a started process, the header is in front of the block. In the build, it is AWAY behind
  * the block: what has been saved is never freed, so that its header need not be saved.
  */
 #include "heap.h"

@@ -1,5 +1,5 @@
 /*
- * What the parts of the saved heap know of each other. binary/README.md tells how they work together.
+ * What the parts of the saved heap know of each other. binary/README.md explains how they work together.
  *
  *   product/allocator.c   CPython's memory, in the build and in a started process
  *   product/openssl.c     OpenSSL's memory in a started process
@@ -35,7 +35,7 @@ _Static_assert(sizeof(PyObject) == 16, "an object starts with its count of refer
 
 /* ---- the allocator */
 
-/* Stands in front of each block, and in the build AWAY behind it. */
+/* In front of each block, and in the build AWAY behind it. */
 typedef struct {
     uint32_t size;   /* of the block, with the header where that is in front of it */
     uint32_t number; /* of the allocation, counted from the start of the process; 0 when freed */
@@ -56,7 +56,7 @@ extern struct zone zones[ZONES];
 enum { FIRST_MEMORY = 256 * 1024 };
 extern char first_memory[FIRST_MEMORY];
 
-/* What the allocator is told in the build. */
+/* The settings of the allocator in the build. */
 extern struct build {
     uint32_t allocations;    /* so far */
     uint32_t imported, warm; /* how many there were when all was imported, and when all had run */

@@ -1,5 +1,5 @@
 /*
- * In a started process, OpenSSL's memory comes from the heap's allocator, too: with libc's, a check by
+ * In a started process, OpenSSL's memory also comes from the heap's allocator: with libc's, a check by
  * TLS took 11 % longer. In the build it comes from libc's, as it must not be among what is saved.
  */
 #include "heap.h"

@@ -21,7 +21,7 @@ static int is_build(void)
     return !is_started() || saved.watched;
 }
 
-/* Time goes on by a microsecond each time that somebody looks. */
+/* Time goes on by a microsecond with each call. */
 int heap_clock_gettime(clockid_t clock, struct timespec *now)
 {
     static long microseconds;

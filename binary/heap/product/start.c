@@ -40,7 +40,7 @@ static PyObject *environment(void)
     return dict;
 }
 
-/* Of the signals that Python or we change, those that whoever started us had ignored. */
+/* Of the signals that Python or we change, those that the parent process had ignored. */
 static int ignored_signals(void)
 {
     static const int changed[] = {SIGINT, SIGTERM, SIGALRM, SIGPIPE, SIGXFSZ};
@@ -54,7 +54,7 @@ static int ignored_signals(void)
 
 enum { FIRST_USED = 60 * 1024 }; /* of fresh memory, by a plain check */
 
-/* Have the kernel copy at once the pages that each check writes to, which costs half of what a trap for each
+/* Have the kernel copy in one call the pages that each check writes to, which costs half of what a trap for each
    page does: 0.96 of the time. A kernel before 5.14 refuses, and copies them one by one. To have pages mapped
    that are only read gains nothing (1.07): the kernel maps the neighbours of such a page anyway. */
 static void populate(const void *from, const void *to)
@@ -74,8 +74,8 @@ static void populate_written(void)
 }
 
 /* What is set up here is what another process does not inherit from the one that was saved. Python's own way for
-   the child of a fork would make new locks, look for the main thread, and seed `random` anew. Nobody held a lock or
-   waited for one when the heap was saved, the main thread has the same number, and nobody draws from `random`
+   the child of a fork would make new locks, look for the main thread, and seed `random` again. No thread held a lock or
+   waited for one when the heap was saved, the main thread has the same number, and no code draws from `random`
    (SystemRandom asks the kernel each time): without all that, 0.93 of the instructions, 14 page faults less. */
 static int start(int argc, char **argv)
 {

@@ -1,6 +1,6 @@
-"""The Python half of a start from the saved heap: what belongs to one process only is set anew.
+"""The Python half of a start from the saved heap: the state of a single process is set again.
 
-start.c calls `start` in the place of a main program. Nothing is imported then.
+start.c calls `start` instead of a main program. Nothing is imported then.
 """
 
 import os
