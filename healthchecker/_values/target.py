@@ -355,10 +355,10 @@ def shown_target(text: str) -> str:
     if isinstance(text, Expanded):
         text = text.shown()  # any of the replaced parts may be in a wrong place
     rest = text[scheme.end() if scheme else 0 :].rpartition("@")[2]
+    if scheme is not None and not scheme[0].startswith("http"):
+        rest = rest.partition("?")[0]  # databases take a password there
     if scheme is None:
         return rest if _LOOKS_LIKE_HOST.fullmatch(rest) or not text else HIDDEN
     place = _PLACE.match(rest)
     known = place[0] if place else ""
-    if not scheme[0].startswith("http"):
-        known = known.partition("?")[0]  # a database takes its password there
     return scheme[0] + known + (HIDDEN if len(known) < len(rest) else "")

@@ -147,7 +147,7 @@ def test_licenses_takes_nothing() -> None:
     outcome = run(PYTHON, ["licenses", "zlib"])
     assert (outcome.code, outcome.stdout) == (1, "")
     assert outcome.stderr == (
-        "healthchecker: usage_error: Got unexpected extra argument (...); "
+        "healthchecker: usage_error: unexpected argument: ...; "
         "write healthchecker licenses [OPTIONS]\n"
     )
 
