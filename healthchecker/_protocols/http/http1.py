@@ -71,9 +71,9 @@ class Http1:
         """Check what h11 does not: the length of all heads together, and who is speaking."""
         if not data:
             raise invalid(CLOSED_IN_HEAD)
+        self._head_bytes += len(data)
         if self._head_bytes > _MAX_HEAD_BYTES:
             raise invalid("headers too long")
-        self._head_bytes += len(data)
         if len(self._first_bytes) < _FRAME_TYPE_AND_STREAM.stop:
             self._first_bytes += data[: _FRAME_TYPE_AND_STREAM.stop]
             if self._first_bytes[_FRAME_TYPE_AND_STREAM] == _HTTP2_SETTINGS:
