@@ -39,12 +39,12 @@ from healthchecker._server.responses import (
 )
 from healthchecker._values import validate
 from healthchecker._values.result import BadArgumentError
+from healthchecker._values.target import MAX_PORT
 from healthchecker._values.text import FilePath
 
 if TYPE_CHECKING:
     from healthchecker._server.http_server import HttpServer
 
-_MAX_PORT = 65535
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LOG_METHODS = ("info", "warning", "error", "exception")
 _STARTED = "started"
@@ -95,8 +95,8 @@ class HealthServer:
         on_change: OnChange | None = None,
         log: Log | None = None,
     ) -> None:
-        if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= _MAX_PORT:
-            raise BadArgumentError("port", port, f"must be between 0 and {_MAX_PORT}")
+        if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= MAX_PORT:
+            raise BadArgumentError("port", port, f"must be between 0 and {MAX_PORT}")
         if not isinstance(host, str):
             raise BadArgumentError("host", host, "must be a string")
         if log is not None and not all(callable(getattr(log, name, None)) for name in _LOG_METHODS):

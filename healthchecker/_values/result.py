@@ -1,4 +1,4 @@
-"""What a check comes to: one result type for every protocol."""
+"""The outcome of a check: one result type for all protocols."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Self
 
 
 class Reason(StrEnum):
-    """Why a check ended as it did. The words are stable: scripts may rely on them."""
+    """The reason for the outcome of a check. The names are stable: scripts may rely on them."""
 
     OK = "ok"
     UNEXPECTED_STATUS = "unexpected_status"
@@ -39,7 +39,7 @@ class Reason(StrEnum):
 
 
 class Phase(StrEnum):
-    """The parts of a check, in their order. One that fails is the first word of the detail."""
+    """The phases of a check, in order. The detail of a failure names the phase that failed."""
 
     LOOKUP = "lookup"
     CONNECT = "connect"
@@ -52,24 +52,24 @@ class CheckResult:
     """The outcome of one check of one target. True in a boolean context when healthy."""
 
     target: str
-    """The target as it is shown to people: without credentials."""
+    """The target as it is shown: without credentials."""
     healthy: bool
     reason: Reason
     detail: str
-    """What happened. It starts with the phase where that did not come to its end; a
-    whole answer that is not the expected one speaks for itself."""
+    """A description of what happened. It starts with the phase if that was not completed; for a
+    complete response that is not as expected it has no such prefix."""
     status: int | str | None
     """The HTTP status code, the name of the gRPC serving status or error code, or the error code
     that a database answered with; None if there is none, or the check did not get that far."""
     elapsed: float
     """Seconds from the start of the check to its end."""
     phase: Phase | None = None
-    """The phase in which the check failed: `RESPONSE` for an answer that is not the expected one,
+    """The phase in which the check failed: `RESPONSE` for a response that is not as expected,
     None for a healthy target and for what failed before there was any phase."""
     phases_ms: Mapping[Phase, float] = field(default_factory=dict, compare=False)
-    """Milliseconds spent in each phase that the check came to, redirects included."""
+    """Milliseconds spent in each phase reached, including redirects."""
     excerpt: str = ""
-    """How the body of an unexpected HTTP answer begins: 200 bytes of it at most, as text."""
+    """The start of the body of an unexpected HTTP response: at most 200 bytes, as text."""
 
     def __bool__(self) -> bool:
         return self.healthy
@@ -124,7 +124,7 @@ class _Shown:
 
 
 class UnhealthyError(Exception):
-    """A target is not healthy: for those who asked for an exception."""
+    """A target is not healthy; raised by `CheckResult.raise_for_unhealthy()`."""
 
     def __init__(self, result: CheckResult) -> None:
         super().__init__(f"{result.target}: {result.reason}: {result.detail}")
@@ -134,10 +134,10 @@ class UnhealthyError(Exception):
         return type(self), (self.result,)  # an exception may have to cross to another process
 
 
-class ProbeFailure(Exception):  # noqa: N818 - a failed probe is a result in the making, no error
+class ProbeFailure(Exception):  # noqa: N818 - a failed probe becomes a result; it is not an error
     """Ends a probe from within; a `Prober` turns it into a `CheckResult`.
 
-    It does not know the phase that it ends: the prober does, which has begun it.
+    It does not know which phase it ends; the prober that started the phase does.
     """
 
     def __init__(self, reason: Reason, message: str, status: int | str | None = None) -> None:
@@ -148,14 +148,14 @@ class ProbeFailure(Exception):  # noqa: N818 - a failed probe is a result in the
 
 
 class UnexpectedResponse(ProbeFailure):
-    """The answer came as a whole, and says or is something else than a healthy target's."""
+    """A complete response that is not what a healthy target would send."""
 
     excerpt = ""
-    """How its body begins, where it has one."""
+    """The start of its body, if it has one."""
 
 
 class BadArgumentError(ValueError):
-    """An argument that cannot be used: a mistake of the caller, never a state of the target."""
+    """An unusable argument: a mistake of the caller, never a state of the target."""
 
     def __init__(self, argument: str, value: object, problem: str) -> None:
         super().__init__(f"{argument}: {value!r}: {problem}")

@@ -1,4 +1,4 @@
-"""Every form of the program does what the table says."""
+"""Every form of the program behaves as in the table."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ SAMPLES = {
     "max_age": "3s",
     "role": "primary",
 }
-"""A value of each option that does not take just any text."""
+"""A value of each option that does not accept every text."""
 
 
 OF_ONE_KIND = {
@@ -62,11 +62,11 @@ OF_ONE_KIND = {
     "role": "mongodb://h",
     "starttls": "smtp://h",
 }
-"""Targets that have a use for an option that HTTPS has no use for."""
+"""Targets for options that do not apply to HTTPS."""
 
 
 def each(pairs: Sequence[tuple[Command, Option[Any]]]) -> pytest.MarkDecorator:
-    """Run a test for commands and options of theirs."""
+    """Run a test for each command and option."""
     return pytest.mark.parametrize(
         ("command", "option"), pairs, ids=[f"{command.name}-{one.name}" for command, one in pairs]
     )
@@ -81,7 +81,7 @@ def on_command_line(option: Option[Any]) -> list[str]:
 
 
 def usable(command: Command, option: Option[Any]) -> list[str]:
-    """Return a command line that has a use for the option."""
+    """Return a command line that the option applies to."""
     if command.name == "list":
         return ["grpcs://h:1"]
     if option in options.LOCAL_TARGET_OPTIONS:
@@ -124,7 +124,7 @@ def test_every_option_has_its_heading_in_the_help() -> None:
 
 
 class _Recorder(dict[str, Any]):
-    """The values of a command line, and which of them were asked for."""
+    """The values of a command line, and which of them were read."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         super().__init__(values)
@@ -157,7 +157,7 @@ def test_a_command_reads_every_option_of_its_own(
     }[str(command.name)]
     with command.make_context("healthchecker", arguments) as context:
         context.params = recorder = _Recorder(context.params)
-        with contextlib.suppress(BadArgumentError):  # what Python says to `install`
+        with contextlib.suppress(BadArgumentError):  # `install` of the Python form
             assert command.invoke(context) == 1
     assert {one.name for one in command.params} - recorder.read <= OF_CHECK
 
@@ -194,7 +194,7 @@ def test_tls_options_without_tls_are_refused(target: str, option: dict[str, Any]
 
 
 def parsed(command: Command, arguments: list[str], *, by_click: bool) -> object:
-    """Return the values and sources that a command line comes to, or the mistake in it."""
+    """Return the values and sources of a command line, or the mistake in it."""
     context = command.context_class(command, info_name="healthchecker")
     parse = click.Command.parse_args if by_click else type(command).parse_args
     try:
@@ -265,7 +265,7 @@ def test_a_command_line_is_what_click_makes_of_it(
     assert ours == (parsed(command, arguments, by_click=True), capsys.readouterr())
 
 
-def test_nothing_is_processed_that_nobody_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_given_options_are_processed(monkeypatch: pytest.MonkeyPatch) -> None:
     processed: list[str] = []
     real = click.Parameter.handle_parse_result
 

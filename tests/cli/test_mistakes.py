@@ -1,4 +1,4 @@
-"""A user who is wrong is helped: each mistake is named, and what to write instead."""
+"""Usage errors: each names the mistake and what to write instead."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ MISTAKES: dict[str, str] = {
     "tcp://a:1 --send '\\q'": r"\q is not an escape such as \r \n \t \0 \xNN or \\",
     "-H Authorization": "expected 'NAME: VALUE'",
     "--basic-auth me": "expected 'USER:PASSWORD'",
-    # How to ask
+    # Request
     "--host localhost:80": "not a host name such as db.example.org, or an IP address; pass the",
     "--host http://a": "or an IP address; pass a URL as a TARGET, not with --host",
     "--path health": "must begin with a slash, such as /health",
@@ -83,7 +83,7 @@ MISTAKES: dict[str, str] = {
     "grpc://a:1 -H 'a: ü'": "must be printable ASCII, or base64 if the name ends in -bin",
     "grpc://a:1 -H 'a-bin: ?'": "its value must be base64",
     "watch --timeout 6s": "longer than the interval (5 s)",
-    # How to judge
+    # Expectations
     "--status ok": "not a status list; expected e.g. 200 or 200,204 or 2xx or 200-399",
     "--status 300-200": "the range ends before it begins; use 200-299",
     "--status 100": "1xx statuses are never final; use 200-599",
@@ -138,7 +138,7 @@ VARIABLES = {
     ("TARGET", "grpc://a:1\ngrpc://b:1"): "HEALTHCHECKER_TARGET: list takes a single TARGET",
     ("CERT_LIFETIME", "11y"): "is not a duration (500ms, 2s, 1m30s, 1h, 7d, or seconds)",
 }
-# Mistakes that no command line can make, or that only its state on a machine makes.
+# Mistakes that no command line can make, or that depend on the state of the machine.
 OF_PROGRAMS = (
     "lone surrogate",
     "are only available on Linux",
@@ -181,8 +181,8 @@ OF_PROGRAMS = (
 )
 
 
-def said(arguments: Sequence[str], capfd: pytest.CaptureFixture[str]) -> str:
-    """Return the one line that a mistake is answered with, without what it begins with."""
+def usage_error(arguments: Sequence[str], capfd: pytest.CaptureFixture[str]) -> str:
+    """Return the one line of a usage error, without its prefix."""
     assert main(arguments) == 1
     stdout, stderr = capfd.readouterr()
     assert stdout == ""
@@ -193,7 +193,7 @@ def said(arguments: Sequence[str], capfd: pytest.CaptureFixture[str]) -> str:
 
 @pytest.mark.parametrize("line", MISTAKES)
 def test_mistakes(line: str, capfd: pytest.CaptureFixture[str]) -> None:
-    assert MISTAKES[line] in said(shlex.split(line), capfd)
+    assert MISTAKES[line] in usage_error(shlex.split(line), capfd)
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
@@ -204,12 +204,12 @@ def test_mistakes_in_variables(
     monkeypatch.setenv(f"HEALTHCHECKER_{name}", value)
     command = ["list"] if name == "TARGET" else ["https://a"] if name == "CERT_LIFETIME" else []
     parts = VARIABLES[variable].split("... ")
-    message = said(command, capfd)
+    message = usage_error(command, capfd)
     assert all(part in message for part in parts), message
 
 
 def problems(module: ast.Module) -> Iterator[str]:
-    """Yield what a module says of mistakes, with `*` for what it puts in."""
+    """Yield the usage errors of a module, with `*` in place of values."""
     for function in (node for node in ast.walk(module) if isinstance(node, ast.FunctionDef)):
         named = {
             node.targets[0].id: node.value
@@ -225,7 +225,7 @@ def problems(module: ast.Module) -> Iterator[str]:
 
 
 _PROBLEM = {"BadArgumentError": 2, "fail": 0, "UsageError": 0, "ValueError": 0}
-"""Which argument of these says what is wrong."""
+"""The position of the message among the arguments of each."""
 
 
 def called(call: ast.Call) -> str:
