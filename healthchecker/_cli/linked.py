@@ -1,4 +1,4 @@
-"""What the program is made of: for `--version` and `licenses`."""
+"""The parts of the program, for `--version` and `licenses`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ except ImportError:
 _NOTHING_LINKED = f"""\
 healthchecker {VERSION}, under the MIT license.
 
-Nothing is linked into this form of it. The packages that it uses are installed beside it, each with
-its own license.
+This is the Python package: nothing is linked in. Its dependencies are installed separately, under
+their own licences.
 """
 
 
 def version_text() -> str:
-    """Return our version, and what it depends on whether a peer's certificate is accepted."""
+    """Return our version, and the versions of what decides whether a certificate is accepted."""
     return (
         f"healthchecker, version {VERSION}\n"
         f"CPython {sys.version.split()[0]}, {ssl.OPENSSL_VERSION}, "
@@ -34,5 +34,5 @@ def version_text() -> str:
 
 
 def licenses_text() -> str:
-    """Return what is linked in, part by part, and the texts of its licenses."""
+    """Return the parts that are linked in, and the texts of their licences."""
     return zlib.decompress(_LICENSES).decode() if _LICENSES else _NOTHING_LINKED

@@ -1,4 +1,4 @@
-"""The command line: pick the command, run it, and turn whatever happens into one exit code."""
+"""The command line: select the command, run it, and turn any outcome into one exit code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from healthchecker._values.result import BadArgumentError, CheckResult, ProbeFai
 from healthchecker._version import VERSION
 
 _NAME = "healthchecker"
-_LONGEST_WRITE = 1.0  # seconds for a message that is not read
+_LONGEST_WRITE = 1.0  # seconds for an error message that is not read
 _EXAMPLES = (
     "healthchecker --port 8080 --path /health",
     "healthchecker https://example.org/health --expect-json status=UP",
@@ -39,14 +39,14 @@ _FORMS = ", ".join(dict.fromkeys(scheme.form for scheme in SCHEMES.values()))
 
 
 class _Group(click.Group):
-    """The program as a whole, for its help: it has the options of `check`."""
+    """The whole program, for its help: it has the options of `check`."""
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage(ctx.command_path, "[OPTIONS] [TARGET]...")
         formatter.write_usage(ctx.command_path, "COMMAND [OPTIONS] [TARGET]...", prefix="       ")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)  # in the order in which people meet them
+        return list(self.commands)  # in the order of their use
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         CHECK.format_groups(ctx, formatter)
@@ -69,15 +69,15 @@ class _Group(click.Group):
     },
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help=f"""Is this service healthy? Exit code 0 means yes, 1 means no.
+    help=f"""Check whether services are healthy. Exit code 0: healthy; 1: anything else.
 
-    A TARGET is one of {_FORMS}. Several targets are checked at the same time. Without one,
+    A TARGET is one of {_FORMS}. Several targets are checked in parallel. Without a TARGET,
     http://HOST:PORT/PATH is checked.
     """,
 )
 @click.version_option(VERSION, prog_name=_NAME, message=version_text())
 def cli() -> None:
-    """Stand for the program as a whole; `main` picks the command itself."""
+    """Do nothing: the group is used only for its help; `main` selects the command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,7 +116,7 @@ def _make_context(command: click.Command, path: str, rest: list[str]) -> click.C
 
 
 def _select(arguments: list[str]) -> tuple[str, click.Command, list[str]]:
-    """Return how the command is called, the command and its arguments; `check` needs no name."""
+    """Return the name of the command, the command and its arguments; `check` needs no name."""
     first = arguments[0] if arguments else ""
     if first in cli.commands:
         return f"{_NAME} {first}", cli.commands[first], arguments[1:]
@@ -145,7 +145,7 @@ def _explain(error: Exception) -> tuple[Reason, str]:
 
 
 def _print_error(arguments: Sequence[str], reason: Reason, message: str, start: float) -> None:
-    """Print what kept us from checking anything, in the form that was asked for."""
+    """Print the error that prevents any check, as text or JSON."""
     result = CheckResult("", False, reason, message, None, time.monotonic() - start)
     unknown = unknown_variables(VARIABLES)
     if _wants_json(arguments):
@@ -156,12 +156,12 @@ def _print_error(arguments: Sequence[str], reason: Reason, message: str, start: 
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
-    """Return whether JSON is requested by a command line that may not be readable as a whole."""
-    asked = os.environ.get("HEALTHCHECKER_OUTPUT") == "json"
+    """Return whether a command line, which may be invalid, demands JSON."""
+    is_json = os.environ.get("HEALTHCHECKER_OUTPUT") == "json"
     own, _ = split_at_dashes(arguments)
     for index, argument in enumerate(own):
         if argument == "--output":
-            asked = own[index + 1 : index + 2] == ["json"]
+            is_json = own[index + 1 : index + 2] == ["json"]
         elif argument.startswith("--output="):
-            asked = argument == "--output=json"
-    return asked
+            is_json = argument == "--output=json"
+    return is_json

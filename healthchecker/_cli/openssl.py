@@ -1,16 +1,16 @@
-"""Loads OpenSSL, without its configuration: the entry of the program imports this first.
+"""Loads OpenSSL without its configuration: the program's entry imports this first.
 
-A file that OPENSSL_CONF names, or one of the image's, could switch off what TLS needs, load code
-into the program or, as a pipe, make it wait forever, and it is read when `ssl` or `hashlib` is
-imported for the first time. The executables are built with an OpenSSL that has no such file. As a
-library we leave OpenSSL to the program that we are part of.
+The file of OPENSSL_CONF, or that of the image, could disable what TLS needs, load code into the
+program or, if it is a pipe, block it forever; it is read when `ssl` or `hashlib` is first imported.
+The executables are built with an OpenSSL that reads no such file. As a library we leave OpenSSL to
+the program that imports us.
 """
 
 import os
 
 _VARIABLE = "OPENSSL_CONF"
 _before = os.environ.get(_VARIABLE)
-os.environ[_VARIABLE] = ""  # the name of no file, also if there is no /dev/null
+os.environ[_VARIABLE] = ""  # no file has this name, also if there is no /dev/null
 
 import ssl  # noqa: E402 - what all of this is for
 
@@ -19,4 +19,4 @@ ssl.RAND_status()  # the first use, at which OpenSSL 3.5 reads what 3.0 reads wh
 if _before is None:
     del os.environ[_VARIABLE]
 else:
-    os.environ[_VARIABLE] = _before  # for the command that `wait` may become
+    os.environ[_VARIABLE] = _before  # for the command that `wait` may execute

@@ -26,8 +26,8 @@ HEALTHY = 0
 UNHEALTHY = 1  # and everything else; 2 is reserved by Docker
 
 _LAST_RESORT_AFTER = 0.05
-_AGAIN_AFTER = 0.02  # an alarm may also come just before the call that it is to interrupt
-_PATIENCE = 10  # alarms that come while the output is not read
+_AGAIN_AFTER = 0.02  # an alarm may also come just before the call that it must interrupt
+_PATIENCE = 10  # alarms during a write that is not read
 _GUARD_AFTER = 0.3  # seconds that the main thread has to end the process itself
 _PRINTED_AFTER = 1.0  # seconds that it then has to print a verdict
 _LONGEST_WAIT = 86_400.0
@@ -39,10 +39,10 @@ _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 ignored_at_start = sum(
     1 << number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_IGN
 )
-"""Which signals were ignored when the process started: a bit for each number.
+"""The signals that were ignored when the process started: a bit for each number.
 
-Python cannot tell what it found of those that it ignores itself, which then count as not ignored.
-A start from the saved heap can, and sets this.
+For those that Python itself ignores, their state before is unknown: they count as not ignored. A
+start from the saved heap knows it, and sets this.
 """
 
 
@@ -131,7 +131,10 @@ class Lifetime:
         self._decision.acquire()
 
     def become(self, command: tuple[str, ...]) -> OSError:
-        """Become another program, which finds the process as we found it; return why it cannot."""
+        """Execute another program with the signals and the environment of our start.
+
+        Return the error if that fails.
+        """
         if self._has_signals:
             _set_alarm(0)
             signal.set_wakeup_fd(self._wakeup_fd_before)
@@ -142,7 +145,7 @@ class Lifetime:
             if self._late_signal:
                 os.kill(os.getpid(), self._late_signal)
         try:
-            # What the user asked for, and no shell:
+            # The user's command, without a shell:
             os.execvpe(command[0], command, _environment_at_start())  # noqa: S606
         except OSError as error:
             return error
@@ -153,7 +156,7 @@ class Lifetime:
             self._start_guard()
 
     def write(self, fd: int, text: str) -> bool:
-        """Write to a standard stream; return whether it was taken."""
+        """Write to a standard stream; return whether all of it was taken."""
         if threading.current_thread() is self._guard:
             return write(fd, text, seconds=_PATIENCE * _AGAIN_AFTER)
         self.guard_file(fd)
@@ -357,5 +360,5 @@ def _open_nothing() -> None:
 
 
 def use_small_thread_stacks() -> None:
-    """Give the threads that are started from here on no more stack than a probe needs."""
+    """Give new threads no more stack than a probe needs."""
     threading.stack_size(_THREAD_STACK_BYTES)

@@ -1,4 +1,4 @@
-"""Results as text: one line each, escaped, and never more than a health log keeps."""
+"""Results as text or JSON: one line each, escaped, and no longer than Docker's health log keeps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_PARTS_SHORT = (400, 120, 40)
 
 
 def failure_line(result: CheckResult, *, verbose: bool = False) -> str:
-    """Return the line that says why a target is not healthy.
+    """Return the line for an unhealthy target.
 
     Equal failures have equal lines, so there is no time in it: Kubernetes counts up an existing
     Event only if the message is the same. With `verbose` there is one, and the start of an
@@ -62,21 +62,23 @@ def _lines(lines: Sequence[str]) -> str:
 
 
 def unknown_variables_line(names: Sequence[str]) -> str:
-    """Return the line that names what the environment has and nothing looks at; empty for none."""
+    """Return the line that names unknown variables; empty if there are none."""
     if not names:
         return ""
     plural = "s" if len(names) > 1 else ""
-    line = f"healthchecker: ignored unknown variable{plural} {', '.join(names)}"
+    line = (
+        f"healthchecker: warning: ignoring unknown environment variable{plural}: {', '.join(names)}"
+    )
     return escape(line, _MAX_UNKNOWN_BYTES - 1) + "\n"
 
 
 def json_line(
     healthy: bool, results: Sequence[CheckResult], unknown_variables: Sequence[str] = ()
 ) -> str:
-    """Return the one JSON object of `--output json`, as short as it has to be.
+    """Return the JSON object of `--output json`, within the limit of the output.
 
-    Where all results do not fit, texts are cut first; then healthy ones, then any are left out,
-    and `omitted` counts them.
+    If not all results fit, texts are cut first; then healthy ones, then any are left out, and
+    `omitted` counts them.
     """
     checks = [result.to_dict() for result in results]
     more = _unknown(unknown_variables)
@@ -137,7 +139,7 @@ def list_lines(statuses: Mapping[str, str]) -> str:
 
 
 def escape(text: str, max_length: int = _MAX_PART) -> str:
-    """Return printable ASCII-safe text: what a terminal would act upon is spelled out."""
+    """Return printable ASCII; control and other characters are escaped."""
     shown = "".join(
         char if char.isprintable() and char.isascii() else ascii(char)[1:-1]
         for char in text[: max_length + 1]
@@ -156,7 +158,7 @@ def cut(check: dict[str, object], longest: int = _MAX_PART) -> dict[str, object]
 
 
 def _unknown(names: Sequence[str]) -> dict[str, object]:
-    """Return what JSON says of unknown variables: as many names as fit."""
+    """Return the part of the JSON object with unknown variables: as many names as fit."""
     kept: list[str] = []
     for name in names:
         if len(json.dumps([*kept, name])) > _MAX_UNKNOWN_BYTES:

@@ -15,12 +15,12 @@ _USUAL_SIZE = os.terminal_size((80, 24))
 
 
 def can_redraw(fd: int) -> bool:
-    """Return whether a standard stream is a terminal on which the cursor can be moved."""
+    """Return whether a standard stream is a terminal that can move the cursor."""
     return os.isatty(fd) and os.environ.get("TERM", "dumb") not in ("", "dumb")
 
 
 class Terminal:
-    """Shows a table instead of the last one. Every table has the terminal's present size."""
+    """Shows a table in place of the previous one, each in the terminal's present size."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -28,17 +28,17 @@ class Terminal:
         self._shown: Sequence[str] = ()
 
     def show(self, write: Write, title: str, rows: Sequence[Row]) -> None:
-        """Show this instead of what is there."""
+        """Show a table instead of the previous one."""
         size = self._size()
         self._replace(write, table(title, rows, size.columns, size.lines), size.columns)
 
     def clear(self, write: Write) -> None:
-        """Take away what is there."""
+        """Remove the table."""
         self._replace(write, (), self._size().columns)
 
     def _replace(self, write: Write, lines: Sequence[str], columns: int) -> None:
         text = drawn(self._shown, lines, columns, color=self._color)
-        self._shown = lines  # before they are: a signal is heeded as soon as they are written
+        self._shown = lines  # first: a signal may be handled as soon as they are written
         write(self._fd, text)
 
     def _size(self) -> os.terminal_size:

@@ -294,7 +294,7 @@ def test_watch_names_a_mistyped_variable_once(form: Form, server: HealthServer) 
         assert " unhealthy: " in program.line()
         server.ready()
         assert " healthy: " in program.line()
-        note = "healthchecker: ignored unknown variable HEALTHCHECKER_PROT\n"
+        note = "healthchecker: warning: ignoring unknown environment variable: HEALTHCHECKER_PROT\n"
         assert program.stop(stderr=note) == 0
 
 

@@ -41,6 +41,9 @@ VERSION = (
 )
 
 REFUSED = unhealthy("connection_refused", r"connect: 127\.0\.0\.1:\d+: Connection refused")
+_WARNING = "healthchecker: warning: ignoring unknown environment"
+UNKNOWN = f"{_WARNING} variable: HEALTHCHECKER_PROT\n"
+SEVERAL_UNKNOWN = f"{_WARNING} variables: HEALTHCHECKER_HSOT, HEALTHCHECKER_PROT\n"
 
 CASES = [
     # The main job.
@@ -833,7 +836,7 @@ CASES = [
         "a mistyped variable",
         "--port {closed}",
         1,
-        stderr=REFUSED + "healthchecker: ignored unknown variable HEALTHCHECKER_PROT\n",
+        stderr=REFUSED + UNKNOWN,
         env={"HEALTHCHECKER_PROT": "s3cret"},
     ),
     Case(
@@ -841,7 +844,7 @@ CASES = [
         "--port {port} -v",
         0,
         healthy(),
-        "healthchecker: ignored unknown variables HEALTHCHECKER_HSOT, HEALTHCHECKER_PROT\n",
+        SEVERAL_UNKNOWN,
         env={"HEALTHCHECKER_PROT": "8080", "HEALTHCHECKER_HSOT": "a"},
     ),
     Case(
@@ -855,7 +858,7 @@ CASES = [
         "a mistyped variable and a mistake",
         "--port 0",
         1,
-        stderr=usage(".*") + "healthchecker: ignored unknown variable HEALTHCHECKER_PROT\n",
+        stderr=usage(".*") + UNKNOWN,
         env={"HEALTHCHECKER_PROT": "8080"},
     ),
     Case(

@@ -211,14 +211,15 @@ def _row(state: str, target: str, detail: str) -> str:
 def test_a_table_of_one_target(form: Form) -> None:
     with servers(1) as (server,), Tty(120) as tty:
         with start(form, "watch", *QUICK, url(server), stdout=tty.terminal, env=XTERM) as program:
-            title = r"watching for \d+ s, {} of 1 healthy\nSTATE      FOR LATENCY +TARGET +LAST\n"
+            title = r"watching for \d+ s, {} of 1 targets healthy\n"
+            title += r"STATE      FOR LATENCY +TARGET +LAST\n"
             failure = "unexpected_status: HTTP status 503.*"
             tty.shows(title.format(0) + _row("unhealthy", url(server), failure))
             server.ready()
             tty.shows(title.format(1) + _row("healthy", url(server), "HTTP status 200"))
             assert tty.screen.colors == {"31", "32", ""}
             assert program.stop(signal.SIGINT) == 0
-        tty.shows(r"watched for \d+ s, 1 of 1 healthy")
+        tty.shows(r"watched for \d+ s, 1 of 1 targets healthy")
 
 
 @pytest.mark.parametrize("columns", [40, 200])
@@ -241,7 +242,7 @@ def test_a_table_of_more_targets_than_there_are_lines(form: Form, columns: int) 
 
 @pytest.mark.parametrize(("wide", "narrow"), [(200, 40), (40, 200)])
 def test_a_table_on_a_terminal_that_is_resized(form: Form, wide: int, narrow: int) -> None:
-    table = r"watching for \d+ s, 3 of 3 healthy\n.*\n(healthy .*{}\n?){{3}}"
+    table = r"watching for \d+ s, 3 of 3 targets healthy\n.*\n(healthy .*{}\n?){{3}}"
     last = {40: r"\.\.\.", 200: "HTTP status 200"}
     with servers(3) as all_servers, Tty(wide) as tty:
         for server in all_servers:
@@ -268,11 +269,12 @@ def test_the_summary_names_those_that_have_not_answered(form: Form) -> None:
         args = ("watch", "--initial-delay=0", "--interval=1h", "--timeout=1h", silent.url())
         env = {**XTERM, "HEALTHCHECKER_PROT": "1"}
         with start(form, *args, stdout=tty.terminal, env=env) as program:
-            tty.shows(rf"watching .*, 0 of 1 healthy\n.*\nunknown +{silent.url()}")
-            note = "healthchecker: ignored unknown variable HEALTHCHECKER_PROT\n"
+            tty.shows(rf"watching .*, 0 of 1 targets healthy\n.*\nunknown +{silent.url()}")
+            warning = "healthchecker: warning: ignoring unknown environment variable: "
+            note = f"{warning}HEALTHCHECKER_PROT\n"
             line = rf"unhealthy: {silent.url()}: timeout: no probe has finished\n"
             assert program.stop(stderr=line + note) == 1
-        tty.shows(r"watched for \d+ s, 0 of 1 healthy")
+        tty.shows(r"watched for \d+ s, 0 of 1 targets healthy")
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""The commands, one module each: read what is asked, call the core, print, return an exit code."""
+"""The commands, one module each: parse, call the core, print, return an exit code."""

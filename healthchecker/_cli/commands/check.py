@@ -31,18 +31,18 @@ from healthchecker._values.result import CheckResult, ProbeFailure, Reason
 
 
 def _run(context: click.Context) -> int:
-    asked = read_invocation(context, TARGETS.of(context))
+    invocation = read_invocation(context, TARGETS.of(context))
     any_is_enough = ANY.of(context)
     attempts, interval = ATTEMPTS.of(context), ATTEMPT_INTERVAL.of(context)
     reaction = ON_UNHEALTHY.of(context)
 
-    early = EarlyEnd(asked.targets)
+    early = EarlyEnd(invocation.targets)
 
     def report(healthy: bool, results: Sequence[CheckResult], *, interrupted: bool = False) -> int:
         # The signal first: an output that is not read must not keep it back.
         message = send(*reaction, attempts) if reaction and not healthy and not interrupted else ""
-        asked.output.print_results(lifetime.write, healthy, results)
-        asked.output.print_problem(lifetime.write, message)
+        invocation.output.print_results(lifetime.write, healthy, results)
+        invocation.output.print_problem(lifetime.write, message)
         return HEALTHY if healthy else UNHEALTHY
 
     def end_early(cause: ProbeFailure) -> int:
@@ -50,13 +50,13 @@ def _run(context: click.Context) -> int:
         return report(False, early.results(cause), interrupted=is_interrupted)
 
     with Lifetime(end_early) as lifetime:
-        lifetime.end_after(attempts * asked.timeout + (attempts - 1) * interval)
-        probers = early.probers = make_probers(asked.targets, asked.options)
+        lifetime.end_after(attempts * invocation.timeout + (attempts - 1) * interval)
+        probers = early.probers = make_probers(invocation.targets, invocation.options)
         if len(probers) > 1:
             use_small_thread_stacks()
         results = probe_repeatedly(
             probers,
-            asked.timeout,
+            invocation.timeout,
             attempts=attempts,
             interval=interval,
             any_is_enough=any_is_enough,

@@ -17,9 +17,9 @@ from healthchecker._values.result import ProbeFailure
 
 
 def _run(context: click.Context) -> int:
-    asked = read_invocation(context, (REQUIRED_TARGET.of(context),))
-    (target,) = asked.targets
-    output = asked.output
+    invocation = read_invocation(context, (REQUIRED_TARGET.of(context),))
+    (target,) = invocation.targets
+    output = invocation.output
     progress = Progress(time.monotonic())
 
     def end_early(cause: ProbeFailure) -> int:
@@ -28,8 +28,10 @@ def _run(context: click.Context) -> int:
         return UNHEALTHY
 
     with Lifetime(end_early) as lifetime:
-        lifetime.end_after(asked.timeout)
-        listed = list_services(target, asked.options, asked.timeout, lifetime.cancel, progress)
+        lifetime.end_after(invocation.timeout)
+        listed = list_services(
+            target, invocation.options, invocation.timeout, lifetime.cancel, progress
+        )
         lifetime.is_decided()
         healthy = listed.check.healthy
         if output.json:

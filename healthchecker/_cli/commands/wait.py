@@ -43,7 +43,7 @@ _TOO_LATE = ProbeFailure(Reason.TIMEOUT, "no check has finished")
 class _Wait:
     """The command line of `wait`."""
 
-    common: Invocation
+    invocation: Invocation
     deadline: float
     """Seconds for all checks together."""
     interval: float
@@ -55,44 +55,46 @@ class _Wait:
 
 
 def _run(context: click.Context) -> int:
-    asked = _Wait(
+    settings = _Wait(
         read_invocation(context, TARGETS.of(context)),
         DEADLINE.of(context),
         WAIT_INTERVAL.of(context),
         DOWN.of(context),
         tuple(context.args),
     )
-    screen = _Screen(asked.common, down=asked.down)
+    screen = _Screen(settings.invocation, down=settings.down)
     with Lifetime(lambda cause: screen.end(lifetime.write, cause)) as lifetime:
-        lifetime.end_after(asked.deadline)
-        probers = screen.early.probers = make_probers(asked.common.targets, asked.common.options)
+        lifetime.end_after(settings.deadline)
+        probers = screen.early.probers = make_probers(
+            settings.invocation.targets, settings.invocation.options
+        )
         if len(probers) > 1:
             use_small_thread_stacks()
-        _wait(asked, probers, screen, lifetime)
+        _wait(settings, probers, screen, lifetime)
         lifetime.is_decided()
         code = screen.end(lifetime.write, _TOO_LATE)
-        if code == HEALTHY and asked.command:
-            error = lifetime.become(asked.command)
-            asked.common.output.print_problem(write, cannot_run(asked.command[0], error))
+        if code == HEALTHY and settings.command:
+            error = lifetime.become(settings.command)
+            settings.invocation.output.print_problem(write, cannot_run(settings.command[0], error))
             return UNHEALTHY
         return code
 
 
-def _wait(asked: _Wait, probers: Sequence[Prober], screen: _Screen, lifetime: Lifetime) -> None:
+def _wait(settings: _Wait, probers: Sequence[Prober], screen: _Screen, lifetime: Lifetime) -> None:
     """Check until all are healthy at the same time, or until the deadline."""
-    timeout = asked.common.timeout
+    timeout = settings.invocation.timeout
     start = time.monotonic()
-    end = start + asked.deadline
+    end = start + settings.deadline
     while start < end:
         left = end - start
         results = probe_all(probers, min(timeout, left), cancel=lifetime.cancel)
-        if asked.down:
+        if settings.down:
             results = [_down(result) for result in results]
         now = time.monotonic()
         screen.update(lifetime.write, results, end - now, is_cut_short=left < timeout)
         if screen.is_healthy:
             return
-        start = max(start + asked.interval, now)
+        start = max(start + settings.interval, now)
         while (left := min(start, end) - now) > 0:
             lifetime.cancel.wait(min(left, REDRAW_INTERVAL) if screen.has_table else left)
             now = time.monotonic()
@@ -125,12 +127,12 @@ def _down(result: CheckResult) -> CheckResult:
 class _Screen:
     """The last result of each target, and the output until the end."""
 
-    def __init__(self, asked: Invocation, *, down: bool) -> None:
+    def __init__(self, invocation: Invocation, *, down: bool) -> None:
         self._awaited = "still reachable" if down else "not healthy yet"
-        self._output = asked.output
-        self.early = EarlyEnd(asked.targets)
+        self._output = invocation.output
+        self.early = EarlyEnd(invocation.targets)
         self._results: list[CheckResult] = []
-        self._seen = [Seen(target.label) for target in asked.targets]
+        self._seen = [Seen(target.label) for target in invocation.targets]
         self.is_healthy = False
         """Whether all targets were healthy when they were last checked."""
         self._terminal = Terminal(STDERR)

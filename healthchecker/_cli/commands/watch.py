@@ -40,25 +40,25 @@ from healthchecker._watch.many import watch_all
 from healthchecker._watch.rule import Observation, WatchOptions, make_watch_options
 
 Observations: TypeAlias = Iterator[tuple[int, Observation] | None]
-"""What is observed of the target with each index; None comes when it is time to draw."""
+"""Observations, each with the index of its target; None when it is time to draw."""
 
 _NO_PROBE = "no probe has finished"
 
 
 def _run(context: click.Context) -> int:
-    """Show what is observed until the reader has gone; a signal ends the process."""
-    asked = read_invocation(context, TARGETS.of(context))
-    settings = _read_settings(context, asked.timeout)
-    output = asked.output
+    """Show the observations until the output is no longer read; a signal ends the process."""
+    invocation = read_invocation(context, TARGETS.of(context))
+    settings = _read_settings(context, invocation.timeout)
+    output = invocation.output
     has_table = can_redraw(STDOUT) and not (output.quiet or output.json or output.verbose)
-    display = (_Table if has_table else _Lines)(asked)
+    display = (_Table if has_table else _Lines)(invocation)
     with Lifetime(lambda _: display.end(lifetime.write)) as lifetime:
         lifetime.guard_file(STDOUT)
-        if len(asked.targets) > 1:
+        if len(invocation.targets) > 1:
             use_small_thread_stacks()
         wake_every = REDRAW_INTERVAL if has_table else None
         observations = watch_all(
-            asked.targets, asked.options, settings, lifetime.cancel, wake_every=wake_every
+            invocation.targets, invocation.options, settings, lifetime.cancel, wake_every=wake_every
         )
         with closing(observations):
             display.show(observations, partial(write, cancel=lifetime.cancel))
@@ -66,7 +66,7 @@ def _run(context: click.Context) -> int:
 
 
 def _read_settings(context: click.Context, timeout: float) -> WatchOptions:
-    """Return when to probe; of a timeout and a shorter interval, a default gives way."""
+    """Return when to probe; if the timeout exceeds the interval, a default is changed."""
     interval = WATCH_INTERVAL.of(context)
     if timeout > interval:
         if TIMEOUT.source(context) is not ParameterSource.COMMANDLINE:
@@ -84,21 +84,21 @@ def _read_settings(context: click.Context, timeout: float) -> WatchOptions:
 class _Display(ABC):
     """Shows the states of the targets."""
 
-    def __init__(self, asked: Invocation) -> None:
-        self._asked = asked
-        self._states: list[bool | None] = [None] * len(asked.targets)
-        """What each target was last seen to be; None while that is not known."""
+    def __init__(self, invocation: Invocation) -> None:
+        self._invocation = invocation
+        self._states: list[bool | None] = [None] * len(invocation.targets)
+        """The last known state of each target; None while it is unknown."""
 
     @abstractmethod
     def show(self, observations: Observations, write: Write) -> None:
-        """Show what is observed until the reader has gone."""
+        """Show the observations until the output is no longer read."""
 
     def end(self, _write: Write) -> int:
-        """Say the last words; return the exit code."""
+        """Print the last message; return the exit code."""
         return HEALTHY if all(self._states) else UNHEALTHY
 
     def _take(self, index: int, observation: Observation) -> bool:
-        """Take in what was observed of a target; return whether that is a change."""
+        """Add an observation of a target; return whether its state has changed."""
         report = observation.report
         changed = report is not None and report is not self._states[index]
         if changed:
@@ -110,7 +110,7 @@ class _Lines(_Display):
     """A line for each change, or for each probe."""
 
     def show(self, observations: Observations, write: Write) -> None:
-        output = self._asked.output
+        output = self._invocation.output
         named_unknown = False
         for index, observation in filter(None, observations):
             changed = self._take(index, observation)
@@ -128,7 +128,7 @@ class _Lines(_Display):
                 break
 
     def _line(self, index: int, result: CheckResult, *, changed: bool) -> str:
-        output = self._asked.output
+        output = self._invocation.output
         if output.json:
             return render.watch_json_line(result, self._states[index], changed=changed)
         return render.watch_line(result, changed=changed, verbose=output.verbose)
@@ -137,10 +137,10 @@ class _Lines(_Display):
 class _Table(_Display):
     """A row for each target on a terminal."""
 
-    def __init__(self, asked: Invocation) -> None:
-        super().__init__(asked)
-        self._seen = [Seen(target.label) for target in asked.targets]
-        self._results: list[CheckResult | None] = [None] * len(asked.targets)
+    def __init__(self, invocation: Invocation) -> None:
+        super().__init__(invocation)
+        self._seen = [Seen(target.label) for target in invocation.targets]
+        self._results: list[CheckResult | None] = [None] * len(invocation.targets)
         self._terminal = Terminal(STDOUT)
         self._start = time.monotonic()
 
@@ -160,7 +160,7 @@ class _Table(_Display):
                 break
 
     def end(self, write: Write) -> int:
-        """Replace the table by its last states."""
+        """Replace the table by a summary and the failures."""
         self._terminal.clear(write)
         now = time.monotonic()
         write(STDOUT, self._title("watched", now) + "\n")
@@ -173,7 +173,7 @@ class _Table(_Display):
             if not state
         ]
         code = super().end(write)
-        self._asked.output.print_results(write, code == HEALTHY, failures)
+        self._invocation.output.print_results(write, code == HEALTHY, failures)
         return code
 
     def _title(self, verb: str, now: float) -> str:
