@@ -6,14 +6,15 @@ import hmac
 import os
 import unicodedata
 from base64 import b64decode, b64encode
-from hashlib import pbkdf2_hmac, sha256
+from hashlib import sha256
 
 from healthchecker._protocols.reply import CodecError
 
 _HASH = "sha256"
+_BLOCK_BYTES = 64
 _NO_BINDING = b"n,,"
 _MAX_ITERATIONS = 100_000
-"""What a server may demand: more would outlast the timeout, and cannot be interrupted."""
+"""The most that a server may demand: more would outlast the timeout."""
 
 
 class Scram:
@@ -42,7 +43,7 @@ class Scram:
         iterations = int(count)
         if not 0 < iterations <= _MAX_ITERATIONS:
             raise CodecError(f"SCRAM with more than {_MAX_ITERATIONS} iterations")
-        salted = pbkdf2_hmac(_HASH, self._password, salt, iterations)
+        salted = _salted(self._password, salt, iterations)
         final = b"c=" + b64encode(_NO_BINDING) + b",r=" + nonce
         messages = b",".join((self._first_bare(), challenge, final))
         client_key = hmac.digest(salted, b"Client Key", _HASH)
@@ -61,6 +62,24 @@ class Scram:
 
     def _first_bare(self) -> bytes:
         return b"n=,r=" + self._nonce
+
+
+def _salted(password: bytes, salt: bytes, iterations: int) -> bytes:
+    """Return Hi() of RFC 5802, which is PBKDF2 with one block.
+
+    Not hashlib's `pbkdf2_hmac`: it is OpenSSL's, and the executable's hashlib is without OpenSSL.
+    """
+    key = sha256(password).digest() if len(password) > _BLOCK_BYTES else password
+    key = key.ljust(_BLOCK_BYTES, b"\0")
+    inner, outer = (sha256(bytes(byte ^ pad for byte in key)) for pad in (0x36, 0x5C))  # RFC 2104
+    block, mixed = salt + b"\0\0\0\x01", 0
+    for _ in range(iterations):
+        first, second = inner.copy(), outer.copy()
+        first.update(block)
+        second.update(first.digest())
+        block = second.digest()
+        mixed ^= int.from_bytes(block)
+    return mixed.to_bytes(sha256().digest_size)
 
 
 def _fields(message: bytes) -> dict[bytes, bytes]:
