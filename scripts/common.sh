@@ -64,17 +64,18 @@ is_installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok ins
 
 # install_packages SCRIPT PACKAGE...: install Debian packages, or tell the user how to
 install_packages() {
-    local script=$1
+    local script=$1 shown
     shift
     [ $# -gt 0 ] || return 0
+    [ $# -gt 5 ] && shown="$# packages" || shown=$*
     if [ "$(id -u)" != 0 ]; then
         fail "$script" "missing packages: run  sudo apt-get update && sudo apt-get install $*  and start again"
     fi
     export DEBIAN_FRONTEND=noninteractive
     PROGRESS_LINES=0 progress "${script##*/}: apt-get update" with_apt_lock apt-get update -qq || true # install reports what is missing
-    PROGRESS_LINES=0 progress "${script##*/}: apt-get install $*" \
+    PROGRESS_LINES=0 progress "${script##*/}: apt-get install $shown" \
         apt-get -o DPkg::Lock::Timeout=600 install -qq --no-install-recommends "$@" ||
-        fail "$script" "apt-get could not install $*: $PROGRESS_WHY"
+        fail "$script" "apt-get could not install $shown: $PROGRESS_WHY"
 }
 
 # with_apt_lock COMMAND...: run apt-get; while another one holds the lock of the package lists, run it again
