@@ -174,7 +174,7 @@ class ExpectedField(ParamType[tuple[str, str | None], object]):
         return _lines(rv)
 
 
-class SignalToProcess(click.ParamType[tuple[int, int], object]):
+class SignalToProcess(ParamType[tuple[int, int], object]):
     """`TERM:1`: a signal, with or without SIG or by its number, and the id of a process."""
 
     name = "SIGNAL:PID"

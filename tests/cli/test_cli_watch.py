@@ -311,7 +311,7 @@ def test_watch_names_a_mistyped_variable_once(form: Form, server: HealthServer) 
         ),
         (
             ("--interval=0",),
-            "Invalid value for '--interval': '0' is not more than 0 and at most 24h",
+            "Invalid value for '--interval': '0' is out of range (more than 0, at most 24h)",
         ),
         (("grpc://localhost:1", "--status=204"), "--status: "),
     ],
