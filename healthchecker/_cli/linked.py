@@ -20,7 +20,7 @@ _NOTHING_LINKED = f"""\
 healthchecker {VERSION}, under the MIT license.
 
 This is the Python package: nothing is linked in. Its dependencies are installed separately, under
-their own licences.
+their own licenses.
 """
 
 
@@ -34,5 +34,5 @@ def version_text() -> str:
 
 
 def licenses_text() -> str:
-    """Return the parts that are linked in, and the texts of their licences."""
+    """Return the parts that are linked in, and the texts of their licenses."""
     return zlib.decompress(_LICENSES).decode() if _LICENSES else _NOTHING_LINKED
