@@ -44,7 +44,7 @@ class _Background:
             return self._loop
 
     def forget(self) -> None:
-        """Start again in a forked process, which has the loop but not its thread."""
+        """Forget the loop in a forked process, which does not have its thread."""
         self.__init__()  # type: ignore[misc]
 
 

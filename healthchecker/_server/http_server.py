@@ -59,7 +59,7 @@ class _Protocol(H11Protocol):
         self.access_log = False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # A forked process may hold the connection too; without this the client would see no end.
+        # A forked process may also hold the connection; the client would not see its end.
         sock = self.transport.get_extra_info("socket")
         if sock is not None:
             with contextlib.suppress(OSError):

@@ -39,7 +39,7 @@ class Listener:
     def close(self) -> None:
         """Stop listening; a process that inherited the socket only closes its own copy."""
         if os.getpid() == self._process:
-            # A child that was forked holds the socket too: without this, the port stays taken and
+            # A forked child also holds the socket: without this, the port stays taken and
             # connections to it hang for as long as that child lives.
             with suppress(OSError):
                 self.sock.shutdown(socket.SHUT_RDWR)

@@ -57,7 +57,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The report that a request asks for."""
+    """The report that a request needs."""
 
     kind: Kind
     endpoint: str
@@ -80,7 +80,7 @@ class Endpoints:
         self._types = types
 
     def read(self, request: Request) -> Question | Response:
-        """Return what the request asks for, or the response if it asks for nothing."""
+        """Return the question of the request, or the response if it needs no report."""
         path = request.path
         if len(path) > 1 and path.endswith("/"):
             path = path[:-1]  # Litestar adds one
@@ -193,7 +193,7 @@ def _to_text(question: Question, report: HealthReport, *, withheld: bool) -> str
 
 def _to_health_json(report: HealthReport) -> dict[str, object]:
     """Return the object of draft-inadarei-api-health-check-06."""
-    words = {
+    statuses = {
         HealthState.HEALTHY: "pass",
         HealthState.DEGRADED: "warn",
         HealthState.UNHEALTHY: "fail",
@@ -209,7 +209,7 @@ def _to_health_json(report: HealthReport) -> dict[str, object]:
                 **({"output": one.detail} if one.detail and not one.healthy else {}),
             }
         ]
-    return {"status": words[report.state], "checks": checks}
+    return {"status": statuses[report.state], "checks": checks}
 
 
 def _to_actuator(report: HealthReport) -> dict[str, object]:

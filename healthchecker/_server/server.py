@@ -64,8 +64,8 @@ class HealthServer:
 
     Responses to `GET` and `HEAD` have no body; with `?verbose` it has a line for each check, and by
     `Accept` it is JSON, `application/health+json` or Spring Boot's actuator; `response_format` is
-    the default. Without `details` no response says why a check failed. With `daprd`, the default
-    `path` is `/v1.0/healthz`, and it responds as daprd does: 204, or 500 with a JSON error.
+    the default. Without `details` no response has the reason of a failure. With `daprd`, the
+    default `path` is `/v1.0/healthz`, and it responds as daprd does: 204, or 500 with a JSON error.
 
     Run it on a thread (`with HealthServer() as server:`, or `start()` and `stop()`), in an asyncio
     program (`await server.serve()`), as the whole program (`run()`), or as part of another server:
@@ -143,7 +143,7 @@ class HealthServer:
         self._notify()
 
     def not_ready(self) -> None:
-        """Be not ready from now on, whatever the checks say."""
+        """Be not ready from now on, whatever the outcomes of the checks."""
         self._ready = False
         self._notify()
 
@@ -407,7 +407,7 @@ class HealthServer:
 
 
 def _selected(report: HealthReport, question: Question) -> HealthReport:
-    """Return the outcomes that a request asks for; a single one counts, critical or not."""
+    """Return the requested outcomes; a single one counts, critical or not."""
     if question.only is not None:
         outcome = report.checks[question.only]
         return HealthReport({question.only: replace(outcome, critical=True)})

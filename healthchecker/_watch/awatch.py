@@ -43,7 +43,7 @@ class _Probe(Job):
                 self.result = self._prober.probe(self._timeout, self.cancel)
         except Cancelled:
             return
-        except BaseException as error:  # noqa: BLE001 - raised again where the watch is iterated
+        except BaseException as error:  # noqa: BLE001 - re-raised where the watch is iterated
             self.result = error
 
     def finish(self) -> None:

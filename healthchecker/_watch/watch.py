@@ -96,8 +96,8 @@ def watch(
     The behaviour and the defaults are those of Dapr's `StartEndpointHealthCheck`: after
     `initial_delay` seconds, one probe per `interval` seconds, never two concurrently, each limited
     to `timeout` seconds (2, or the interval if that is shorter). Every success is reported; of
-    consecutive failures only the `failure_threshold`th is, once. With `every_probe`, probes that
-    report nothing are yielded too. Each value is an `Observation`, whose `result` is the
+    consecutive failures only the `failure_threshold`th is, once. With `every_probe`, it also yields
+    probes that report nothing. Each value is an `Observation`, whose `result` is the
     `CheckResult`. The options are those of `check()`.
 
     Times count from the call, and the first probe runs after the initial delay. (Dapr's ticker

@@ -27,7 +27,7 @@ from tests.support import ROOT, poll
 
 TEXT = (ROOT / "docs/library.md").read_text()
 PROGRAM = "server.run()\n"
-"""What the block ends with that is a program of its own."""
+"""The end of the block that is a whole program."""
 BLOCKS = re.findall(r"^## (.*?)$|^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 

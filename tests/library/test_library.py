@@ -1,4 +1,4 @@
-"""What a program imports from healthchecker: names, arguments, the asyncio forms, the heartbeat."""
+"""The public names of healthchecker: arguments, processes, the asyncio forms, the heartbeat."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """Listen on a port, and never say anything there."""
+    """Listen on a port, and never send anything there."""
     with SilentPeer() as peer:
         yield peer.url()
 
 
 def run_python(code: str) -> str:
-    """Run a program of its own; return what it printed."""
+    """Run a program; return its output."""
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
@@ -166,7 +166,7 @@ def test_a_wrong_type_is_refused_by_name_at_the_call(
     assert "s3cret" not in str(caught.value)
 
 
-def test_what_python_has_types_for_is_taken(url: str, tmp_path: Path) -> None:
+def test_values_of_python_types_are_accepted(url: str, tmp_path: Path) -> None:
     assert check(httpx.URL(f"{url}/health"), status=[200, 204])
     assert check(f"{url}/health", status=("2xx", 404))
     assert not check(f"{url}/health", status=[204])
@@ -180,7 +180,7 @@ def test_what_python_has_types_for_is_taken(url: str, tmp_path: Path) -> None:
     ("expected", "healthy"),
     [
         ({"checks.db": True}, True),
-        ({"checks.db": "true"}, True),  # the command line's way
+        ({"checks.db": "true"}, True),  # as on the command line
         ({"checks.db": 1}, False),
         ({"checks.db": False}, False),
         ({"text": True}, False),
@@ -199,7 +199,7 @@ def test_json_values_are_values(expected: Any, healthy: bool) -> None:
     assert result.reason is (Reason.OK if healthy else Reason.UNEXPECTED_BODY)
 
 
-# Several at the same time, and exceptions.
+# Several targets, and exceptions.
 
 
 def test_check_all_returns_a_result_for_each_in_order(url: str, silent: str) -> None:
@@ -309,7 +309,7 @@ def test_checks_in_other_processes_return_and_raise(url: str, method: str) -> No
 import multiprocessing, warnings
 from concurrent.futures import ProcessPoolExecutor
 from healthchecker import BadArgumentError, check
-warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads, on newer Pythons
+warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of fork with threads
 if __name__ == "__main__":
     context = multiprocessing.get_context({method!r})
     with ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -353,7 +353,7 @@ def test_a_cancelled_acheck_leaves_nothing(silent: str) -> None:
         assert len((await asyncio.wait(tasks))[0]) == 21
         assert time.monotonic() - start < 5
         assert all(task.cancelled() for task in tasks)
-        assert open_files() <= before  # those of the service before it may have been closed
+        assert open_files() <= before  # files of an earlier test may have been closed
 
     asyncio.run(program())
 
@@ -373,7 +373,7 @@ def test_acheck_without_a_thread_to_be_had(url: str, monkeypatch: pytest.MonkeyP
 # Where Linux's own constants are missing.
 
 
-def test_it_runs_without_what_only_linux_has(url: str, tmp_path: Path) -> None:
+def test_it_runs_without_the_constants_of_linux(url: str, tmp_path: Path) -> None:
     code = f"""
 import os, select, signal, socket, sys
 for module, names in (
@@ -384,7 +384,7 @@ for module, names in (
 ):
     for name in names:
         vars(module).pop(name, None)
-sys.modules["trio"] = None  # which needs them, and which httpcore imports if it is installed
+sys.modules["trio"] = None  # it needs them, and httpcore imports it if installed
 import asyncio, threading
 from healthchecker import *
 from healthchecker._values import validate as _validate
@@ -397,11 +397,11 @@ with watch(url + "/health", initial_delay=0) as reports:
 with socket.socket(socket.AF_UNIX) as listener:
     listener.bind({str(tmp_path / "socket")!r})
     listener.listen()
-    def answer():
+    def respond():
         with listener.accept()[0] as connection:
             connection.recv(4096)
             connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
-    thread = threading.Thread(target=answer)
+    thread = threading.Thread(target=respond)
     thread.start()
     assert check("http://localhost/", unix_socket={str(tmp_path / "socket")!r})
     thread.join()
@@ -469,7 +469,7 @@ def test_beats_of_many_threads_leave_no_file_open(tmp_path: Path) -> None:
         try:
             for _ in range(500):
                 heartbeat.beat()
-        except BaseException as error:  # noqa: BLE001 - reported below
+        except BaseException as error:  # noqa: BLE001 - asserted below
             failures.append(error)
 
     before = open_files()

@@ -311,11 +311,11 @@ import threading, sys
 from healthchecker import HealthServer
 server = HealthServer(0, host="127.0.0.1")
 server.ready()
-def tell():
+def announce():
     while not server.port:
         pass
     print(server.port, flush=True)
-threading.Thread(target=tell, daemon=True).start()
+threading.Thread(target=announce, daemon=True).start()
 server.run()
 print("after", flush=True)
 """

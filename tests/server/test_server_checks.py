@@ -108,7 +108,7 @@ def leave() -> None:
         pytest.param(ServerCheck(lambda: None, timeout=10), "[+]it ok", id="with a limit"),
     ],
 )
-def test_what_can_be_checked(checked: Any, line: str) -> None:
+def test_kinds_of_checks(checked: Any, line: str) -> None:
     with ready_server({"it": checked}) as port:
         status, lines = verbose(port)
         assert lines[0] == "[+]ready ok"
@@ -199,7 +199,7 @@ def test_json_by_the_accept_header(url: str) -> None:
         assert (status, json.loads(text)["healthy"]) == (200, True)
 
 
-def test_daprds_error_names_what_failed() -> None:
+def test_the_error_of_daprd_names_the_failed_checks() -> None:
     with ready_server({"db": lambda: False, "cache": passes}, daprd=True) as port:
         status, text = request(port, "/v1.0/healthz")
         assert (status, json.loads(text)) == (
@@ -238,7 +238,7 @@ def hang_on_a_thread() -> tuple[Callable[[], object], Callable[[], None]]:
 
 
 @pytest.mark.parametrize("kind", [hang_in_a_coroutine, hang_and_take_no_notice, hang_on_a_thread])
-def test_a_check_that_hangs_has_failed_and_is_not_called_again_meanwhile(
+def test_a_check_that_hangs_has_failed_and_is_not_called_again(
     kind: Callable[[], tuple[Callable[[], object], Callable[[], None]]],
 ) -> None:
     function, let_go = kind()
@@ -285,10 +285,10 @@ def test_a_call_is_over_when_its_function_has_returned(monkeypatch: pytest.Monke
     over.set()
 
 
-def test_a_target_that_hangs_says_so_itself_and_is_left_alone_at_the_end(
+def test_a_target_that_hangs_reports_its_own_timeout_and_ends_with_the_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(checks_module, "_GRACE", 10)  # so that no busy machine is faster
+    monkeypatch.setattr(checks_module, "_GRACE", 10)  # so that a busy machine does not exceed it
     with SilentPeer() as silent:
         target = silent.url()
         with ready_server({"it": ServerCheck(target, timeout=1)}) as port:
@@ -311,7 +311,7 @@ def test_a_target_that_hangs_says_so_itself_and_is_left_alone_at_the_end(
 
 
 class Counting:
-    """A check that counts its runs, and whether two were ever at the same time."""
+    """A check that counts its runs, and how many ran concurrently."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.runs = 0
@@ -338,7 +338,7 @@ class Counting:
 
 
 def storm(port: int, seconds: float, connections: int) -> Counter[int]:
-    """Ask as fast as can be over kept-alive connections; return how often each status came."""
+    """Send requests as fast as possible over kept-alive connections; count the statuses."""
     responses: Counter[int] = Counter()
     end = time.monotonic() + seconds
 
@@ -371,7 +371,7 @@ def test_a_storm_of_probes_runs_each_check_once_per_period(url: str) -> None:
         assert one.most_at_once == 1
 
 
-def test_whoever_asks_meanwhile_shares_the_run() -> None:
+def test_concurrent_requests_share_the_run() -> None:
     slow = Counting(0.3)
     with ready_server({"slow": slow}, cache=0) as port:
         threads = [threading.Thread(target=request, args=(port,)) for _ in range(20)]
@@ -391,7 +391,7 @@ def test_an_outcome_is_kept_for_its_time_and_no_longer() -> None:
     assert min(second - first, third - second) >= 0.3
 
 
-def test_a_server_that_runs_again_on_another_loop_asks_again() -> None:
+def test_a_server_that_runs_again_on_another_loop_checks_again() -> None:
     counting = Counting()
     server = HealthServer(0, host="127.0.0.1", checks={"it": counting}, cache=0)
     server.ready()
@@ -425,7 +425,7 @@ def test_the_checks_of_a_mounted_app_run_on_the_programs_loop() -> None:
 # What is logged.
 
 
-def test_the_log_tells_what_happens(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_records_the_events(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     log = logging.getLogger("the.program")
     healthy = True

@@ -259,12 +259,12 @@ with HealthServer(0, host="127.0.0.1") as server:
     print(server.port, flush=True)
     threading.Event().wait()
 """
-HANDLER = "signal.signal(signal.SIGTERM, lambda *_: sys.exit('asked to end'))"
+HANDLER = "signal.signal(signal.SIGTERM, lambda *_: sys.exit('at SIGTERM'))"
 
 
 @pytest.mark.parametrize(
     ("handler", "end"),
-    [("", (-signal.SIGTERM, "")), (HANDLER, (1, "asked to end\n"))],
+    [("", (-signal.SIGTERM, "")), (HANDLER, (1, "at SIGTERM\n"))],
     ids=["the default", "a handler"],
 )
 def test_sigterm_is_delayed_until_it_has_drained(handler: str, end: tuple[int, str]) -> None:

@@ -1,4 +1,4 @@
-"""Following a gRPC service: the rule, without I/O, and many of them together."""
+"""Following a gRPC service: the rule, without I/O, and many of them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ BROKEN = result(Reason.CONNECTION_RESET)
         ([UNAVAILABLE, FAILED_WITH_UNKNOWN, BROKEN], [None, None, False]),
     ],
 )
-def test_the_servers_word_is_reported_and_the_third_failure(
+def test_the_status_of_the_server_is_reported_and_the_third_failure(
     results: list[CheckResult], reports: list[bool | None]
 ) -> None:
     rule = FollowRule(3)
@@ -60,7 +60,7 @@ def test_pauses_double_until_the_server_speaks() -> None:
 
 
 @pytest.mark.timing
-def test_many_end_at_once() -> None:
+def test_many_end_immediately() -> None:
     count = 50
     settings = WatchOptions(initial_delay=0, timeout=10)
     first = threading.Semaphore(0)

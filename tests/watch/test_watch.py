@@ -43,13 +43,13 @@ class Times(TypedDict, total=False):
 
 
 NEVER = Times(initial_delay=3600.0, interval=3600.0, timeout=3600.0)
-AT_ONCE_FOR_LONG = Times(initial_delay=0.0, interval=3600.0, timeout=3600.0)
-AT_ONCE = 5.0
-"""Seconds within which an immediate end must have happened; all limits around it are longer."""
+IMMEDIATELY = Times(initial_delay=0.0, interval=3600.0, timeout=3600.0)
+SOON = 5.0
+"""Seconds for an immediate end; all timeouts around it are longer."""
 
 
 class Clock:
-    """A clock that only moves when a test sleeps or moves it."""
+    """A clock that only moves by a sleep, or when a test moves it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -98,7 +98,7 @@ def test_threshold(limit: int, outcomes: list[bool], reports: list[bool | None])
         pytest.param(3.0, 8.0, id="a clock that was set back"),
     ],
 )
-def test_ticks_keep_their_times_and_drop_what_is_missed(fired_at: float, next_due: float) -> None:
+def test_ticks_keep_their_times_and_drop_missed_ones(fired_at: float, next_due: float) -> None:
     ticks = Ticks(10.0, initial_delay=1.0, interval=5.0)
     assert ticks.wait(10.0) == 1.0
     ticks.fire(fired_at)
@@ -193,7 +193,7 @@ def test_the_default_timeout_is_never_longer_than_the_interval(
     awatch("http://localhost", interval=interval)
 
 
-def test_the_first_probe_may_come_at_once() -> None:
+def test_the_first_probe_may_run_immediately() -> None:
     clock = Clock()
     with scripted(200) as target:
         reports = watch(target.url, initial_delay=0, clock=clock, sleep=clock.sleep)
@@ -262,7 +262,7 @@ def test_in_real_time_it_follows_a_service_down_and_up() -> None:
 
 
 @pytest.mark.timing
-def test_slow_probes_in_real_time_are_never_two_at_once() -> None:
+def test_slow_probes_in_real_time_never_overlap() -> None:
     over = threading.Event()
     with scripted(200, before_response=lambda _: over.wait(0.3)) as target:
         with watch(
@@ -270,14 +270,14 @@ def test_slow_probes_in_real_time_are_never_two_at_once() -> None:
         ) as reports:
             start = time.monotonic()
             assert not next(reports)
-            assert 0.28 <= time.monotonic() - start < AT_ONCE
+            assert 0.28 <= time.monotonic() - start < SOON
         over.set()
         assert len(target.requested_at) == 3
         gaps = [later - earlier for earlier, later in pairwise(target.requested_at)]
         assert min(gaps) > 0.05
 
 
-def test_nothing_is_probed_while_nobody_asks() -> None:
+def test_no_probe_runs_until_the_next_value_is_requested() -> None:
     clock = Clock()
     with scripted(200) as target:
         reports = watch(target.url, clock=clock, sleep=clock.sleep)
@@ -313,7 +313,7 @@ def test_bad_arguments(form: Callable[..., Any], arguments: dict[str, Any], mess
 
 
 def ends_at_once(reports: Watch, close: Callable[[], None]) -> list[bool]:
-    """Iterate on a thread, close from here; return what came."""
+    """Iterate on a thread, close from here; return the reports."""
     seen: list[bool] = []
     started = threading.Event()
 
@@ -325,7 +325,7 @@ def ends_at_once(reports: Watch, close: Callable[[], None]) -> list[bool]:
     thread.start()
     started.wait()
     close()
-    thread.join(AT_ONCE)
+    thread.join(SOON)
     assert not thread.is_alive(), "the watch goes on after close()"
     return seen
 
@@ -338,10 +338,10 @@ def test_close_in_the_middle_of_the_delay() -> None:
 
 def test_close_between_probes() -> None:
     with scripted(200) as target:
-        reports = watch(target.url, **AT_ONCE_FOR_LONG)
+        reports = watch(target.url, **IMMEDIATELY)
 
         def close() -> None:
-            poll(lambda: target.requested_at, timeout=AT_ONCE, what="a probe")
+            poll(lambda: target.requested_at, timeout=SOON, what="a probe")
             reports.close()
 
         assert ends_at_once(reports, close) in ([], [True])
@@ -349,34 +349,34 @@ def test_close_between_probes() -> None:
 
 def test_close_in_the_middle_of_a_probe() -> None:
     with SilentPeer() as silent:
-        reports = watch(silent.url(), **AT_ONCE_FOR_LONG)
+        reports = watch(silent.url(), **IMMEDIATELY)
 
         def close() -> None:
             with silent.accept() as connection:
                 connection.read_request()
                 reports.close()
-                connection.sock.settimeout(AT_ONCE)
-                assert connection.sock.recv(1) == b""  # the probe's connection is closed, too
+                connection.sock.settimeout(SOON)
+                assert connection.sock.recv(1) == b""  # the probe's connection is also closed
 
         assert ends_at_once(reports, close) == []
 
 
 @pytest.mark.parametrize("where", ["delay", "probe"])
 def test_close_by_a_signal_handler(where: str) -> None:
-    """The handler interrupts the very thread that waits."""
+    """The handler interrupts the waiting thread itself."""
     with SilentPeer() as silent:
-        reports = watch(silent.url(), **(NEVER if where == "delay" else AT_ONCE_FOR_LONG))
+        reports = watch(silent.url(), **(NEVER if where == "delay" else IMMEDIATELY))
         before = signal.signal(signal.SIGALRM, lambda *_: reports.close())
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.1)
             start = time.monotonic()
             assert list(reports) == []
-            assert time.monotonic() - start < AT_ONCE
+            assert time.monotonic() - start < SOON
         finally:
             signal.signal(signal.SIGALRM, before)
 
 
-@pytest.mark.parametrize("times", [NEVER, AT_ONCE_FOR_LONG], ids=["delay", "probe"])
+@pytest.mark.parametrize("times", [NEVER, IMMEDIATELY], ids=["delay", "probe"])
 @pytest.mark.parametrize("by", ["cancel", "close"])
 def test_the_cancel_of_a_watch_ends_it_as_close_does(times: Times, by: str) -> None:
     with SilentPeer() as silent, Cancel() as cancel:
@@ -387,7 +387,7 @@ def test_the_cancel_of_a_watch_ends_it_as_close_does(times: Times, by: str) -> N
         assert open_files() <= before
 
         def end() -> None:
-            poll(lambda: open_files() - before, timeout=AT_ONCE, what="it waits")
+            poll(lambda: open_files() - before, timeout=SOON, what="it waits")
             (cancel.set if by == "cancel" else reports.close)()
 
         assert ends_at_once(reports, end) == []
@@ -397,7 +397,7 @@ def test_the_cancel_of_a_watch_ends_it_as_close_does(times: Times, by: str) -> N
 def test_closing_many_times_from_many_threads() -> None:
     with scripted(200) as target:
         for _ in range(50):
-            reports = watch(target.url, **AT_ONCE_FOR_LONG)
+            reports = watch(target.url, **IMMEDIATELY)
             closers = [threading.Thread(target=reports.close) for _ in range(4)]
             assert next(reports)
             for closer in closers:
@@ -445,13 +445,13 @@ async def collect(reports: AsyncWatch, count: int) -> list[bool]:
 
 
 def run(coroutine: Any) -> Any:
-    """Run to the end, and see that nothing is left on the way out."""
+    """Run to the end, with a timeout."""
     return asyncio.run(asyncio.wait_for(coroutine, 30))
 
 
 def test_async_follows_the_same_rule() -> None:
     async def program(url: str) -> list[bool]:
-        # A probe that a busy machine makes too late would take a status away.
+        # A shorter interval would let a busy machine drop a tick.
         async with awatch(url, initial_delay=0, interval=1.0) as reports:
             return await collect(reports, 3)
 
@@ -485,7 +485,7 @@ def test_async_cancelled_in_the_middle_of_the_delay() -> None:
 
     start = time.monotonic()
     run(program())
-    assert time.monotonic() - start < AT_ONCE
+    assert time.monotonic() - start < SOON
 
 
 def test_async_cancelled_in_the_middle_of_a_probe_and_iterated_again() -> None:
@@ -496,7 +496,7 @@ def test_async_cancelled_in_the_middle_of_a_probe_and_iterated_again() -> None:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            connection.sock.settimeout(AT_ONCE)
+            connection.sock.settimeout(SOON)
             await asyncio.to_thread(connection.hold)  # until the probe is over
         task = asyncio.create_task(anext(reports))
         with await asyncio.to_thread(silent.accept):
@@ -511,7 +511,7 @@ def test_async_cancelled_in_the_middle_of_a_probe_and_iterated_again() -> None:
 @pytest.mark.parametrize("where", ["delay", "probe"])
 def test_async_close_from_another_thread(where: str) -> None:
     async def program(silent: SilentPeer) -> list[bool]:
-        reports = awatch(silent.url(), **(NEVER if where == "delay" else AT_ONCE_FOR_LONG))
+        reports = awatch(silent.url(), **(NEVER if where == "delay" else IMMEDIATELY))
 
         def close() -> None:
             if where == "probe":
@@ -521,7 +521,7 @@ def test_async_close_from_another_thread(where: str) -> None:
         task = asyncio.create_task(collect(reports, 1))
         await asyncio.sleep(0)
         await asyncio.to_thread(close)
-        return await asyncio.wait_for(task, AT_ONCE)
+        return await asyncio.wait_for(task, SOON)
 
     with SilentPeer() as silent:
         assert run(program(silent)) in ([], [False])
@@ -529,17 +529,17 @@ def test_async_close_from_another_thread(where: str) -> None:
 
 def test_async_nothing_is_left_when_the_loop_ends_in_the_middle_of_a_probe() -> None:
     async def program(silent: SilentPeer) -> Connection:
-        reports = awatch(silent.url(), **AT_ONCE_FOR_LONG)
+        reports = awatch(silent.url(), **IMMEDIATELY)
         program.task = asyncio.create_task(collect(reports, 1))  # type: ignore[attr-defined]
         return await asyncio.to_thread(silent.accept)
 
     with SilentPeer() as silent, asyncio.run(program(silent)) as connection:
-        connection.sock.settimeout(AT_ONCE)
+        connection.sock.settimeout(SOON)
         connection.hold()
 
 
 def test_async_cancelled_and_closed_at_any_moment() -> None:
-    """Whatever meets whatever, closing always comes to an end and nothing is left."""
+    """In any combination, closing ends, and nothing is left."""
     moments = random.Random(1)
 
     async def disturb(url: str) -> None:
@@ -551,7 +551,7 @@ def test_async_cancelled_and_closed_at_any_moment() -> None:
                     await asyncio.wait_for(anext(reports), moments.uniform(0, 0.03))
                 if moments.random() < 0.2:
                     loop.run_in_executor(None, reports.close)
-            await asyncio.wait_for(reports.aclose(), AT_ONCE)
+            await asyncio.wait_for(reports.aclose(), SOON)
 
     async def program(url: str) -> None:
         await asyncio.gather(*(disturb(url) for _ in range(20)))
@@ -578,7 +578,7 @@ def test_async_two_readers_are_refused() -> None:
 
 
 @pytest.mark.timing
-def test_async_many_at_once_are_spread_and_need_few_threads() -> None:
+def test_async_many_are_spread_and_need_few_threads() -> None:
     count = 200
 
     async def program(url: str) -> int:

@@ -1,4 +1,4 @@
-"""Many targets in one `watch`: as lines, as a table on a terminal, and what that costs."""
+"""Many targets in one `watch`: as lines, as a table on a terminal, and its cost."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from tests.support import full_pipe, open_files, poll
 from tests.support.forms import PYTHON, Form
 from tests.support.running import Tty, start
 
-# Coverage is saved at the end of a process, and may wait there for what a signal has interrupted.
+# Coverage is saved at the end of a process; a call interrupted by a signal may delay it there.
 pytestmark = pytest.mark.usefixtures("full_speed")
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
-# Two probes must fail before a state changes: a server may come to its turn late by twice this.
+# Two probes must fail before a state changes: a server may be scheduled late by twice this.
 QUICK = ("--initial-delay=0", "--interval=500ms", "--timeout=500ms")
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -111,17 +111,17 @@ def test_verbose_shows_every_probe_of_each(form: Form) -> None:
     with servers(2) as (good, bad):
         good.ready()
         with start(form, "watch", "-v", *QUICK, url(good), url(bad)) as program:
-            words = Counter(
+            kinds = Counter(
                 re.sub(rf"{TIME} |: .*", "", program.line(), count=2) for _ in range(12)
             )
-    assert words["healthy"] == words["unhealthy"] == 1
-    assert words["probe healthy"] >= 3
-    assert words["probe unhealthy"] >= 3
-    assert words.total() == 12
+    assert kinds["healthy"] == kinds["unhealthy"] == 1
+    assert kinds["probe healthy"] >= 3
+    assert kinds["probe unhealthy"] >= 3
+    assert kinds.total() == 12
 
 
 class _WithoutWatch(health.HealthServicer):
-    """Knows Check only, as servers did before Watch came to be."""
+    """Has only Check, like servers from before Watch."""
 
     def Watch(self, _request: Any, context: grpc.ServicerContext, *_args: Any) -> Any:  # noqa: N802
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "no Watch here")
@@ -129,12 +129,12 @@ class _WithoutWatch(health.HealthServicer):
 
 def test_of_every_kind_in_one(form: Form) -> None:
     """One gRPC server reports its changes, another one has to be polled."""
-    telling, asked = health.HealthServicer(), _WithoutWatch()
-    telling.set("", SERVING)
-    asked.set("", NOT_SERVING)
+    reporting, polled = health.HealthServicer(), _WithoutWatch()
+    reporting.set("", SERVING)
+    polled.set("", NOT_SERVING)
     with (
-        grpc_server(telling) as first,
-        grpc_server(asked) as second,
+        grpc_server(reporting) as first,
+        grpc_server(polled) as second,
         servers(1) as (server,),
         refusing_port() as closed,
     ):
@@ -144,7 +144,7 @@ def test_of_every_kind_in_one(form: Form) -> None:
             f"tcp://127.0.0.1:{closed}",
             url(server),
         )
-        # An option that only one kind of target can use is for that kind.
+        # An option applies to the kinds of targets that can use it.
         with start(form, "watch", *QUICK, "--status=503", *targets) as program:
             states = {line[2]: line[1] for line in (program.line().split() for _ in targets)}
             assert states == {
@@ -153,14 +153,14 @@ def test_of_every_kind_in_one(form: Form) -> None:
                     targets, ("healthy:", "unhealthy:", "unhealthy:", "healthy:"), strict=True
                 )
             }
-            telling.set("", NOT_SERVING)
+            reporting.set("", NOT_SERVING)
             assert f" unhealthy: {targets[0]}: not_serving: " in program.line()
-            asked.set("", SERVING)
+            polled.set("", SERVING)
             assert f" healthy: {targets[1]}: " in program.line()
             assert program.stop() == 1
 
 
-def test_a_signal_ends_all_at_once(form: Form) -> None:
+def test_a_signal_ends_all_immediately(form: Form) -> None:
     with SilentPeer() as silent, ExitStack() as stack:
         args = ("--initial-delay=0", "--interval=1h", "--timeout=1h")
         targets = [f"{silent.url()}{number}" for number in range(50)]
@@ -177,16 +177,16 @@ def test_it_ends_quietly_when_its_output_is_closed(form: Form) -> None:
             server.ready()
         with start(form, "watch", *QUICK, *map(url, all_servers)) as program:
             assert " healthy: " in program.line()
-            # No change follows that would have to be written.
+            # No later change has to be written.
             assert program.stop_reading() == (1, b"")
 
 
-def test_it_stops_while_nobody_reads_its_output(form: Form) -> None:
+def test_it_stops_while_its_output_is_not_read(form: Form) -> None:
     with scripted(200) as target, full_pipe() as unread:
         args = (*QUICK, target.url, target.url)
         with start(form, "watch", *args, stdout=unread) as program:
             poll(lambda: target.requested_at, timeout=20, what="a probe")
-            # It may not have come to writing yet; then it has seen less.
+            # It may not have written yet; then it has seen less.
             assert program.stop() in (0, 1)
 
 
@@ -250,7 +250,7 @@ def test_a_table_on_a_terminal_that_is_resized(form: Form, wide: int, narrow: in
         args = ("watch", *QUICK, *map(url, all_servers))
         with start(form, *args, stdout=tty.terminal, env=XTERM) as program:
             tty.shows(table.format(last[wide]))
-            # Stopped when it has just drawn, so that it does not draw between the two.
+            # Stop it right after it has drawn, so that it does not draw between the two resizes.
             poll(tty.read, timeout=15, what="the table is drawn again")
             program.process.send_signal(signal.SIGSTOP)
             os.waitid(os.P_PID, program.process.pid, os.WSTOPPED)
@@ -280,7 +280,7 @@ def test_the_summary_names_those_that_have_not_answered(form: Form) -> None:
 @pytest.mark.parametrize(
     ("args", "env"), [((), {"TERM": "dumb"}), ((), {"TERM": ""}), (("-v",), XTERM)]
 )
-def test_lines_on_a_terminal_that_cannot_redraw_or_when_asked_for(
+def test_lines_on_a_terminal_that_cannot_redraw_or_on_request(
     form: Form, args: Sequence[str], env: dict[str, str]
 ) -> None:
     with servers(1) as (server,), Tty(400) as tty:
@@ -345,7 +345,7 @@ def test_the_cancel_ends_it() -> None:
         timer.join()
 
 
-def test_mistakes_are_told_at_once() -> None:
+def test_mistakes_raise_at_the_call() -> None:
     with Cancel() as cancel:
         targets = [parse_target("tcp://a:1"), parse_target("grpc://a:1")]
         with pytest.raises(BadArgumentError):
