@@ -59,7 +59,9 @@ from healthchecker._values.result import BadArgumentError, ProbeFailure
 from healthchecker._values.text import parse_escapes
 from tests.servers import dns as dns_server
 from tests.servers.peers import Connection, Peer
+from tests.servers.tls import server_flight
 from tests.support import open_files
+from tests.support.fuzzing_tls import DER_WORDS, certificates
 from tests.support.http2_heads import broken_head
 from tests.tables.decoders import DECODERS
 from tests.tables.hostile_behaviours import OPENINGS
@@ -339,6 +341,13 @@ def broken_frames(chance: random.Random) -> bytes:
     return b"".join(frames)
 
 
+def broken_handshake(chance: random.Random) -> bytes:
+    """Return what a TLS 1.2 server sends first, broken in a certificate or anywhere."""
+    if chance.random() < 0.7:
+        return server_flight(broken(chance, certificates(), DER_WORDS))
+    return broken(chance, [server_flight(one) for one in certificates()], DER_WORDS)
+
+
 # The cases
 
 
@@ -385,8 +394,8 @@ class Run:
         chance = random.Random(f"{self.seed}/{number}")
         self.reply.hold = chance.random() < 0.004
         self.reply.client_first = True
-        probes = (self._http, self._http2, self._grpc, self._one_reply, self._parsers)
-        chance.choices(probes, (4, 3, 4, 3, 3))[0](chance)
+        probes = (self._http, self._http2, self._grpc, self._tls, self._one_reply, self._parsers)
+        chance.choices(probes, (4, 3, 4, 2, 3, 3))[0](chance)
 
     def _http(self, chance: random.Random) -> None:
         data = broken(chance, HTTP, HTTP_WORDS)
@@ -446,6 +455,18 @@ class Run:
             listed = parse_target("grpc://localhost:1", self.unix_socket)
             options = make_options(unix_socket=self.unix_socket)
             self._probe(data, lambda: list_services(listed, options, TIMEOUT).check)
+
+    def _tls(self, chance: random.Random) -> None:
+        insecure = chance.random() < 0.5
+        self._probe(
+            broken_handshake(chance),
+            lambda: check(
+                "https://localhost/",
+                insecure=insecure,
+                timeout=TIMEOUT,
+                unix_socket=self.unix_socket,
+            ),
+        )
 
     def _one_reply(self, chance: random.Random) -> None:
         scheme = chance.choice(tuple(REPLIES))

@@ -1,0 +1,66 @@
+"""Broken TLS handshakes: what a server sends before it is verified."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+from functools import cache
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
+
+DER_WORDS = (
+    *(bytes([tag]) for tag in (0x01, 0x02, 0x03, 0x05, 0x06, 0x0C, 0x30, 0x31, 0x80, 0xA0, 0xA3)),
+    *(b"\x80", b"\x81\xff", b"\x82\xff\xff", b"\x84\x7f\xff\xff\xff", b"\0", b"\xff"),
+    *(b"\x30\x80", b"\x05\0", b"\x03\x01\x07", b"\x16\x04a\0.b", b"\x06\x03\x55\x1d\x1f"),
+)
+"""Tags and lengths, and short values that were mistaken in decoders before."""
+
+
+@cache
+def certificates() -> tuple[bytes, bytes]:
+    """Return a plain certificate and one with many extensions, in DER; the same in each run."""
+    return _certificate(), _certificate(*_extensions())
+
+
+def _certificate(*extensions: x509.ExtensionType) -> bytes:
+    key = Ed25519PrivateKey.from_private_bytes(bytes(32))  # whose signatures are not random
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+        .not_valid_after(dt.datetime(2126, 1, 1, tzinfo=dt.UTC))
+    )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    return builder.sign(key, None).public_bytes(serialization.Encoding.DER)
+
+
+def _extensions() -> tuple[x509.ExtensionType, ...]:
+    host = x509.DNSName("localhost")
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    place = x509.UniformResourceIdentifier("http://localhost/")
+    relative = x509.RelativeDistinguishedName([x509.NameAttribute(NameOID.COMMON_NAME, "a")])
+    policy = x509.ObjectIdentifier("1.3.6.1.5.5.7.2.1")
+    return (
+        x509.SubjectAlternativeName([host, address]),
+        x509.BasicConstraints(ca=True, path_length=1),
+        x509.NameConstraints([host], [x509.IPAddress(ipaddress.ip_network("127.0.0.0/8"))]),
+        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
+        x509.CertificatePolicies([x509.PolicyInformation(policy, ["http://localhost/"])]),
+        x509.CRLDistributionPoints(
+            [
+                x509.DistributionPoint([place], None, None, None),
+                x509.DistributionPoint(None, relative, None, None),
+            ]
+        ),
+        x509.AuthorityInformationAccess(
+            [x509.AccessDescription(AuthorityInformationAccessOID.OCSP, place)]
+        ),
+    )
