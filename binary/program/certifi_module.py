@@ -1,7 +1,7 @@
 """Replace certifi by a module that holds the certificates in a constant.
 
-An executable has no file that `certifi.where()` could name. In DER, they take three quarters of the
-space that they take in PEM; `ssl.SSLContext.load_verify_locations` takes both as `cadata`.
+An executable has no file for `certifi.where()`. DER takes three quarters of the space of PEM;
+`ssl.SSLContext.load_verify_locations` accepts both as `cadata`.
 """
 
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import certifi
 
-_MODULE = '''"""Mozilla's bundle of trusted CA certificates, from certifi, as DER."""
+_MODULE = '''"""Mozilla's CA certificates, from certifi, as DER."""
 
 __version__ = {version!r}
 _DER = {der!r}

@@ -1,9 +1,9 @@
-"""Print the Python modules that the program imports, one per line: what goes into the executable.
+"""Print the Python modules that the program imports, one per line, for the executable.
 
     imported.py PATH...    with PATHs to import from; run by the build's own interpreter
 
-Fails when anything in these modules imports, however late, what is not among them, unless
-modules-never.txt says that this import cannot come or need not succeed.
+Fails if any of these modules has an import of another module, even a late one, unless modules-
+never.txt lists it with the reason why it never happens or need not succeed.
 """
 
 import dis
@@ -62,7 +62,7 @@ def main(paths: list[str]) -> int:
     for name, module in sorted(modules.items()):
         code = code_of(module)
         if code is None or getattr(module.__spec__, "name", "") != name:
-            continue  # built in, or another name of a module that has its own
+            continue  # built in, or an alias of another module
         kept.append(name)
         for imported in imports_of(code, getattr(module, "__package__", None) or ""):
             target = imported.partition(":")[0]

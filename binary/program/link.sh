@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Link PyInstaller's bootloader and CPython, as the steps before have left them in the build's directory $1, into a
-# static program, to which PyInstaller appends the archive of Python modules: $1/link/cold as it is, and
-# $1/link/warm with the allocator whose memory can be saved.
+# Link PyInstaller's bootloader and CPython in the build's directory $1 into static programs, to which PyInstaller
+# appends the archive of Python modules: $1/link/cold, and $1/link/warm with the allocator whose memory can be saved.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
@@ -18,9 +17,9 @@ cd "$build/link"
 cc=(musl-cc -O2 "-ffile-prefix-map=$bootloader=bootloader" "-ffile-prefix-map=$binary=binary"
     "-ffile-prefix-map=$python/source=cpython")
 core=(-DPy_BUILD_CORE "-I$python" "-I$python/source/Include" "-I$python/source/Include/internal")
-link=(musl-cc -Wl,--gc-sections,--wrap=setlocale,-z,norelro,-z,noseparate-code,-z,max-page-size=$page)
+link=(musl-cc -Wl,--gc-sections,--wrap=setlocale,--wrap=SSL_do_handshake,--wrap=SSL_read_ex,--wrap=SSL_write_ex,-z,norelro,-z,separate-code,-z,max-page-size=$page)
 
-# The bootloader, and what takes the place of its dlopen and of its use of the environment.
+# The bootloader, and the replacements of dlopen() and getenv().
 sed -n 's/^ *_IMPORT_FUNCTION(\(\w*\)).*/\1/p' "$bootloader/pyi_dylib_python.c" |
     sort -u | sed '/^PyInitConfig_\|^Py_InitializeFromInitConfig$/d; s/.*/API(&)/' >api.h
 "${cc[@]}" -Wall -Wextra -Werror -I. -c "$here/loader.c"
@@ -38,23 +37,30 @@ grep -vw -f <(sed '/^#/d; /^$/d' "$here/modules-left-out.txt") "$python/Modules/
 "${cc[@]}" "${core[@]}" -c config.c
 
 common=()
-if [ -n "$memory" ]; then # whose loops must not become calls of itself
+if [ -n "$memory" ]; then # its loops must not become calls of itself
     "${cc[@]}" -Wall -Wextra -Werror -fno-builtin -fno-tree-loop-distribute-patterns -c "$here/$memory"
     common=("${memory%.c}.o")
 fi
 
-# OpenSSL's assembly code asks what the processor can do, first in each start (.init) and again when
-# OpenSSL is first used; in a virtual machine each of the 9 questions traps (5.6 us). Nothing unwinds its
-# stack.
+# OpenSSL queries the processor in each start (.init) and again when it is first used; in a virtual machine each of
+# the 9 queries traps (5.6 us). Nothing unwinds its stack. OPENSSL_ia32cap and OPENSSL_armcap could make it execute
+# instructions that the processor lacks, so it reads no variable.
 for library in ssl crypto; do
-    objcopy --remove-section .eh_frame --remove-section .init "$build/openssl/lib/lib$library.a" "lib$library.a"
+    objcopy --remove-section .eh_frame --remove-section .init --redefine-sym getenv=loader_getenv \
+        "$build/openssl/lib/lib$library.a" "lib$library.a"
+    if nm -u "lib$library.a" | grep -w 'U secure_getenv\|U __secure_getenv\|U environ'; then
+        echo "lib$library.a reads the environment by another function than getenv()" >&2
+        exit 1
+    fi
 done
 common+=("$python"/Modules/_hacl/*.a -L. -lssl -lcrypto "-L$build/zlib/lib" -lz)
 
-"${link[@]}" -s -o cold loader.o bootloader.o config.o "$python/libpython3.13.a" "${common[@]}"
+guard=("${cc[@]}" "${core[@]}" -Wall -Wextra -Werror "-I$build/openssl/include" -c "$here/guard.c")
+"${guard[@]}"
+"${link[@]}" -s -o cold loader.o guard.o bootloader.o config.o "$python/libpython3.13.a" "${common[@]}"
 
-# The same with the heap: CPython's variables in one section, its memory from allocator.c, the
-# bootloader ending in save.c instead of Py_Finalize().
+# The same with the heap: CPython's variables in one section, its memory from allocator.c, and the bootloader calls
+# save.c instead of Py_Finalize().
 "${cc[@]}" -Wall -Wextra -Werror -I. -DPy_Finalize=heap_finalize -c "$here/loader.c" -o loader-warm.o
 objcopy --redefine-sym main=loader_main bootloader.o bootloader-warm.o
 python3 "$heap/constants.py" >constants.h
@@ -64,32 +70,33 @@ for file in "$heap"/{build,product}/*.c; do
         -c "$file" -o "heap/$(basename "$file" .c).o"
 done
 ld -r -o heap.o heap/*.o
+"${guard[@]}" -DSAVED_HEAP -I. "-I$heap/product" -o guard-warm.o
 objcopy --redefine-sym read=heap_read libcrypto.a heap/libcrypto.a
 sed 's/^struct _inittab/extern PyObject *PyInit__saved_heap(void);\n&/; s/{"_ast", /{"_saved_heap", PyInit__saved_heap},\n    &/' \
     config.c >config-warm.c
 grep -q '"_saved_heap"' config-warm.c
 "${cc[@]}" "${core[@]}" -c config-warm.c
-# What a check uses lies together, in the order of order.txt; what names nothing there is ignored. The linker
-# scripts here take from it what is theirs: 0.97 of the time, 102 instead of 129 page faults.
+# Functions and variables that checks use are put together, in the order of order.txt, whose unknown names are
+# ignored: 0.97 of the time, 102 instead of 129 page faults.
 ordered() { sed -n "s/^$1 \(.*\)/$2/p" "$here/order.txt"; }
 ordered variable '*(.data.\1 .bss.\1)' >variable.lds
 ordered plain '*(.text.\1 .text.unlikely.\1 .text.startup.\1 .text.hot.\1)' >plain.lds
 ordered other '*(.text.\1 .text.unlikely.\1)' >other.lds
 ordered plain '*(.rodata.\1.str1.1 .rodata.\1.str1.8)' >constant.lds
 ordered constant '*(.rodata.\1)' >>constant.lds
-# The bootloader and these parts of CPython run in the build only.
+# The bootloader and these parts of CPython only run in the build.
 ld -r -T "$here/bootloader.lds" -o bootloader-only.o bootloader-warm.o
 sed '/^#/d; s/.*/*libpython3.13.a:&.o(.text .text.* .rodata .rodata.*)/' "$here/build-only.txt" >build_only.lds
 # shellcheck disable=SC2046
 ld -r --gc-sections -T "$here/saved.lds" -Map=python.map -o python.o config-warm.o -u PyImport_Inittab -u _PyImport_Inittab \
-    $(sed 's/API(\(.*\))/-u \1/' api.h) $(nm -u heap.o | sed -n 's/.* U \(_\?Py.*\)/-u \1/p') \
+    $(sed 's/API(\(.*\))/-u \1/' api.h) $(nm -u heap.o guard-warm.o | sed -n 's/.* U \(_\?Py.*\)/-u \1/p') \
     "$python/libpython3.13.a" "$python"/Modules/_hacl/*.a
 objcopy $(printf -- '--redefine-sym %s=heap_%s ' malloc malloc calloc calloc realloc realloc free free \
-    clock_gettime clock_gettime getrandom getrandom recv recv) python.o
+    clock_gettime clock_gettime getrandom getrandom poll poll recv recv) python.o
 "${cc[@]}" -c "$here/spare.c"
-# What only the build needs gets a segment of its own, which is then left out.
+# Code that only the build needs gets a segment of its own, which write_executable.py leaves out.
 "${link[@]}" -Wl,--wrap=pthread_create,--section-start=build_only=0x8000000,-T,"$here/order.lds",-Map=warm.map -o warm.symbols -Lheap heap.o \
-    loader-warm.o bootloader-only.o python.o spare.o "${common[@]}"
+    loader-warm.o guard-warm.o bootloader-only.o python.o spare.o "${common[@]}"
 strip -o warm warm.symbols
 # What watches an emulated check, see layout.py, made by the tools of this machine. QEMU before 9 takes plug-ins of
 # version 1, later ones of version 2.

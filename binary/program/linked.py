@@ -28,7 +28,7 @@ from healthchecker._version import VERSION
 
 _ROOT = Path(__file__).resolve().parents[2]
 
-_OURS = re.compile(r"(heap|loader-warm|spare|memory|bootloader-only)\.o")
+_OURS = re.compile(r"(heap|guard-warm|loader-warm|spare|memory|bootloader-only)\.o")
 """Our own object files; of the bootloader only memory is left, which the build needs."""
 _PARTLY_LINKED = "python.o"
 """What has a map of its own."""

@@ -1,8 +1,7 @@
 /*
- * Stands between PyInstaller's bootloader and the system. The bootloader expects libpython as a
- * shared library beside it, an environment to leave notes in for its own next process, and /proc.
- * A static program has none of the first two and must not need the third. link.sh redirects the
- * bootloader's calls (and no others) to the functions here.
+ * Replaces system functions for PyInstaller's bootloader, which expects libpython as a shared library beside it, an
+ * environment through which it talks to its own next process, and /proc. A static program has no library, starts no
+ * other process and must not need /proc. link.sh redirects the bootloader's calls to here.
  */
 #include <errno.h>
 #include <limits.h>
@@ -10,7 +9,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 
-/* api.h holds one API(name) for each function that the bootloader looks up, made by link.sh. */
+/* api.h, made by link.sh, contains API(name) for each function that the bootloader looks up. */
 #define API(name) extern char name[];
 #include "api.h"
 #undef API
@@ -47,7 +46,7 @@ void *loader_dlsym(void *handle, const char *name)
     for (size_t i = 0; i < sizeof api / sizeof *api; i++)
         if (strcmp(api[i].name, name) == 0)
             return api[i].address;
-    return NULL; /* the bootloader asks for what newer versions of Python have */
+    return NULL; /* the bootloader also looks up functions of newer Python versions */
 }
 
 int loader_dlclose(void *handle)
@@ -58,10 +57,10 @@ int loader_dlclose(void *handle)
 
 const char *loader_dlerror(void)
 {
-    return "not in this program";
+    return "not available in a static program";
 }
 
-/* The kernel gives each process the path that it was started from; no /proc and no PATH are needed. */
+/* The kernel passes each process the path of its program; neither /proc nor PATH is needed. */
 char *loader_realpath(const char *path, char *resolved)
 {
     const char *self = (const char *)getauxval(AT_EXECFN);
@@ -74,14 +73,14 @@ char *loader_realpath(const char *path, char *resolved)
     return strcpy(resolved, self);
 }
 
-/* The bootloader restarts itself for the sake of LD_LIBRARY_PATH. Returning lets it go on. */
+/* The bootloader restarts itself to set LD_LIBRARY_PATH. Returning lets it continue. */
 int loader_execvp(const char *file, char *const argv[])
 {
     (void)file, (void)argv;
     return 0;
 }
 
-/* The user's environment neither steers the bootloader nor is changed by it. */
+/* The environment neither controls the bootloader and OpenSSL, nor is changed by them. */
 char *loader_getenv(const char *name)
 {
     (void)name;
@@ -100,8 +99,7 @@ int loader_unsetenv(const char *name)
     return 0;
 }
 
-/* For the whole program: Python is in UTF-8 mode, and the system's locale files were made for
-   another libc than the one in here. */
+/* For the whole program: Python is in UTF-8 mode, and the locale files of the system are for another libc. */
 char *__wrap_setlocale(int category, const char *locale)
 {
     static char c_locale[] = "C";

@@ -1,8 +1,8 @@
 /*
- * Instead of libc's memcpy and memmove: musl's begin with an instruction that costs more (30 cycles)
- * than all of a usual copy of Python's, which is of some 20 bytes.
+ * Replaces memcpy and memmove of musl, which begin with an instruction of 30 cycles: more than a typical copy of
+ * Python's, which has about 20 bytes, takes in all.
  *
- * A step reads all that it copies before it writes any of it, so that the blocks may overlap.
+ * Each step reads everything that it copies before it writes, so the blocks may overlap.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -11,7 +11,7 @@
 typedef uint16_t Two __attribute__((may_alias, aligned(1)));
 typedef uint32_t Four __attribute__((may_alias, aligned(1)));
 typedef uint64_t Eight __attribute__((may_alias, aligned(1)));
-/* The size must be set before the alignment, or gcc takes the vector to be aligned. */
+/* The size must precede the alignment, or gcc assumes that the vector is aligned. */
 typedef long long Vector __attribute__((vector_size(16)));
 typedef Vector Sixteen __attribute__((may_alias, aligned(1)));
 
@@ -28,7 +28,7 @@ void *memmove(void *to, const void *from, size_t size)
     char *target = to;
     const char *source = from;
 
-    if (size > 32 && (uintptr_t)target - (uintptr_t)source >= size) { /* not into what is still to be read */
+    if (size > 32 && (uintptr_t)target - (uintptr_t)source >= size) { /* not into bytes that are still to be read */
         Vector last = *(const Sixteen *)(source + size - 16);
         for (size_t i = 0; i < size - 16; i += 16)
             *(Sixteen *)(target + i) = *(const Sixteen *)(source + i);

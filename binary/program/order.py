@@ -1,11 +1,11 @@
-"""Find out which functions and variables checks use, for the linker to lay them together.
+"""Trace which functions and variables checks use, so that the linker puts them together.
 
     order.py BUILD ORDER
 
 BUILD is the folder of a finished build, ORDER the list that link.sh reads. Each line has a kind and
-a name: `plain` for the functions of a plain HTTP check, in the order of their first use, `other`
-for what gRPC and TLS use besides; `constant`; `variable` for those of CPython that a plain check
-reads.
+a name: `plain` for the functions of a plain HTTP check, in the order of their first use; `other`
+for the functions that only gRPC and TLS use; `constant`; `variable` for the variables of CPython
+that a plain check reads.
 """
 
 import bisect
@@ -20,7 +20,7 @@ from typing import NamedTuple
 import trustme
 from servers import answer_grpc, answer_http, server, usual_checks
 
-_LARGE = 8192  # a larger one comes last, as it would keep the others apart
+_LARGE = 8192  # larger ones come last, because they would separate the others
 
 
 class Symbol(NamedTuple):
@@ -47,7 +47,7 @@ def address_of(program: Path, name: str) -> int:
 
 
 def accesses(command: list[str]) -> Iterator[int]:
-    """Run a check that must succeed; yield all the addresses that it uses."""
+    """Run a check, which must succeed; yield all addresses that it uses."""
     tool = ["valgrind", "--tool=lackey", "--trace-mem=yes", "--log-fd=9"]
     shell = ["bash", "-c", 'exec "$@" 9>&1 >/dev/null', "bash"]
     with subprocess.Popen([*shell, *tool, *command], stdout=subprocess.PIPE) as process:
@@ -60,7 +60,7 @@ def accesses(command: list[str]) -> Iterator[int]:
 
 
 def used(known: list[Symbol], commands: Iterable[list[str]]) -> dict[Symbol, None]:
-    """Return a set in the order of first use."""
+    """Return the unique items in the order of first use."""
     addresses = [symbol.address for symbol in known]
     found: dict[Symbol, None] = {}
     for command in commands:
@@ -104,7 +104,7 @@ def main(build: str, order: str) -> None:
     }
     for name in ("constant", "variable"):
         kinds[name].sort(key=lambda one: one.size > _LARGE)
-    # The linker knows a section by one of the names of what is in it.
+    # The name of a section is that of one of its symbols.
     names: dict[int, list[str]] = {}
     for symbol in known:
         names.setdefault(symbol.address, []).append(symbol.name)

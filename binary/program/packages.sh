@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Install the Python packages that go into the executable, PyInstaller and what it needs below directory $1. Each
-# file is compared with its hash, in packages.txt, tools.txt or sources/fetch.sh, before anything of it runs.
+# Install the Python packages of the executable, PyInstaller and its dependencies below directory $1. Each file is
+# compared with its hash, in packages.txt, tools.txt or sources/fetch.sh, before any of its code runs.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
@@ -12,7 +12,7 @@ done
 
 "$here/../sources/unpack.sh" sources/pyinstaller-*.tar.gz tools/pyinstaller \
     "$here"/../sources/pyinstaller/patches/*.patch
-# PyInstaller looks for libraries with ctypes, which the build's interpreter does not have.
+# PyInstaller looks for libraries by ctypes, which the build's interpreter lacks.
 mkdir tools/ctypes
 touch tools/ctypes/__init__.py
 echo 'def find_library(name): return None' >tools/ctypes/util.py

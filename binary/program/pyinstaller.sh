@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Build two executables with PyInstaller from what the steps before have put into the build's directory $1:
-# $1/work/cold, which is complete, and $1/work/warm, which is run to make the saved heap.
+# Build two executables with PyInstaller in the build's directory $1: $1/work/cold, which is complete, and
+# $1/work/warm, which is run to make the saved heap.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")

@@ -1,9 +1,9 @@
-"""Print what takes the space in the executable with the saved heap.
+"""Print the sizes of the parts of the executable with the saved heap.
 
     size.py BUILD    the folder of a finished build
 
-The program by what it was linked from, as the linker's map has it; the heap by type, as its objects
-say, and byte code by the package that it comes from.
+The program by linked library, from the linker's map; the heap by the type of its objects, and byte
+code by package.
 """
 
 import re
@@ -23,18 +23,18 @@ _PARTS = {
     "libz.a": "zlib",
     "libgcc.a": "libgcc",
 }
-# Not what is in memory only.
+# Without sections that are not in the file.
 _SECTION = re.compile(r"^ (?!\.bss|COMMON)\S*\s+0x([0-9a-f]+)\s+0x([0-9a-f]+) (\S+)$")
 _BUILD_ONLY = 0x8000000  # as in link.sh
-# Where CPython 3.13 has an object's type, a type's name and flags, the characters of a str.
+# Offsets in CPython 3.13: type of an object, name and flags of a type, characters of a str.
 _OB_TYPE, _TP_NAME, _TP_FLAGS, _TEXT = 8, 24, 168, 40
 _TYPE_SUBCLASS = 1 << 31
-_LONGEST = 200  # of names that are read
-_SMALLEST = 30_000  # what is less is not worth a line
+_LONGEST = 200  # name
+_SMALLEST = 30_000  # of the parts that are printed
 
 
 class Memory:
-    """What a started process finds in its memory."""
+    """The initial memory of a started process."""
 
     def __init__(self, executable: bytearray) -> None:
         header = Header.read(executable)
@@ -53,7 +53,7 @@ class Memory:
         return b""
 
     def word(self, address: int) -> int:
-        """Return the pointer or number that is there, 0 where nothing is."""
+        """Return the pointer or number at an address, 0 if nothing is mapped there."""
         return int.from_bytes(self._from(address)[:8], "little")
 
     def text(self, address: int) -> str:
@@ -61,8 +61,8 @@ class Memory:
 
 
 def parts(linker_map: str) -> Iterator[tuple[str, int]]:
-    """Yield where each section of the program comes from, and its size."""
-    # A name that is long has a line of its own.
+    """Yield origin and size of each section of the program."""
+    # A long name has a line of its own.
     joined = re.sub(r"^( \S+)\n +(?=0x)", r"\1 ", linker_map, flags=re.MULTILINE)
     for line in joined.splitlines():
         found = _SECTION.match(line)
@@ -87,16 +87,16 @@ class Heap:
         self._blocks = {address: size for number, address, size in blocks(saved) if number}
 
     def _is_type(self, address: int) -> bool:
-        """Return whether it is the instance of a metaclass, which is an instance of `type`."""
+        """Return whether it is an instance of a metaclass, which is an instance of `type`."""
         metaclass = self._memory.word(address + _OB_TYPE)
         top = self._memory.word(metaclass + _OB_TYPE)
         is_top = top != 0 and self._memory.word(top + _OB_TYPE) == top
         return is_top and bool(self._memory.word(metaclass + _TP_FLAGS) & _TYPE_SUBCLASS)
 
     def objects(self) -> Iterator[tuple[int, str, int]]:
-        """Yield address, name of the type and size; what is no object is "tables"."""
+        """Yield address, name of the type and size; blocks that are no objects are "tables"."""
         for block, size in self._blocks.items():
-            for front in (0, 16, 32):  # what the collector, and classes of our own, put in front
+            for front in (0, 16, 32):  # the headers of the collector and of classes in Python
                 kind = self._memory.word(block + front + _OB_TYPE) if front < size else 0
                 if kind and self._is_type(kind):
                     yield block + front, self._memory.text(self._memory.word(kind + _TP_NAME)), size
@@ -105,7 +105,7 @@ class Heap:
                 yield block, "tables of dictionaries and lists, others", size
 
     def package(self, code: int) -> str:
-        """Return what a code object comes from, by the name of its file, one of its first words."""
+        """Return the origin of a code object, by the name of its file, one of its first words."""
         for at in range(code, code + 200, 8):
             pointer = self._memory.word(at)
             text = self._memory.text(pointer + _TEXT) if pointer in self._blocks else ""

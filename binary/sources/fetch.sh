@@ -28,7 +28,7 @@ fixed=${2:+$(cat "$2")}
 mkdir -p "$1"
 cd "$1"
 
-# A private apt configuration, with the mirrors that this machine uses: its own stays as it is.
+# A private apt configuration with the mirrors of this machine, whose own configuration stays unchanged.
 . /etc/os-release
 mkdir -p apt/lists/partial apt/cache/archives/partial
 key=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -38,7 +38,7 @@ for suite in "" -security; do
     [ -z "$mirror" ] || echo "deb-src [signed-by=$key] $mirror trixie$suite main"
 done >apt/sources.list
 if [ ! -s apt/sources.list ]; then
-    echo "no package source for $VERSION_CODENAME in apt's configuration" >&2
+    echo "apt has no package source for $VERSION_CODENAME" >&2
     exit 1
 fi
 options=(-q -o "Dir::Etc::sourcelist=$PWD/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
@@ -68,10 +68,10 @@ fetch() {
             echo "$1 $version" >>versions
             return
         fi
-        echo "the mirror lists $1 $version, but does not have it" >&2
+        echo "the mirror lists $1 $version but cannot serve it; trying an older revision" >&2
         rm -f "$1"_*.debian.* "$1"_*.dsc
     done
-    echo "no source of $1 ${versions:-$2}" >&2
+    echo "the mirror cannot serve the source of $1 ${versions:-$2}" >&2
     return 1
 }
 

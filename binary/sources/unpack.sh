@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Unpack the source $1, an archive or Debian's description of a source package, into the new directory
-# $2 and apply the patches that follow to it. Each patch begins with its reason; one that does not fit
-# any more is an error.
+# Unpack the source $1, an archive or a Debian .dsc file, into the new directory $2 and apply the patches in the other
+# arguments. Each patch begins with its reason; one that does not apply is an error.
 set -euo pipefail
 
 rm -rf "$2"
@@ -11,5 +10,5 @@ case $1 in
 esac
 for patch in "${@:3}"; do
     patch --directory="$2" --strip=1 --fuzz=0 --forward --silent <"$patch" ||
-        { echo "$patch does not fit $1" >&2; exit 1; }
+        { echo "$patch does not apply to $1" >&2; exit 1; }
 done

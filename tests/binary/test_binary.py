@@ -1,4 +1,4 @@
-"""The executables: what their files hold, what they touch, and where they run."""
+"""The executables: their files, their system calls, and their environments."""
 
 from __future__ import annotations
 
@@ -46,10 +46,8 @@ _LOAD, _DYNAMIC, _INTERPRETER = 1, 2, 3  # kinds of ELF segments
 _LARGEST_PAGE = {62: 4096, 183: 65536}  # by ELF's numbers of machines
 _MIB = 1 << 20
 
-# Read at a start: the time zone, OpenSSL's settings, and files of name lookup.
-_MAY_BE_READ = re.compile(
-    r"/etc/(localtime|hosts|resolv\.conf|nsswitch\.conf)|/proc/self/.*|/usr/lib/ssl/openssl\.cnf"
-)
+# Files that a start may read: time zone and lookup of names.
+_MAY_BE_READ = re.compile(r"/etc/(localtime|hosts|resolv\.conf|nsswitch\.conf)|/proc/self/.*")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +64,7 @@ def executable(request: pytest.FixtureRequest) -> Form:
 
 
 def strace(form: Form, tmp_path: Path, *args: str, code: int = 0) -> list[str]:
-    """Return the system calls of one check, which is healthy unless another `code` is expected."""
+    """Return the system calls of one check, which must end with `code`."""
     require(shutil.which("strace"), "no strace")
     log = tmp_path / "strace.log"
     command = ["strace", "-f", "-xx", "-o", str(log), *form.argv, *args]
@@ -111,7 +109,7 @@ def test_static(content: bytes) -> None:
 
 
 def test_no_page_belongs_to_two_segments(content: bytes) -> None:
-    """Whatever the size of the kernel's pages, which maps whole ones."""
+    """Of any size: the kernel maps whole pages."""
     (machine,) = struct.unpack_from("<H", content, 18)
     largest = _LARGEST_PAGE[machine]
     ends = []
@@ -125,19 +123,19 @@ def test_no_page_belongs_to_two_segments(content: bytes) -> None:
 
 
 def test_nothing_of_the_build_machine_is_inside(content: bytes) -> None:
-    words = [str(ROOT), str(Path.home()) + "/", sys.prefix, socket.gethostname(), getpass.getuser()]
-    words += [f"{name}={value}" for name, value in os.environ.items() if len(value) > 1]
+    texts = [str(ROOT), str(Path.home()) + "/", sys.prefix, socket.gethostname(), getpass.getuser()]
+    texts += [f"{name}={value}" for name, value in os.environ.items() if len(value) > 1]
     found = [
-        word
-        for word in words
+        text
+        for text in texts
         for encoding in ("utf-8", "utf-32-le")
-        # "root" or "vm" says nothing: it is in every program.
-        if len(word) > 5 and word.encode(encoding, "surrogateescape") in content
+        # "root" or "vm" is in every program.
+        if len(text) > 5 and text.encode(encoding, "surrogateescape") in content
     ]
     assert not found
 
 
-# ---- what a start does
+# ---- a start
 
 
 def test_one_process_and_no_file_written(executable: Form, port: int, tmp_path: Path) -> None:
@@ -160,10 +158,10 @@ def test_the_saved_heap_imports_nothing(port: int, tmp_path: Path) -> None:
     assert not opened
 
 
-def test_each_call_for_what_nobody_may_guess_draws_anew(executable: Form, tmp_path: Path) -> None:
-    """DNS query ids come from `SystemRandom`, as everything that the program draws.
+def test_random_numbers_differ_between_starts(executable: Form, tmp_path: Path) -> None:
+    """DNS query ids come from `SystemRandom`, like all random numbers of the program.
 
-    `secrets` also consists of it, and `uuid4` asks the same.
+    `secrets` uses it, and `uuid4` the same system call.
 
     Two ids of 16 bits are drawn before anything is sent, so no name server is needed.
     """
@@ -225,7 +223,7 @@ def test_a_signal_before_anything_else_ends_it(executable: Form, number: signal.
                 assert process.wait(5) != 0
 
 
-# ---- where it runs
+# ---- environments
 
 
 @pytest.mark.parametrize(
@@ -254,7 +252,7 @@ def test_surroundings(executable: Form, port: int, prefix: str) -> None:
 
 @pytest.mark.parametrize("name", ["healthchecker", "check", "click"])
 def test_under_any_name(executable: Form, port: int, name: str, tmp_path: Path) -> None:
-    """Also under that of the package in it, with a file of that name beside it, and by PATH."""
+    """Also by the name of a package in it, beside a file of that name, and by PATH."""
     shutil.copy(executable.argv[0], tmp_path / name)
     (tmp_path / "httpx").touch()
     prefix = ("/usr/bin/env", "-C", str(tmp_path), f"PATH={tmp_path}:{os.environ['PATH']}")
@@ -307,7 +305,7 @@ def test_killed_at_any_moment_it_leaves_nothing(executable: Form, tmp_path: Path
                 [*executable.argv, "--timeout=60s", target], cwd=tmp_path, env=environment
             ) as process:
                 with pytest.raises(subprocess.TimeoutExpired):
-                    process.wait(number / 20_000)  # the moment moves on, by 50 µs each time
+                    process.wait(number / 20_000)  # 50 µs later each time
                 process.kill()
     assert not list(tmp_path.iterdir())
 
@@ -318,9 +316,9 @@ def test_killed_at_any_moment_it_leaves_nothing(executable: Form, tmp_path: Path
     ids=lambda value: str(value) if isinstance(value, str) else "",
 )
 def test_two_builds_are_equal(machine: str, cold: Form, saved: Form, tmp_path: Path) -> None:
-    """Also in another place, and with another environment.
+    """Also in another folder, and with another environment.
 
-    What is compiled is compiled once only, which takes minutes.
+    Libraries and CPython are compiled only once, which takes minutes.
     """
     for form in (cold, saved):
         require_form(form)
@@ -345,7 +343,7 @@ def test_the_environment_of_the_saved_run_is_empty() -> None:
     command = [str(BUILD / "work/warm"), "/dev/null", "/dev/null", "/dev/null", "0"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, env={"A": "1"})
     assert done.returncode != 0
-    assert "anything in its environment" in done.stderr
+    assert "a non-empty environment" in done.stderr
 
 
 def test_thousands_of_starts() -> None:
@@ -356,7 +354,7 @@ def test_thousands_of_starts() -> None:
 
 
 def test_a_check_takes_few_instructions(port: int) -> None:
-    """Where times are noisy, this shows that something was added to each start."""
+    """On a busy machine, times do not show that a start got slower."""
     require(shutil.which("valgrind"), "no valgrind")
     require_form(SAVED)
     plain = Program("healthchecker", "http", (SAVED.argv[0], "--port", str(port)))
@@ -367,7 +365,7 @@ def test_a_check_takes_few_instructions(port: int) -> None:
 
 
 def test_a_function_that_is_left_out_and_called_is_found(tmp_path: Path) -> None:
-    """The tests of the guarded form can fail: here one that every check calls is on the list."""
+    """The tests of the guarded form can fail: this list contains a function of every check."""
     require_form(GUARDED)
     called = f"healthchecker._cli.main:main:{main.__code__.co_firstlineno}"
     left_out = tmp_path / "left-out.txt"
@@ -379,7 +377,7 @@ def test_a_function_that_is_left_out_and_called_is_found(tmp_path: Path) -> None
 
 
 def test_a_module_that_is_missing_fails_the_build(tmp_path: Path) -> None:
-    """An import that is late or optional is found before a user could miss it."""
+    """Late and optional imports are also found."""
     python = BUILD / "python/python"
     require(python.exists(), "no build/: run scripts/build-binary")
     package = tmp_path / "healthchecker"
@@ -395,7 +393,7 @@ def test_a_module_that_is_missing_fails_the_build(tmp_path: Path) -> None:
 
 
 def test_sizes_add_up() -> None:
-    """What the parts take is about what the executable takes: nothing is overlooked."""
+    """The sizes of the parts add up to about the size of the executable."""
     executable = BUILD / "work/saved"
     require(executable.exists(), "no build/: run scripts/build-binary")
     heap = ROOT / "binary/heap"

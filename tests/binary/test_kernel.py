@@ -1,4 +1,4 @@
-"""The executables on other kernels than the one that they were built on, in virtual machines."""
+"""The executables on other kernels than that of the build machine, in virtual machines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Machine:
 
     architecture: str
     kernel: str
-    """What the name of its kernel ends in."""
+    """The end of the name of its kernel."""
     page_kib: int
     command: tuple[str, ...]
     console: str
@@ -54,10 +54,10 @@ class Case:
     output: str = ""
     limits: tuple[tuple[str, int], ...] = ()
     seconds: float = 60
-    """The longest time that it may take, of an emulated processor."""
+    """How long it may take on an emulated processor."""
 
 
-# Pages are what large blocks, the stack and the program's segments consist of.
+# Large blocks, the stack and the program's segments consist of pages.
 CASES = [
     Case("a service", "--port 8080"),
     Case("a large block", "--port 8080 --expect-body end"),
@@ -87,7 +87,7 @@ def static_busybox() -> str:
 
 
 def interpreter_files(architecture: str) -> Iterator[tuple[Path, str]]:
-    """Yield the interpreter of the machine's build and the modules of init.py, with their names."""
+    """Yield names and paths of the build's interpreter and of the modules for init.py."""
     build = ROOT / "build" / architecture
     yield build / "python/python", "usr/bin/python"
     library = ROOT / "build" / os.uname().machine / "python/source/Lib"
@@ -105,14 +105,14 @@ def interpreter_files(architecture: str) -> Iterator[tuple[Path, str]]:
 
 
 def initrd(folder: Path, files: dict[str, Path]) -> Path:
-    """Pack files, by the names that they have in the machine."""
+    """Pack files under their names in the machine."""
     busybox = static_busybox()
     require(busybox, "no static busybox")
     root = folder / "root"
     for name, file in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, root / name)
-    (root / "usr/lib/python3.13/lib-dynload").mkdir()  # or the interpreter says that it misses it
+    (root / "usr/lib/python3.13/lib-dynload").mkdir()  # or the interpreter warns that it is missing
     (root / "init").chmod(0o755)
     archive = subprocess.run(
         [busybox, "cpio", "-o", "-H", "newc"],

@@ -1,4 +1,4 @@
-"""The sources of what is linked: pinned, compared by hash, and not older than a fix."""
+"""The sources of the executables: pinned, compared by hash, and not outdated."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_every_package_has_a_hash_and_the_version_of_the_tests() -> None:
 
 
 def compare(tmp_path: Path, versions: str) -> list[str]:
-    """Compare sources of these versions with an index that lists others."""
+    """Compare sources of these versions with a fake index; return the lines about old ones."""
     for name in ("apt-get", "apt-cache"):
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
@@ -64,8 +64,8 @@ def compare(tmp_path: Path, versions: str) -> list[str]:
     return (tmp_path / "sources/older").read_text().splitlines()
 
 
-def test_a_source_that_is_older_than_the_index_is_named(tmp_path: Path) -> None:
-    """Be it an older revision, which the mirror could not serve, or another upstream version."""
+def test_sources_older_than_the_index_are_reported(tmp_path: Path) -> None:
+    """The revision may be older, or the upstream version."""
     taken = "musl 1.2.5-3.1~deb13u1\nopenssl 3.5.9-1\nzlib 1:1.3.1-1\npyinstaller 6.22.3\n"
     assert compare(tmp_path, taken) == [
         "openssl 3.5.9-1 is older than 3.5.10-1~deb13u1",
@@ -79,7 +79,7 @@ def test_the_newest_sources_are_not_old(tmp_path: Path) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Return a tree whose sources are old, as its script for fetching them finds."""
+    """Return a tree with a fake fetch.sh that reports an old source."""
     require((BUILD / "python.key").exists(), "no build/: run scripts/build-binary")
     for name in ("scripts/build-binary", "scripts/common.sh", "binary/machine.sh"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -108,7 +108,7 @@ def build(tree: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_old_sources_are_refused_and_asked_for_again(tree: Path) -> None:
+def test_old_sources_are_refused_and_fetched_again(tree: Path) -> None:
     for _ in range(2):
         done = build(tree)
         assert (done.returncode, done.stdout) == (1, "")
@@ -117,7 +117,7 @@ def test_old_sources_are_refused_and_asked_for_again(tree: Path) -> None:
     assert (tree / "fetched").read_text() == "newest\n" * 2
 
 
-def test_old_sources_are_named_by_the_last_line_where_they_are_allowed(tree: Path) -> None:
+def test_the_last_line_names_old_sources_that_are_allowed(tree: Path) -> None:
     done = build(tree, "--allow-older")
     assert done.returncode == 0
     assert done.stderr.splitlines()[-1] == "build-binary: old sources: zlib 1 is older than 2"
@@ -131,7 +131,7 @@ def test_the_sources_of_a_release_are_fetched_again(tree: Path) -> None:
 
 
 def test_an_archive_with_another_hash_is_not_kept(tmp_path: Path) -> None:
-    """It is compared before any of its code runs."""
+    """The comparison is before any of its code runs."""
     archive = tmp_path / "index/package-1.0.tar.gz"
     archive.parent.mkdir()
     archive.write_bytes(b"spoiled")

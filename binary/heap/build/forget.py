@@ -1,4 +1,4 @@
-"""What a program that has imported all that it needs can do without."""
+"""Remove what a program no longer needs after its imports."""
 
 import _frozen_importlib
 import builtins
@@ -11,7 +11,7 @@ import sys
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import NoReturn
 
-# What type checkers, readers and the import system want to know.
+# For type checkers, readers and the import system.
 _SPARE = (
     *("__annotations__", "__cached__", "__file__", "__firstlineno__", "__loader__"),
     *("__orig_bases__", "__spec__", "__static_attributes__"),
@@ -22,9 +22,9 @@ _COMPILER = ("compile", "eval", "exec")
 
 
 def forget() -> None:
-    """Take from a program what it needed only until all was imported.
+    """Remove what a program needs only until everything is imported.
 
-    Both the build and the tests' guarded form do this, so that the guard sees what is missed.
+    The build and the guarded form of the tests do this, so that the tests notice what is missed.
     """
     end_imports()
     forget_compiler()
@@ -33,7 +33,7 @@ def forget() -> None:
 
 
 def end_imports() -> None:
-    """Make the import of what has not been imported fail, without all that would look for it."""
+    """Let further imports fail, and remove everything that would search for modules."""
 
     def find_and_load(name: str, _import: object) -> NoReturn:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
@@ -44,9 +44,9 @@ def end_imports() -> None:
 
 
 def forget_compiler() -> None:
-    """Leave no way to make new code. `unused.py` fails where anything still refers to one.
+    """Remove every way to create code. `unused.py` fails if anything still refers to one.
 
-    Python keeps a copy of the dictionary of `builtins`, which only C code refers to.
+    Python keeps a copy of the dictionary of `builtins`, to which only C code refers.
     """
     for name in _COMPILER:
         function = vars(builtins)[name]
@@ -56,7 +56,7 @@ def forget_compiler() -> None:
 
 
 def compilers() -> list[str]:
-    """Name the functions of `builtins` that make code and are still there, each with its owners."""
+    """Return the remaining functions that create code, each with its owners."""
     return [
         f"{thing.__name__}: {[type(owner) for owner in gc.get_referrers(thing)]}"
         for thing in gc.get_objects()
@@ -71,7 +71,7 @@ def forget_caches() -> None:
     for thing in gc.get_objects():
         if isinstance(thing, functools._lru_cache_wrapper):  # noqa: SLF001 - the type has no name
             thing.cache_clear()
-    # Or what is called at the end of a handler would miss the list, which is not kept.
+    # The finalizer of a handler would miss the list, which is not kept.
     logging._handlerList.clear()  # type: ignore[attr-defined]  # noqa: SLF001 - nothing else does
 
 

@@ -1,11 +1,11 @@
-"""Find out which blocks of a saved heap checks touch, for a second build to lay them together.
+"""Trace which blocks of a saved heap checks touch, so that a second build puts them together.
 
     layout.py MEMORY EXECUTABLE LAYOUT TRACE...
 
-MEMORY was written by save.c and put into EXECUTABLE. TRACE is a command that runs another one and
-writes to file 9 what that reads and writes, as Valgrind's lackey does. LAYOUT becomes one byte for
-each allocation of the build: the zone of its block. Its present content also counts: of two
-zones, a block goes into that which is nearer to a plain check.
+MEMORY was written by save.c and is part of EXECUTABLE. TRACE is a command that runs another one and
+writes its memory accesses to file 9, in the format of Valgrind's lackey. LAYOUT gets one byte for
+each allocation of the build: the zone of its block. Its previous content counts: of two zones, a
+block gets the one that is nearer to a plain check.
 """
 
 import shutil
@@ -19,6 +19,9 @@ from servers import answer_grpc_at_once, answer_http, hang_up, server, usual_che
 from write_executable import records
 
 _NEARNESS = (WRITTEN, READ, OTHER, COLD, TEMPORARY)
+_TOUCHED = (WRITTEN, READ, OTHER)
+_FEWEST = 0.97
+"""How many blocks a look may find, of those of the look before."""
 
 
 def blocks(memory: bytes) -> Iterator[tuple[int, int, int]]:
@@ -61,13 +64,13 @@ def main(memory: str, executable: str, layout: str, *trace: str) -> None:
         server(answer_grpc_at_once) as grpc,
         server(hang_up) as no_tls,
     ):
-        check = [executable, "--timeout", "60"]
+        check = [executable, "--timeout", "1h"]  # real time, of which tracing takes much
         looks = [touched(trace, [*check, *usual]) for usual in usual_checks(http)]
         written = set[int]().union(*(one for one, _ in looks))
         read = set[int]().union(*(one for _, one in looks)) - written
         other = set.union(
             *touched(trace, [*check, f"grpc://127.0.0.1:{grpc}"]),
-            # No TLS there, but before it fails most of what a check needs for it has been used.
+            # The server speaks no TLS, but the check has already used most of what TLS needs.
             *touched(trace, [*check, "--insecure", f"https://127.0.0.1:{no_tls}"], healthy=False),
         )
     zones: dict[int, int] = {}
@@ -77,7 +80,7 @@ def main(memory: str, executable: str, layout: str, *trace: str) -> None:
         if is_written and size <= PAGE:
             zones[number] = WRITTEN
         elif is_written or not read.isdisjoint(words):
-            # Of a large block that is written to, most pages are only read.
+            # Most pages of a large block that is written to are only read.
             zones[number] = READ
         elif not other.isdisjoint(words):
             zones[number] = OTHER
@@ -85,6 +88,11 @@ def main(memory: str, executable: str, layout: str, *trace: str) -> None:
             zones[number] = COLD
     zones.pop(0, None)
     before = Path(layout).read_bytes()
+    touched_before = sum(map(before.count, _TOUCHED))
+    touched_now = sum(zone in _TOUCHED for zone in zones.values())
+    print(f"blocks touched: {touched_now}, in the look before {touched_before}")
+    if touched_now < _FEWEST * touched_before:
+        raise RuntimeError("this look is incomplete; build again")
     numbers = range(max(len(before), max(zones) + 1))
     found = bytes(zones.get(number, TEMPORARY) for number in numbers)
     known = before.ljust(len(found), bytes((TEMPORARY,)))

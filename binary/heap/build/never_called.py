@@ -1,32 +1,32 @@
-"""What is in the executable's modules and never called by the program, each group with why.
+"""Functions that the program never calls, each group with the reason.
 
-Code that can be reached names all of these, so `unused.py` would keep them, with all that only they
-need. Were one called, that would be a NameError or an AttributeError.
+Reachable code names all of them, so `unused.py` would keep them and everything that only they need.
+A call of one would be a NameError or an AttributeError.
 """
 
 NEVER_CALLED = (
-    # The command line is run by make_context() and invoke(); a shell's completion is not offered.
+    # make_context() and invoke() run the command line; shell completion is not offered.
     "click.core:Command.main",
     "click.core:Command.shell_complete",
     "click.core:Group.shell_complete",
     "click.core:Parameter.shell_complete",
     "click.parser:__getattr__",
-    # Requests have no cookies and no parts; the text of a response is decoded by ourselves.
+    # Requests have no cookies and no parts; our own code decodes the text of a response.
     "httpx:Cookies",
     "httpx._content:encode_multipart_data",
     "httpx._models:_parse_content_type_charset",
     # Nothing is a coroutine.
     "warnings:_warn_unawaited_coroutine",
-    # No library logs an exception or a stack, and no handler wants to know who logged.
+    # No library logs an exception or a stack, and no handler uses the caller's name.
     "logging:Formatter.formatException",
     "logging:Formatter.formatStack",
     "logging:Logger.findCaller",
-    # No library logs a warning or worse, and less is not asked for; no line of source is shown
-    # with one of Python's warnings. So tracebacks are not formatted and Python code is not read.
+    # No library logs a warning or worse, and lower levels are off; Python's warnings do not
+    # show a line of source. So no traceback is formatted and no Python code is read.
     "logging:Logger.handle",
     "logging:Logger.makeRecord",
     "linecache:getlines",
-    # Classes are made while modules are imported; later, only h11 makes one more type (a union).
+    # Classes are created during imports; later, only h11 creates one more type (a union).
     "typing:_SpecialGenericAlias.__getitem__",
     "typing:_SpecialGenericAlias.__or__",
     "typing:_SpecialGenericAlias.__ror__",
@@ -37,7 +37,7 @@ NEVER_CALLED = (
     "typing:Protocol.__init_subclass__",
     "enum:EnumType.__new__",
     "enum:EnumType.__prepare__",
-    # Paths are those of Linux, and none of them is a pattern.
+    # Paths are Linux paths and never patterns.
     "glob:_Globber",
     "glob:_StringGlobber",
     "pathlib._abc:PathBase.glob",
@@ -52,11 +52,11 @@ NEVER_CALLED = (
     # No file is sent.
     "socket:socket.sendfile",
     "ssl:SSLSocket.sendfile",
-    # Python calls these when it starts, which it has done when the heap is saved.
+    # Python calls these at startup, which is before the heap is saved.
     "_frozen_importlib:_install",
     "_frozen_importlib:_install_external_importers",
-    # Nothing is imported any more (warm.py).
+    # Nothing is imported after warm.py.
     "_frozen_importlib:_find_spec",
-    # C code knows the name, but means another function.
+    # C code contains the name, but means another function.
     "codecs:open",
 )

@@ -1,5 +1,5 @@
 /*
- * Makes the objects that are saved immortal, and removes what is never read.
+ * Makes saved objects immortal and strips what is not needed at run time.
  *
  * A saved object lives as long as the process. Counting its references would only dirty its page.
  */
@@ -10,20 +10,20 @@
 #include <internal/pycore_global_objects.h>
 #include <internal/pycore_interp.h>
 
-/* All that a code object refers to is known here: strip_code() and visit() name each part. */
+/* strip_code() and visit() name every object that a code object refers to. */
 _Static_assert(offsetof(PyCodeObject, co_consts) == 24 && offsetof(PyCodeObject, co_names) == 32 &&
                    offsetof(PyCodeObject, co_exceptiontable) == 40 &&
                    offsetof(PyCodeObject, co_localsplusnames) == 96 &&
                    offsetof(PyCodeObject, co_linetable) == 136 && sizeof(PyCodeObject) == 208,
-               "a code object has other parts");
-_Static_assert(sizeof(PyFunctionObject) == 144, "a function has other parts");
-_Static_assert(sizeof(_Py_CODEUNIT) == 2 && sizeof(_Py_BackoffCounter) == 2, "instructions are laid out otherwise");
+               "the layout of code objects has changed");
+_Static_assert(sizeof(PyFunctionObject) == 144, "the layout of functions has changed");
+_Static_assert(sizeof(_Py_CODEUNIT) == 2 && sizeof(_Py_BackoffCounter) == 2, "the layout of instructions has changed");
 
 extern const uint8_t _PyOpcode_Caches[256], _PyOpcode_Deopt[256];
 
 static int make_immortal(PyObject *object, void *context);
 
-/* One object for all that are equal. */
+/* Use one object for all equal ones. */
 static void share(PyObject **object, PyObject *all)
 {
     PyObject *first = PyDict_SetDefault(all, *object, *object);
@@ -32,7 +32,7 @@ static void share(PyObject **object, PyObject *all)
         Py_SETREF(*object, Py_NewRef(first));
 }
 
-/* A function's first constant is its documentation, or None. */
+/* The first constant of a function is its docstring or None. */
 static void forget_documentation(PyCodeObject *code)
 {
     PyObject *constants = code->co_consts;
@@ -44,7 +44,7 @@ static void forget_documentation(PyCodeObject *code)
     }
 }
 
-/* Parameters can be named in a call, and super() looks for __class__; other names say nothing. */
+/* Calls name parameters, and super() looks up __class__; no other name of a local variable is used. */
 static void forget_local_names(PyCodeObject *code)
 {
     int parameters = code->co_argcount + code->co_kwonlyargcount;
@@ -61,8 +61,8 @@ static void forget_local_names(PyCodeObject *code)
         Py_SETREF(code->co_localsplusnames, names);
 }
 
-/* The interpreter counts how often code has run that it has not specialized, which would write to the
-   pages of all code that a check runs. What the warm-up has not specialized stays as it is. */
+/* The interpreter counts the runs of code that is not specialized, which would write to every page of code that a
+   check runs. Code that the warm-up has not specialized is never specialized. */
 static void freeze_counters(PyCodeObject *code)
 {
     _Py_CODEUNIT *instructions = _PyCode_CODE(code);
@@ -75,8 +75,7 @@ static void freeze_counters(PyCodeObject *code)
     }
 }
 
-/* Documentation, line numbers and the names of local variables are for readers of tracebacks, which
-   are not printed here. */
+/* Docstrings, line numbers and names of local variables only appear in tracebacks, which are never printed. */
 static void strip_code(PyCodeObject *code, PyObject *all)
 {
     Py_SETREF(code->co_linetable, PyBytes_FromStringAndSize(NULL, 0));
@@ -149,8 +148,8 @@ PyObject *immortalize(PyObject *module, PyObject *objects)
     Py_RETURN_NONE;
 }
 
-/* Make the table of interned strings no larger than what is left in it. A string is not counted as
-   referred to by the table, so taking it into the new one and out of the old one cancel out. */
+/* Shrink the table of interned strings to its content. The table does not count its references, so adding a string to
+   the new table and removing it from the old one cancel out. */
 int shrink_interned(void)
 {
     PyInterpreterState *interpreter = PyInterpreterState_Get();
@@ -163,8 +162,8 @@ int shrink_interned(void)
     return 0;
 }
 
-/* Saved strings need no table: a name that is looked up is compared by its content where it is not the same
-   object. Like shrink_interned(), this leaves the counts of references as they were. */
+/* Saved strings need no table: a name that is looked up is compared by content if it is another object. Like
+   shrink_interned(), this leaves reference counts unchanged. */
 int forget_interned(void)
 {
     PyObject **table = &_Py_INTERP_CACHED_OBJECT(PyInterpreterState_Get(), interned_strings);

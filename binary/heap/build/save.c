@@ -1,11 +1,9 @@
 /*
- * The program that runs in the build instead of the plain one: it notes where the memory of each phase
- * begins, and at the end writes the memory into a file, from which write_executable.py makes the
- * executable. There, all of it is in place before main() runs.
+ * The build's side of the saved heap: records where the memory of each phase begins, and finally writes the memory to a
+ * file, from which write_executable.py makes the executable.
  *
- * Saved are the allocator's zones and, between __start_saved_data and __stop_saved_data, the variables
- * of the interpreter. All other variables, those of libc and OpenSSL and those of the heap, are as in
- * any process that has just been started.
+ * The file contains the allocator's zones and the interpreter's variables, which are between __start_saved_data and
+ * __stop_saved_data. All other variables, those of libc, OpenSSL and the heap, start like in any new process.
  */
 #include "heap.h"
 
@@ -50,7 +48,7 @@ static PyObject *start_with(PyObject *module, PyObject *start)
     Py_RETURN_NONE;
 }
 
-/* Who wants to be called when a process forks; the program never does. */
+/* Drop the registered fork handlers; the program never forks. */
 static PyObject *forget_fork_handlers(PyObject *module, PyObject *unused)
 {
     PyInterpreterState *interpreter = PyInterpreterState_Get();
@@ -63,11 +61,11 @@ static PyObject *forget_fork_handlers(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef methods[] = {
-    {"all_imported", all_imported, METH_NOARGS, "Tell that what follows may differ from build to build."},
-    {"all_warm", all_warm, METH_NOARGS, "Tell that large blocks, from now on, are not to be saved."},
-    {"forget_fork_handlers", forget_fork_handlers, METH_NOARGS, "Call no handler before or after a fork."},
-    {"immortalize", immortalize, METH_O, "Make the objects in a list, and what they refer to, immortal."},
-    {"start_with", start_with, METH_O, "Set what a process started from the saved heap calls."},
+    {"all_imported", all_imported, METH_NOARGS, "Mark the point from which allocations may differ between builds."},
+    {"all_warm", all_warm, METH_NOARGS, "Mark the point from which large blocks are not saved."},
+    {"forget_fork_handlers", forget_fork_handlers, METH_NOARGS, "Drop the registered fork handlers."},
+    {"immortalize", immortalize, METH_O, "Make the objects in a list, and all that they refer to, immortal."},
+    {"start_with", start_with, METH_O, "Set the function that a process started from the saved heap calls."},
     {0},
 };
 
@@ -89,7 +87,7 @@ static void write_all(int file, const void *from, size_t size)
     }
 }
 
-/* One record: address and size, then the memory. */
+/* A record is an address, a size and the content. */
 static void write_memory(int file, const void *from, size_t size)
 {
     uint64_t head[2] = {(uintptr_t)from, size};
@@ -98,7 +96,7 @@ static void write_memory(int file, const void *from, size_t size)
     write_all(file, from, size);
 }
 
-/* The blocks, and their headers, which are for layout.py only. */
+/* The blocks and, only for layout.py, their headers. */
 static void write_zone(int file, int zone)
 {
     size_t size = zones[zone].next - zone_start[zone];
@@ -109,7 +107,7 @@ static void write_zone(int file, int zone)
     }
 }
 
-/* What the last frames have left behind them, and what a start sets again. */
+/* Clear the remains of the last frames, and the number that each start sets. */
 static void forget_thread(void)
 {
     char *unused = (char *)saved.thread->datastack_top;
@@ -118,27 +116,43 @@ static void forget_thread(void)
     saved.thread->native_thread_id = 0;
 }
 
-/* The bootloader calls this at the end, in place of Py_Finalize(). No Python code is running then,
-   so no frame of it is left on the C stack, which is not saved. */
+enum { MOST_MISPLACED = 500 };
+
+/* Count the live blocks that were free in the previous run, and with `note`, move them to zone COLD in the layout. */
+static unsigned misplaced(int note)
+{
+    unsigned count = 0;
+
+    for (uintptr_t block = zone_start[TEMPORARY]; block < zones[TEMPORARY].next;
+         block += header_of((void *)block)->size) {
+        uint32_t number = header_of((void *)block)->number;
+        if (number != 0) {
+            count++;
+            if (note)
+                build.layout[number] = COLD;
+        }
+    }
+    return count;
+}
+
+/* The bootloader calls this at the end instead of Py_Finalize(). No Python code is running, so there is no frame on the
+   C stack, which is not saved. */
 void heap_finalize(void)
 {
-    int file = open(memory_file, O_WRONLY | O_CREAT | O_TRUNC, 0666), misplaced = 0;
+    int file = open(memory_file, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    size_t touched = 0;
 
     if (file < 0 || saved.start == NULL)
-        Py_FatalError("nothing to save, or nowhere to save it to");
-    /* New objects then come from fresh memory, which is written to anyway, not from pages of the heap. */
+        Py_FatalError("no start function to save, or the memory file cannot be written");
+    /* New objects then come from fresh memory instead of clean pages of the heap. */
     _PyObject_ClearFreeLists(&PyInterpreterState_Get()->object_state.freelists, 0);
     saved.thread = PyEval_SaveThread();
     forget_thread();
     pthread_key_create(&saved.keys, NULL);
-    for (uintptr_t block = zone_start[TEMPORARY]; block < zones[TEMPORARY].next;
-         block += header_of((void *)block)->size)
-        if (header_of((void *)block)->number != 0) {
-            build.layout[header_of((void *)block)->number] = COLD;
-            misplaced = 1;
-        }
-    if (misplaced)
-        Py_FatalError("a block lives that was free in the run before; the layout says so now");
+    if (misplaced(0) > MOST_MISPLACED)
+        Py_FatalError("the runs allocate in different orders");
+    if (misplaced(1) > 0)
+        Py_FatalError("a block is live that was free in the previous run; the layout has been updated");
     for (int zone = 0; zone < TEMPORARY; zone++) {
         for (unsigned bin = 0; bin < BINS; bin++) {
             for (char *block = zones[zone].freed[bin], *next; block != NULL; block = next) {
@@ -148,11 +162,17 @@ void heap_finalize(void)
         }
         write_zone(file, zone);
     }
-    for (int zone = 0; zone < TEMPORARY; zone++)
+    for (int zone = 0; zone < TEMPORARY; zone++) {
         saved.end[zone] = zones[zone].next;
+        if (zone != COLD && zones[zone].end != 0)
+            touched += zones[zone].next - zone_start[zone];
+    }
+    if (touched > MOST_TOUCHED)
+        Py_FatalError("the zones that checks touch are larger than their limit in constants.py");
     write_memory(file, __start_saved_data, (size_t)(__stop_saved_data - __start_saved_data));
     write_memory(file, &saved, sizeof saved);
     close(file);
+    fprintf(stderr, "allocations: %u\n", build.imported);
     _exit(0);
 }
 
@@ -169,12 +189,12 @@ static void read_layout(const char *name)
         close(file);
 }
 
-/* Arguments: the files of the layout, the memory and the list of what is left out, and whether layout.py is
-   going to watch. */
+/* Arguments: the files of the layout, the memory and the list of dropped functions; 1 if layout.py will trace the
+   result. */
 int build_main(int argc, char **argv)
 {
     if (argc != 5 || *environ != NULL)
-        Py_FatalError("the build's program has other arguments, or anything in its environment");
+        Py_FatalError("unexpected arguments, or a non-empty environment, in the build run");
     read_layout(argv[1]);
     memory_file = argv[2];
     saved.watched = *argv[4] == '1';

@@ -1,37 +1,44 @@
 #!/usr/bin/env bash
-# Make $1/work/saved, the executable with the saved heap, from $1/work/warm and $1/link/warm; and
-# $1/left-out.txt, the list of functions that are not in it.
+# Make $1/work/saved, the executable with the saved heap, from $1/work/warm and $1/link/warm, and
+# $1/left-out.txt, the list of the functions that it lacks.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
 . "$here/../../machine.sh" "$1"
 cd "$1"
 
-# Python looks up what it was started as, so that is a path of the same length wherever this is done.
+# Python keeps the path that it was started by, so that path has the same length everywhere.
 place=$(mktemp -d /tmp/heap.XXXXXXXXXX)
 trap 'rm -r "$place"' EXIT
 cp work/warm "$place/warm"
 
-# save 0|1: run where, under a name, in an environment and with signals that say nothing of this machine, or of how
-# this was started; 1: for layout.py to watch
+# save 0|1: run with a directory, name, environment and signals that do not depend on this machine or on how this
+# script was started; 1: for layout.py to trace
 save() {
     (cd / && exec env -i --default-signal "${emulator[@]}" /dev/fd/9 /dev/fd/7 /dev/fd/8 /dev/fd/6 "$1") \
-        6>left-out.txt 7<>work/layout 8>work/memory 9<"$place/warm" </dev/null >save.log 2>&1 ||
-        { tail save.log >&2; return 1; }
+        6>left-out.txt 7<>work/layout 8>work/memory 9<"$place/warm" </dev/null >run.log 2>&1 ||
+        { tail run.log >&2; return 1; }
+    allocations=$(sed -n 's/^allocations: //p' run.log)
+    # Otherwise blocks get into wrong zones: the executable would be correct, but large and slow.
+    if [ -z "$allocations" ] || [ "$allocations" != "${first:=$allocations}" ]; then
+        echo "the runs allocate differently: expected $first allocations, got $allocations" >&2
+        return 1
+    fi
 }
 
 write() { PYTHONPATH=$here/.. "$interpreter" -B "$here/write_executable.py" link/warm work/memory "$1"; }
 
-# The first time to see what is freed again and what a check touches, then to lay the memory out by that.
-# Where an object lies decides what it is found beside, so that a check of what has been laid out touches some
-# hundred blocks more: with a second look, 148 page faults instead of 179, and a peak of 2.8 MiB instead of 4.7.
+# The first run shows what is freed and what checks touch; the next runs lay out the memory accordingly. The order of
+# objects in memory decides the order of searches, so a check touches some hundred more blocks of the new layout: with a
+# second look, 148 page faults instead of 179, and a peak of 2.8 MiB instead of 4.7.
 : >work/layout
+first=
 save 1
 for watched in 1 0; do
     write work/traced
     env -i PATH="$PATH" PYTHONPATH="../packages:$here/.." \
         "$interpreter" -B "$here/layout.py" work/memory work/traced work/layout "${trace[@]}"
-    # A few blocks may live on that were freed in the run before; the layout then learns of them.
+    # A few blocks may be live that were freed in the previous run; the layout is then updated.
     save $watched || save $watched
 done
 write work/saved

@@ -1,4 +1,4 @@
-"""The servers that are checked in the build, each in a process of its own."""
+"""The servers of the build's checks, each in a process of its own."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ _GRPC_SERVING = b"\x00\x00\x00\x00\x02\x08\x01"
 
 
 def usual_checks(port: int) -> list[list[str]]:
-    """Return what those give who check a port on their own machine by HTTP."""
+    """Return the usual arguments for an HTTP check of a local port."""
     plain = ["--port", str(port)]
     return [plain, [*plain, "--path", "/health"], [f"http://127.0.0.1:{port}/health"]]
 
@@ -32,7 +32,7 @@ def answer_http(peer: socket.socket) -> None:
 
 
 def hang_up(peer: socket.socket) -> None:
-    """Close after the first bytes have come."""
+    """Close after the first bytes."""
     peer.recv(65536)
 
 
@@ -41,7 +41,7 @@ def answer_grpc(peer: socket.socket) -> None:
 
 
 def answer_grpc_at_once(peer: socket.socket) -> None:
-    """Say nothing before all of the request has come, so that the answer comes in one piece."""
+    """Send nothing until the request is complete, so that the response arrives in one piece."""
     _answer_grpc(peer, settings_first=False)
 
 
@@ -73,7 +73,7 @@ def serve(listener: socket.socket, answer: Callable[[socket.socket], None]) -> N
 
 @contextlib.contextmanager
 def server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Serve from a process of its own, so that nothing of it is in the heap; give the port."""
+    """Serve from another process, whose objects do not get into the heap; yield the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         process = os.fork()
         if process == 0:

@@ -1,12 +1,11 @@
 """Drop functions and classes that no code of the program can name.
 
-Most of what the libraries hold is never called by us. What a module holds is kept when code that
-can be reached names it, directly or as an attribute of the module. A method is kept when its name
-occurs in code that can be reached, or in the machine code of the executable. What is in
-`never_called.py` counts as not there, and so does what is made for each dataclass to show, change
-and copy its objects. A dropped name that is used is a NameError or an
-AttributeError, as with any other name that is not there. The functions that are dropped are listed
-in left-out.txt; the tests fail when the program calls any of them.
+The program never calls most of what the libraries contain. A name of a module is kept if reachable
+code names it, directly or as an attribute of the module. A method is kept if its name occurs in
+reachable code or in the machine code of the executable. The functions in `never_called.py` and the
+methods that each dataclass gets to show, change and copy its objects are dropped anyway. Using a
+dropped name is a NameError or an AttributeError. left-out.txt lists the dropped functions; the
+tests fail if the program calls any of them.
 """
 
 import _abc  # type: ignore[import-not-found]
@@ -25,13 +24,13 @@ from never_called import NEVER_CALLED
 
 _METHODS = (FunctionType, classmethod, staticmethod, property)
 _WHOLE = re.compile(r"__main__|builtins|sys|encodings(\..*)?")
-# C code looks names up in these.
+# C code looks up names in these modules.
 _USED_BY_C = re.compile(
     r"_frozen_importlib|abc|codecs|copyreg|io|os|posixpath|signal|threading|warnings|weakref"
 )
-# What is made for each dataclass: no object is shown, changed, deleted from, or copied.
+# Methods of each dataclass: no object is shown, changed, deleted from, or copied.
 _OF_DATACLASSES = ("__repr__", "__setattr__", "__delattr__", "__getstate__", "__setstate__")
-# How far to the right the index of a name is in an instruction's argument.
+# How far the argument of an instruction has to be shifted right to get the index of a name.
 _NAME_SHIFT = {
     opmap[name]: shift
     for name, shift in {"LOAD_GLOBAL": 1, "LOAD_NAME": 0, "LOAD_ATTR": 1, "IMPORT_NAME": 0}.items()
@@ -51,7 +50,7 @@ def members(thing: type) -> Mapping[str, object]:
 
 
 def known_subclasses(thing: type) -> list[type]:
-    """Return the subclasses that an abstract class asks in isinstance()."""
+    """Return the subclasses that isinstance() of an abstract class consults."""
     return thing.__subclasses__() if isinstance(thing, ABCMeta) else []
 
 
@@ -62,13 +61,13 @@ def has_registered(thing: type) -> bool:
 
 
 def names_in_program() -> set[str]:
-    """Return what C code could look up by name."""
+    """Return the names that C code could look up."""
     content = Path("/proc/self/exe").read_bytes()
     return {name.decode() for name in re.findall(rb"(?<=\0)[A-Za-z_]\w*(?=\0)", content)}
 
 
 def names_in(code: CodeType) -> Iterator[str]:
-    """Yield all names and strings in `code` and in the functions that it makes."""
+    """Yield all names and strings in `code` and in the functions that it defines."""
     yield from code.co_names
     constants = list(code.co_consts)
     for constant in constants:
@@ -81,7 +80,7 @@ def names_in(code: CodeType) -> Iterator[str]:
 
 
 def held_by_c() -> list[object]:
-    """Return the lists and dictionaries that only C code refers to, such as what a fork calls."""
+    """Return the lists and dictionaries that only C code refers to, such as fork handlers."""
     objects = gc.get_objects()
     referents = {id(referent) for thing in objects for referent in gc.get_referents(thing)}
     return [
@@ -90,7 +89,7 @@ def held_by_c() -> list[object]:
 
 
 def find(name: str) -> object:
-    """Return what `module:name` or `module:class.name` stands for."""
+    """Return the object named by `module:name` or `module:class.name`."""
     module, _, path = name.partition(":")
     thing: object = sys.modules[module]
     for part in path.split("."):
@@ -99,7 +98,7 @@ def find(name: str) -> object:
 
 
 def never_called() -> Iterator[object]:
-    """Yield the names that count as missing everywhere."""
+    """Yield the objects to drop even if reachable code names them."""
     yield from map(find, NEVER_CALLED)
     for thing in gc.get_objects():
         if isinstance(thing, type) and "__dataclass_fields__" in members(thing):
@@ -120,7 +119,7 @@ def instructions(code: CodeType) -> Iterator[tuple[int, str]]:
 
 
 def chains(code: CodeType) -> Iterator[list[str]]:
-    """Yield each name that `code` looks up, with the attributes that it takes of it directly."""
+    """Yield each name that `code` looks up, with the attributes directly taken from it."""
     chain: list[str] = []
     for operation, name in instructions(code):
         if operation == _ATTRIBUTE and chain:
@@ -132,7 +131,7 @@ def chains(code: CodeType) -> Iterator[list[str]]:
 
 
 class _Search:
-    """What can be reached from `roots`."""
+    """The objects that are reachable from `roots`."""
 
     def __init__(self, roots: Iterable[object]) -> None:
         self.modules = {
@@ -192,7 +191,7 @@ class _Search:
         self.todo += gc.get_referents(thing)
 
     def may_be_used(self, name: str, value: object) -> bool:
-        """Return whether a class needs this member, for all that has been found so far."""
+        """Return whether a class needs this member, as far as is known."""
         return not isinstance(value, _METHODS) or is_special(name) or name in self.names
 
     def call(self, code: CodeType, namespace: dict[str, object]) -> None:
@@ -212,7 +211,7 @@ class _Search:
                         found.append(module.__dict__[name])
 
     def modules_in(self, code: CodeType, namespace: dict[str, object]) -> Iterator[ModuleType]:
-        """Keep what `code` names in modules; yield modules of which it may use any other name."""
+        """Keep the names that `code` uses; yield modules of which it may use any name."""
         owner = self.modules.get(str(namespace.get("__name__")))
         if owner is not None:
             for chain in chains(code):
@@ -225,7 +224,7 @@ class _Search:
                 yield from self.modules_in(constant, namespace)
 
     def look_up(self, module: ModuleType, names: list[str]) -> Iterator[ModuleType]:
-        """Keep a name of `module` and the attributes of it; yield the module at the end, if any."""
+        """Keep a name of `module` and its attributes; yield the module at the end, if any."""
         for name in names:
             if name not in module.__dict__:
                 if "__getattr__" in module.__dict__:
@@ -262,7 +261,7 @@ class _Search:
 
 
 def functions() -> set[str]:
-    """Return the name of each function that is there: its module, what it is called, its line."""
+    """Return module, name and line of each function."""
     return {
         ":".join(
             (
@@ -284,7 +283,7 @@ def drop(unused: Iterable[tuple[int, str]]) -> None:
         dropped = names.get(id(thing), ())
         if dropped and isinstance(thing, ModuleType):
             kept = {name: value for name, value in vars(thing).items() if name not in dropped}
-            vars(thing).clear()  # to be no larger than what is in it
+            vars(thing).clear()  # so that it shrinks
             vars(thing).update(kept)
         else:
             for name in dropped:
@@ -292,8 +291,8 @@ def drop(unused: Iterable[tuple[int, str]]) -> None:
 
 
 def drop_unused(root: object, left_out: str) -> None:
-    """Keep of all modules what `root` may need; list in the file `left_out` which functions go."""
-    # The search takes much memory, so a process of its own does it: nothing of it is to be saved.
+    """Keep what `root` may need; write the names of dropped functions to the file `left_out`."""
+    # The search takes much memory that must not be saved, so it runs in a process of its own.
     found = os.memfd_create("unused")
     if os.fork() == 0:
         before = functions()
@@ -303,11 +302,11 @@ def drop_unused(root: object, left_out: str) -> None:
         drop(unused)
         gc.collect()
         if compilers():
-            raise RuntimeError(f"new code can still be made: {' '.join(compilers())}")
+            raise RuntimeError(f"code can still be created: {' '.join(compilers())}")
         Path(left_out).write_text("".join(sorted(before - functions())))
         os._exit(0)
     if os.wait()[1] != 0:
-        raise RuntimeError("what is unused could not be found")
+        raise RuntimeError("the search for unused functions failed")
     os.lseek(found, 0, os.SEEK_SET)
     with open(found) as file:  # noqa: PTH123 - a descriptor has no path
         owners_and_names = [line.split() for line in file]

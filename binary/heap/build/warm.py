@@ -1,4 +1,4 @@
-"""What the build runs to fill the heap that it saves: import all, warm up, put everything away."""
+"""Fill the heap that the build saves: import everything, warm up, freeze."""
 
 import gc
 import signal
@@ -32,15 +32,15 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if threading._active != {threading.get_ident(): threading.main_thread()}:  # type: ignore[attr-defined]  # noqa: SLF001
-        raise RuntimeError("another thread than the main one would be saved")
-    threading.main_thread()._native_id = 0  # type: ignore[attr-defined]  # noqa: SLF001 - set by a start
-    del sys._MEIPASS  # type: ignore[attr-defined]  # noqa: SLF001 - as PyInstaller has it
+        raise RuntimeError("a second thread would be saved")
+    threading.main_thread()._native_id = 0  # type: ignore[attr-defined]  # noqa: SLF001 - each start sets it
+    del sys._MEIPASS  # type: ignore[attr-defined]  # noqa: SLF001 - set by PyInstaller
     _saved_heap.start_with(start)
     put_away(_saved_heap, gc)
 
 
 def put_away(heap: ModuleType, collector: ModuleType) -> None:
-    """Leave only what is to be saved; what this function itself needs, it is given."""
+    """Leave only what will be saved. This function gets what it needs as arguments."""
     for name in _BUILD_ONLY:
         vars(sys.modules[name]).clear()
     heap.all_warm()

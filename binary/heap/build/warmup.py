@@ -1,10 +1,10 @@
-"""What the executable does before its build saves its memory: the one part that knows of that.
+"""What to import and to run before the heap is saved.
 
-An executable with a saved heap has no files to import from, so everything must be imported here or
-by what is imported here. Code that has run before is faster, so the usual checks are also run.
+An executable with a saved heap cannot import, so everything must be imported here, directly or
+indirectly. Specialized code is faster, so the usual checks also run here.
 """
 
-# ruff: noqa: F401 - what is imported here is imported late elsewhere, or looked up by name
+# ruff: noqa: F401 - these modules are imported late elsewhere, or looked up by name
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from servers import usual_checks
 import healthchecker._values.expect.regex
 from healthchecker._cli.main import main
 
-_ROUNDS = 20  # after some runs the interpreter has specialized the code for what it does
+_ROUNDS = 20  # the interpreter specializes code after some runs
 
 
 def warm_up(http: int, grpc: int, closed: int) -> None:
-    """Check the servers on these ports of 127.0.0.1; `closed` has no listener."""
+    """Check the servers on these ports of 127.0.0.1; no server listens on `closed`."""
     usual = usual_checks(http)
     runs = [*usual, [f"grpc://127.0.0.1:{grpc}"]] * _ROUNDS
     runs += [
@@ -45,7 +45,7 @@ def warm_up(http: int, grpc: int, closed: int) -> None:
         [f"tcp://127.0.0.1:{http}"],
         ["--help"],
     ]
-    runs += usual  # what is cached last is found first
+    runs += usual  # the last cache entries are found first
     for arguments in runs:
         main(arguments)
-        gc.collect()  # what is left of one run must not lie between what the next ones leave
+        gc.collect()  # so that remains of this run do not mix with those of the next

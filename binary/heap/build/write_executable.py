@@ -2,10 +2,10 @@
 
     write_executable.py PROGRAM MEMORY EXECUTABLE
 
-MEMORY, from save.c, is a row of records: address, size, content. What lies inside a segment of
-PROGRAM, a static ELF file at a fixed address, becomes the content of that segment. The rest becomes
-segments of its own; the kernel maps them into place when it starts the program. What only the build
-needs is left out.
+MEMORY, from save.c, is a sequence of records: address, size, content. PROGRAM is a static ELF file
+at a fixed address. A record inside one of its segments becomes the content of that segment. The
+others become segments of their own, which the kernel maps when it starts the program. The segment
+that only the build needs is left out.
 """
 
 import struct
@@ -74,7 +74,7 @@ class Segment(_Packed):
 
 
 def records(memory: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield address and content of all that was saved."""
+    """Yield address and content of each record."""
     at = 0
     while at < len(memory):
         address, size = _RECORD.unpack_from(memory, at)
@@ -84,7 +84,7 @@ def records(memory: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def replace(program: bytearray, segment: Segment, address: int, content: bytes) -> None:
-    """Let variables of the program, in this segment, begin with what was saved of them."""
+    """Set the initial values of variables in this segment to the saved ones."""
     if address + len(content) > segment.vaddr + segment.filesz:
         raise ValueError("saved variables are not in the file")
     at = segment.offset + address - segment.vaddr
@@ -92,7 +92,7 @@ def replace(program: bytearray, segment: Segment, address: int, content: bytes) 
 
 
 def append(program: bytearray, address: int, content: bytes, page: int) -> Segment:
-    """Put what was saved at the end of the file; return the segment that maps it into its place."""
+    """Append a record to the file; return the segment that maps it."""
     program += bytes(-len(program) % page)
     offset, size = len(program), len(content)
     program += content
@@ -105,12 +105,12 @@ def put(program: bytearray, memory: bytes) -> None:
     segments = [Segment.read(program, at) for at in table]
     loaded = sorted((s for s in segments if s.type == LOAD), key=lambda s: s.vaddr)
     others = [s for s in segments if s.type not in (LOAD, _NOTE, _PROPERTY)]
-    # Only the build needs the last segment, which is the last thing in the file but for sections.
+    # Only the build needs the last segment, which only sections follow in the file.
     build_only = loaded.pop()
     if build_only.flags & _WRITABLE:
-        raise ValueError("the last segment is not what it should be")
+        raise ValueError("the last segment is not the one that only the build needs")
     del program[build_only.offset :]
-    page = build_only.align  # as link.sh had the linker align all segments
+    page = build_only.align  # of all segments, as set by link.sh
     for address, content in records(memory):
         if address >= HEADERS:
             continue
@@ -121,13 +121,13 @@ def put(program: bytearray, memory: bytes) -> None:
         else:
             loaded.append(append(program, address, content, page))
     loaded.sort(key=lambda s: s.vaddr)
-    # The new segments have the entries of what was left out: of notes, and of that last segment.
+    # The new segments use the entries of the notes and of that last segment.
     unused = len(table) - len(loaded) - len(others)
     if unused < 0:
-        raise ValueError("the program has too few notes whose entries could be used")
+        raise ValueError("the program has too few spare program headers")
     for at, segment in zip(table, [*loaded, *others, *[Segment()] * unused], strict=True):
         segment.write(program, at)
-    header.shoff = header.shnum = header.shstrndx = 0  # no section headers; they are not needed
+    header.shoff = header.shnum = header.shstrndx = 0  # no section headers: unused
     header.write(program)
 
 

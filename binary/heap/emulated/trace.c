@@ -1,8 +1,8 @@
 /*
- * A plug-in for QEMU's emulation of one process, which prints to file 9 where that reads from the heap and
- * writes to it, in the form that Valgrind's lackey has, for layout.py.
+ * A plug-in for QEMU's user mode emulation: writes each access to the heap to file 9, in the format of Valgrind's
+ * lackey, for layout.py.
  *
- * What is needed of QEMU's qemu-plugin.h, which Debian does not package, is declared here.
+ * Debian does not package qemu-plugin.h, so the parts that are used are declared here.
  */
 #include "constants.h"
 

@@ -1,25 +1,25 @@
 /*
- * The memory of CPython alone: link.sh redirects its malloc() and the like to here.
+ * The memory of CPython: link.sh redirects its malloc() and the like to here.
  *
- * Each block has a header, and comes from the end of a zone or from a list of freed blocks of its
- * size. What a plain HTTP check writes to, what it only reads, what other checks touch besides, and
- * the rest lie in zones of their own, so that a check touches few pages. What the build frees before
- * it saves lies in a zone that is not saved. layout.py learns which block belongs where from a first
- * build.
+ * Each block has a header and is taken from the end of a zone or from a list of freed blocks of its size. Blocks that a
+ * plain HTTP check writes to, blocks that it only reads, blocks that other checks touch, and the rest are in separate
+ * zones, so that a check touches few pages. Blocks that the build frees before it saves the heap are in a zone that is
+ * not saved. layout.py derives the zone of each block from a first build.
  *
- * In a started process, the header is in front of the block. In the build, it is AWAY behind
- * the block: what has been saved is never freed, so that its header need not be saved.
+ * In a started process, the header precedes the block. In the build, it is AWAY behind the block: a saved block is never
+ * freed, so its header need not be saved.
  */
 #include "heap.h"
 
 #include <errno.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 
 enum { LARGE = 64 * 1024, GROWTH = 1 << 20 };
 
-/* Above all that the kernel may put behind the program; fresh memory may lie anywhere. */
+/* Above everything that the kernel may map behind the program. Fresh memory may be anywhere. */
 const uintptr_t zone_start[FRESH] = {
     [WRITTEN] = HEAP, [READ] = 0x108000000, [OTHER] = 0x10c000000, [COLD] = 0x110000000,
     [TEMPORARY] = 0x120000000,
@@ -30,10 +30,10 @@ struct zone zones[ZONES];
 struct build build = {.imported = UINT32_MAX, .warm = UINT32_MAX};
 
 static atomic_flag locked = ATOMIC_FLAG_INIT;
-char first_memory[FIRST_MEMORY] __attribute__((aligned(PAGE)));
+static uintptr_t secret; /* random in each started process; 0 in the build */
 
-/* Whether there has ever been a second thread. As long as there is none, nothing is locked: 0.97 of the
-   time. link.sh redirects pthread_create() to here. */
+/* Whether a second thread was ever started. Until then nothing is locked: 0.97 of the time. link.sh redirects
+   pthread_create() to here. */
 static int threaded;
 
 int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
@@ -67,6 +67,37 @@ static int is_saved(const void *block)
     return is_started() && (uintptr_t)block >= zone_start[WRITTEN] && (uintptr_t)block < saved.end[COLD];
 }
 
+/* The header of a used block contains this number in a started process, that of a freed block its complement. An
+   overflow that overwrites a header cannot know it. */
+static uint32_t mark_of(const void *block)
+{
+    return (uint32_t)((((uintptr_t)block ^ secret) * 0x9e3779b97f4a7c15) >> 32);
+}
+
+/* Stop the process if the block was freed twice or its header was overwritten. */
+static void demand(void *block, uint32_t mark)
+{
+    if (is_started() && header_of(block)->number != mark)
+        __builtin_trap();
+}
+
+static int is_large(void *block)
+{
+    return is_started() && header_of(block)->size == 0;
+}
+
+/* The size of a used block, which is somewhat more than was requested. */
+size_t heap_size(void *block)
+{
+    return is_large(block) ? *(size_t *)((char *)block - STEP) : header_of(block)->size;
+}
+
+/* Encode or decode the link from a freed block to the next one. It is plain in the build. */
+static void *link_of(const void *block, const void *next)
+{
+    return is_started() ? (void *)((uintptr_t)next ^ secret ^ (uintptr_t)block / PAGE) : (void *)next;
+}
+
 /* Small sizes are multiples of a step; above, each power of two is divided into eight. */
 static size_t block_size(size_t size)
 {
@@ -96,10 +127,7 @@ static int grow(int zone, size_t size)
     uintptr_t at = zones[zone].end;
     void *memory;
 
-    if (zone == FRESH && at == 0 && size < sizeof first_memory) {
-        memory = first_memory;
-        length = sizeof first_memory;
-    } else if (zone == FRESH) {
+    if (zone == FRESH) {
         memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     } else {
         if (at == 0)
@@ -120,8 +148,23 @@ static int grow(int zone, size_t size)
     return 1;
 }
 
-/* The zone of an allocation of the build. While modules are imported, one run is like the other;
-   what comes later depends on how fast servers answer, and may have to be saved after all. */
+/* Take the first memory of a started process from a random address, and populate it: a plain check uses all of it. */
+int heap_begin(void)
+{
+    const uintptr_t *drawn = (const uintptr_t *)getauxval(AT_RANDOM);
+    void *memory = mmap(NULL, FIRST_MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+    if (drawn != NULL)
+        secret = drawn[1]; /* libc takes the first one for the stack protector */
+    if (memory == MAP_FAILED)
+        return 0;
+    zones[FRESH].next = (uintptr_t)memory + STEP;
+    zones[FRESH].end = (uintptr_t)memory + FIRST_MEMORY;
+    return 1;
+}
+
+/* The zone of an allocation in the build. All runs are equal while modules are imported. Later allocations depend on how
+   fast servers respond, so all of them may have to be saved. */
 static int zone_of(uint32_t number, size_t size)
 {
     int zone = number < build.layout_size ? build.layout[number] : COLD;
@@ -143,7 +186,8 @@ static void *allocate(size_t size)
         zone = zone_of(build.allocations, rounded);
     block = zones[zone].freed[bin];
     if (block != NULL) {
-        zones[zone].freed[bin] = *(void **)block;
+        demand(block, ~mark_of(block));
+        zones[zone].freed[bin] = link_of(block, *(void **)block);
     } else {
         if (zones[zone].end - zones[zone].next < rounded && !grow(zone, rounded + STEP))
             return NULL;
@@ -151,13 +195,13 @@ static void *allocate(size_t size)
         zones[zone].next += rounded;
     }
     header_of(block)->size = (uint32_t)rounded;
-    header_of(block)->number = build.allocations;
+    header_of(block)->number = is_started() ? mark_of(block) : build.allocations;
     if (!is_started())
-        memset(block, 0, rounded); /* no remains of earlier blocks are saved */
+        memset(block, 0, rounded); /* remains of earlier blocks are not saved */
     return block;
 }
 
-/* Large blocks come from the kernel and go back to it; none of them is ever saved. */
+/* Large blocks are mapped and unmapped one by one. They are never saved. */
 static size_t large_size(size_t size)
 {
     return (size + STEP + (PAGE - 1)) & ~(size_t)(PAGE - 1);
@@ -171,7 +215,7 @@ static void *allocate_large(size_t size)
     if (memory == MAP_FAILED)
         return NULL;
     *(size_t *)memory = large_size(size);
-    header_of(memory + STEP)->size = 0;
+    *header_of(memory + STEP) = (Header){.size = 0, .number = mark_of(memory + STEP)};
     return memory + STEP;
 }
 
@@ -213,8 +257,9 @@ void heap_free(void *block)
 
     if (block == NULL || is_saved(block))
         return;
+    demand(block, mark_of(block));
     header = header_of(block);
-    if (header->size == 0) {
+    if (is_large(block)) {
         char *memory = (char *)block - STEP;
         munmap(memory, *(size_t *)memory);
         return;
@@ -222,13 +267,13 @@ void heap_free(void *block)
     lock();
     bin = bin_of(header->size);
     zone = is_started() ? FRESH : zone_of(header->number, header->size);
-    header->number = 0;
-    *(void **)block = zones[zone].freed[bin];
+    header->number = is_started() ? ~mark_of(block) : 0;
+    *(void **)block = link_of(block, zones[zone].freed[bin]);
     zones[zone].freed[bin] = block;
     unlock();
 }
 
-/* How much can be read from a saved block on, whose size is not known any more. */
+/* The number of bytes that can be read from a saved block on. Its size is not known any more. */
 static size_t readable(const void *block)
 {
     uintptr_t end = saved.end[COLD];
@@ -246,9 +291,11 @@ void *heap_realloc(void *block, size_t size)
 
     if (block == NULL)
         return heap_malloc(size);
+    if (!is_saved(block))
+        demand(block, mark_of(block));
     if (is_saved(block)) {
         old = readable(block);
-    } else if (header_of(block)->size == 0) {
+    } else if (is_large(block)) {
         char *memory = (char *)block - STEP;
         old = *(size_t *)memory;
         if (size >= LARGE && size <= UINT32_MAX / 2) {
@@ -256,6 +303,7 @@ void *heap_realloc(void *block, size_t size)
             if (memory == MAP_FAILED)
                 return NULL;
             *(size_t *)memory = large_size(size);
+            header_of(memory + STEP)->number = mark_of(memory + STEP);
             return memory + STEP;
         }
         old -= STEP;
@@ -272,7 +320,7 @@ void *heap_realloc(void *block, size_t size)
     return new;
 }
 
-/* Python's stack frames; they are part of what is saved. */
+/* Python's stack frames, which are also saved. */
 static void *arena_alloc(void *context, size_t size)
 {
     (void)context;

@@ -1,4 +1,4 @@
-"""What healthchecker-cold runs: the same as `python -m healthchecker`."""
+"""The main program of healthchecker-cold, equal to `python -m healthchecker`."""
 
 from healthchecker.__main__ import run
 

@@ -1,9 +1,8 @@
 /*
- * What the parts of the saved heap know of each other. binary/README.md explains how they work together.
+ * Shared declarations of the saved heap. binary/README.md explains how the parts work together.
  *
- *   product/allocator.c   CPython's memory, in the build and in a started process
- *   product/openssl.c     OpenSSL's memory in a started process
- *   product/outside.c     what CPython learns from outside: time, chance, answers of servers
+ *   product/allocator.c   the memory of CPython, in the build and in a started process
+ *   product/outside.c     time, random numbers and responses of servers: constant in the build
  *   product/start.c       main(): the start of a process from the saved heap
  *   build/objects.c       makes the objects that are saved small and immortal
  *   build/save.c          writes the memory into a file; the module _saved_heap
@@ -19,8 +18,8 @@
 
 #include "constants.h" /* made from constants.py */
 
-/* The heap knows how this CPython keeps code, functions, threads and interned strings. Before another
-   one is let in, compare those structures, and what PyOS_AfterFork_Child() renews with what start.c does. */
+/* The heap relies on the layout of code, functions, threads and interned strings in this CPython. Before you allow another
+   version, compare those structures, and PyOS_AfterFork_Child() with start.c. */
 #if PY_VERSION_HEX >> 16 != 0x030d
 #error "the saved heap was written for CPython 3.13"
 #endif
@@ -28,17 +27,17 @@
 #error "the saved heap was written for a CPython with a global lock"
 #endif
 #ifdef WITH_PYMALLOC
-#error "CPython must take all its memory from malloc()"
+#error "CPython must allocate all memory by malloc()"
 #endif
 _Static_assert(sizeof(void *) == 8, "addresses have 64 bits");
-_Static_assert(sizeof(PyObject) == 16, "an object starts with its count of references and its type");
+_Static_assert(sizeof(PyObject) == 16, "an object starts with its reference count and its type");
 
 /* ---- the allocator */
 
-/* In front of each block, and in the build AWAY behind it. */
+/* Precedes each block; in the build it is AWAY behind the block. */
 typedef struct {
     uint32_t size;   /* of the block, with the header where that is in front of it */
-    uint32_t number; /* of the allocation, counted from the start of the process; 0 when freed */
+    uint32_t number; /* in the build, of the allocation, 0 when freed; in a started process, see mark_of() */
 } Header;
 
 /* Small sizes are multiples of a step; above, each power of two is divided into eight. */
@@ -52,17 +51,15 @@ struct zone {
 extern const uintptr_t zone_start[FRESH];
 extern struct zone zones[ZONES];
 
-/* What a started process allocates first. */
-enum { FIRST_MEMORY = 256 * 1024 };
-extern char first_memory[FIRST_MEMORY];
+enum { FIRST_MEMORY = 64 * 1024 }; /* of a started process: as much as a plain check uses */
 
-/* The settings of the allocator in the build. */
+/* The allocator's state in the build. */
 extern struct build {
     uint32_t allocations;    /* so far */
-    uint32_t imported, warm; /* how many there were when all was imported, and when all had run */
+    uint32_t imported, warm; /* their number when everything was imported, and after the warm-up */
     unsigned char *layout;   /* the zone of each allocation, or NULL */
     size_t layout_size;
-    pid_t process; /* not one of its children, which are servers */
+    pid_t process; /* of the build itself; its children are servers */
 } build;
 
 void *heap_malloc(size_t size);
@@ -70,18 +67,19 @@ void *heap_calloc(size_t count, size_t size);
 void *heap_realloc(void *block, size_t size);
 void heap_free(void *block);
 Header *header_of(void *block);
+size_t heap_size(void *block);
+int heap_begin(void);
 void heap_take_arenas(void);
-int heap_serve_openssl(void);
 
 /* ---- saving */
 
-/* What a started process needs to know; filled in when the heap is saved. */
+/* The input of a started process, filled in when the heap is saved. */
 extern struct saved {
     uintptr_t end[TEMPORARY]; /* of the saved zones, of which COLD is the last one */
-    pthread_key_t keys;       /* how many thread-specific variables there were */
+    pthread_key_t keys;       /* the number of thread-specific keys */
     PyThreadState *thread;
     PyObject *start; /* what to call */
-    int watched;     /* whether layout.py watches what this executable does */
+    int watched;     /* whether layout.py traces this executable */
 } saved;
 
 static inline int is_started(void)

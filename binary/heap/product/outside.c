@@ -1,7 +1,7 @@
 /*
- * What CPython learns from outside: time, chance, and data from sockets, which OpenSSL reads for
- * itself. link.sh redirects their calls to here. In a started process they go straight on. In the build, and
- * where layout.py watches a check, the answers are the same each time, so that two builds are equal to the byte.
+ * Time, random numbers and data from sockets, for CPython and OpenSSL. link.sh redirects the calls to here. In a
+ * started process they go straight to the system. In the build, and when layout.py traces a check, they return the
+ * same each time, so that two builds are equal to the byte.
  */
 #include "heap.h"
 
@@ -13,6 +13,7 @@
 
 int heap_clock_gettime(clockid_t clock, struct timespec *now);
 ssize_t heap_getrandom(void *buffer, size_t size, unsigned flags);
+int heap_poll(struct pollfd *files, nfds_t count, int timeout);
 ssize_t heap_recv(int file, void *buffer, size_t size, int flags);
 ssize_t heap_read(int file, void *buffer, size_t size);
 
@@ -21,11 +22,11 @@ static int is_build(void)
     return !is_started() || saved.watched;
 }
 
-/* Time goes on by a microsecond with each call. */
+/* The clock advances by a microsecond per call, and by the timeout of a wait that ends with it. */
+static long microseconds;
+
 int heap_clock_gettime(clockid_t clock, struct timespec *now)
 {
-    static long microseconds;
-
     if (!is_build())
         return clock_gettime(clock, now);
     microseconds++;
@@ -41,7 +42,16 @@ ssize_t heap_getrandom(void *buffer, size_t size, unsigned flags)
     return (ssize_t)size;
 }
 
-/* Has each answer waited for once, as most are, however fast a server of the build is. */
+int heap_poll(struct pollfd *files, nfds_t count, int timeout)
+{
+    int ready = poll(files, count, timeout);
+
+    if (is_build() && ready == 0 && timeout > 0)
+        microseconds += timeout * 1000L;
+    return ready;
+}
+
+/* Makes each response take exactly one wait, like most do, however fast the build's servers are. */
 static int may_receive(int file)
 {
     static int waited_for = -1;

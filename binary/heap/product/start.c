@@ -1,5 +1,5 @@
 /*
- * The start of a process from the saved heap, all of which the kernel has put in place.
+ * Starts a process from the saved heap, which the kernel has mapped into place.
  */
 #include "heap.h"
 
@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 
 extern char **environ;
-extern char __bss_start[]; /* order.lds has first_memory behind all else that begins as zeros */
+extern char __bss_start[], _end[]; /* of the zeroed variables */
 
 static PyObject *arguments(int argc, char **argv)
 {
@@ -40,7 +40,7 @@ static PyObject *environment(void)
     return dict;
 }
 
-/* Of the signals that Python or we change, those that the parent process had ignored. */
+/* Which of the signals we change were ignored by our parent. */
 static int ignored_signals(void)
 {
     static const int changed[] = {SIGINT, SIGTERM, SIGALRM, SIGPIPE, SIGXFSZ};
@@ -52,11 +52,9 @@ static int ignored_signals(void)
     return ignored;
 }
 
-enum { FIRST_USED = 60 * 1024 }; /* of fresh memory, by a plain check */
-
-/* Have the kernel copy in one call the pages that each check writes to, which costs half of what a trap for each
-   page does: 0.96 of the time. A kernel before 5.14 refuses, and copies them one by one. To have pages mapped
-   that are only read gains nothing (1.07): the kernel maps the neighbours of such a page anyway. */
+/* Let the kernel copy all pages that each check writes to in one call, which costs half as much as a fault for each
+   page: 0.96 of the time. Kernels before 5.14 refuse and copy them one by one. Mapping pages that are only read
+   in advance is slower (1.07): the kernel maps the neighbours of such a page anyway. */
 static void populate(const void *from, const void *to)
 {
     const int populate_write = 23; /* MADV_POPULATE_WRITE, which older headers lack */
@@ -67,16 +65,16 @@ static void populate(const void *from, const void *to)
 
 static void populate_written(void)
 {
-    if (saved.end[WRITTEN] != 0) /* not laid out yet: layout.py watches */
+    if (saved.end[WRITTEN] != 0) /* otherwise not laid out yet, and traced by layout.py */
         populate((void *)zone_start[WRITTEN], (void *)saved.end[WRITTEN]);
     populate(&_PyRuntime._main_interpreter, &_PyRuntime + 1);
-    populate(__bss_start, first_memory + FIRST_USED);
+    populate(__bss_start, _end);
 }
 
-/* What is set up here is what another process does not inherit from the one that was saved. Python's own way for
-   the child of a fork would make new locks, look for the main thread, and seed `random` again. No thread held a lock or
-   waited for one when the heap was saved, the main thread has the same number, and no code draws from `random`
-   (SystemRandom asks the kernel each time): without all that, 0.93 of the instructions, 14 page faults less. */
+/* Sets what a process does not inherit from the one that was saved. Python's own handler for the child of a fork would
+   also renew all locks, look for the main thread and seed `random` again. No lock was held when the heap was saved, the
+   id of the main thread is the same, and nothing uses `random` (SystemRandom calls the kernel): without that, 0.93 of the
+   instructions and 14 page faults less. */
 static int start(int argc, char **argv)
 {
     pthread_key_t key = 0;
@@ -84,19 +82,19 @@ static int start(int argc, char **argv)
     int streams[3], ignored = ignored_signals();
 
     populate_written();
-    /* Python's thread-local variables are found under the same keys as in the saved process. */
+    if (!heap_begin())
+        return 1;
+    /* Python's thread-specific variables have the same keys as in the saved process. */
     while (key + 1 < saved.keys)
         if (pthread_key_create(&key, NULL) != 0)
             return 1;
-    if (!heap_serve_openssl())
-        return 1;
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     for (int file = 0; file < 3; file++)
         streams[file] = fcntl(file, F_GETFD) < 0 ? CLOSED : isatty(file) ? TERMINAL : OPEN;
-    /* musl keeps the main thread's data among the program's variables, which have the same place each time. */
+    /* musl keeps the main thread's data among the program's variables, which are at a fixed address. */
     if (PyThread_get_thread_ident() != saved.thread->thread_id)
-        Py_FatalError("the main thread has another number than the saved one");
+        Py_FatalError("the main thread's id differs from the saved one");
     PyThread_tss_set(&_PyRuntime.autoTSSkey, saved.thread);
     PyEval_RestoreThread(saved.thread);
     saved.thread->native_thread_id = PyThread_get_thread_native_id();
@@ -108,7 +106,7 @@ static int start(int argc, char **argv)
                                        streams[1], streams[2], ignored);
     if (result == NULL)
         PyErr_Print();
-    return 1; /* what is called ends the process by itself */
+    return 1; /* the function that was called does not return */
 }
 
 int main(int argc, char **argv)

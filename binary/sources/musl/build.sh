@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Build musl into directory musl of the build's directory $1, with a compiler for it, musl/bin/musl-cc, and
-# the machine's binutils beside that. What it compiles and links knows no header and no library of Debian's but
-# the kernel's headers and libgcc.
+# Build musl into directory musl of the build's directory $1, with a compiler for it, musl/bin/musl-cc, and the
+# machine's binutils. It uses no header and no library of Debian except the kernel's headers and libgcc.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
@@ -13,9 +12,11 @@ mkdir -p "$prefix"/{include,bin}
 cd "$prefix"
 "$here/../unpack.sh" "$sources"/musl_*.dsc source "$here"/patches/*.patch
 cd source
+# A function that writes past an array on its stack stops the process; one that needs much stack touches each page.
+hardened="-fstack-protector-strong -fstack-clash-protection"
 target=$machine-linux-gnu
 ./configure --prefix="$prefix" --target="$target" --disable-shared --enable-wrapper=gcc \
-    CC="${tools}gcc" CROSS_COMPILE="$tools" CFLAGS="-Os -fno-pie $flags -ffile-prefix-map=$PWD=musl"
+    CC="${tools}gcc" CROSS_COMPILE="$tools" CFLAGS="-Os -fno-pie $hardened $flags -ffile-prefix-map=$PWD=musl"
 make -s -j"$(nproc)" install
 for headers in linux asm-generic; do
     ln -s "/usr/include/$headers" "$prefix/include/$headers"
@@ -25,12 +26,12 @@ for tool in ar ld nm objcopy ranlib readelf strip; do
     ln -s "$(command -v "$tools$tool")" "$prefix/bin/$tool"
 done
 
-# All that is linked is compiled with these: for a static program at a fixed address that holds only
-# what it uses and unwinds nothing. CPython's configure asks for the name of the platform.
+# Everything that is linked is compiled with these options: for a static program at a fixed address, with used
+# functions only and without stack unwinding. CPython's configure asks for the name of the platform.
 cat >"$prefix/bin/musl-cc" <<END
 #!/bin/sh
 [ "\$1" != --print-multiarch ] || exec echo $machine-linux-musl
-exec ${tools}gcc -fno-pie -no-pie -static -ffunction-sections -fdata-sections $flags \\
+exec ${tools}gcc -fno-pie -no-pie -static -ffunction-sections -fdata-sections $hardened $flags \\
     -fno-asynchronous-unwind-tables "\$@" -specs "$prefix/lib/musl-gcc.specs"
 END
 chmod +x "$prefix/bin/musl-cc"

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# Build OpenSSL into directory openssl of the build's directory $1: what a client of TLS 1.2 and 1.3 needs
-# and nothing else. What is not there can neither be loaded nor configured:
-# no-module, no-dso and no-engine leave no way to load code, no-autoload-config reads no file that an
-# image or the environment names.
+# Build OpenSSL into directory openssl of the build's directory $1, reduced to a client for TLS 1.2 and 1.3. Other parts
+# can neither be loaded nor configured: no-module, no-dso and no-engine remove all ways to load code, and
+# no-autoload-config ignores configuration files of the image and the environment.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
@@ -21,11 +20,11 @@ algorithms="argon2 aria bf blake2 camellia cast des dsa ec2m gost idea md4 mdc2 
     seed siphash siv slh-dsa sm2 sm3 sm4 tls-deprecated-ec whirlpool"
 loading="autoload-config dso dynamic-engine engine legacy module shared"
 other="apps async comp docs filenames multiblock pic secure-memory ssl-trace tests thread-pool ui-console"
-# The names of machines are OpenSSL's own.
+# OpenSSL has its own names of machines.
 # shellcheck disable=SC2046
 ./Configure "linux-$machine" $(printf 'no-%s ' $protocols $formats $algorithms $loading $other) \
     --prefix=/usr --libdir=lib --openssldir=/usr/lib/ssl CC=musl-cc CFLAGS="-Os -Wa,--noexecstack"
-# When and with what it was built is written into it.
+# The time of the build gets into it.
 export SOURCE_DATE_EPOCH=0
 make -s -j"$(nproc)" build_generated
 make -s -j"$(nproc)" libcrypto.a libssl.a

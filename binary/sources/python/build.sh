@@ -9,28 +9,28 @@ sources=$(realpath "$1/../sources")
 libraries=$(realpath "$1")
 PATH="$libraries/musl/bin:$PATH"
 cd "$1"
-rm -rf python  # make does not notice other flags
+rm -rf python  # make does not detect other flags
 mkdir python
 cd python
 "$here/../unpack.sh" "$sources"/python3.*.dsc source "$here"/patches/*.patch
 python3 source/Tools/build/freeze_modules.py >/dev/null
 
-# Left out: what neither the program nor PyInstaller imports. _hashlib is among it so that no
-# object of OpenSSL is ever kept in a Python object: hashes come from CPython's own modules.
+# Left out: modules that neither the program nor PyInstaller imports. _hashlib is one of them so that no Python object
+# ever contains an OpenSSL object: CPython's own modules compute hashes.
 without="_asyncio _bz2 _codecs_cn _codecs_hk _codecs_iso2022 _codecs_jp _codecs_kr _codecs_tw _ctypes
     _curses _curses_panel _dbm _decimal _elementtree _gdbm _hashlib _interpchannels _interpqueues
     _interpreters _lsprof _lzma _multibytecodec _multiprocessing _posixshmem _sqlite3 _statistics
     _tkinter _uuid _zoneinfo cmath readline syslog"
 # Memory comes from malloc alone (no pymalloc, no mimalloc), because the saved heap replaces it.
-# musl has no sem_clockwait(): with sem_timedwait(), waits of threads would follow changes of the
-# system's time. Without it they use condition variables, which go by the monotonic clock.
-# For another machine, configure cannot run what it compiles: cross-answers.txt has what it would find.
-# The paths are relative so that what is written into the interpreter names no place.
+# musl has no sem_clockwait(): with sem_timedwait(), waits of threads would depend on changes of the system's time.
+# Without it they use condition variables and the monotonic clock.
+# For another machine, configure cannot run what it compiles: cross-results.txt contains what it would find.
+# The paths are relative so that the interpreter contains no path of the build.
 cross=()
 if [ "$machine" != "$native" ]; then
     cross=("--host=$machine-linux-musl" "--build=$native-linux-musl" "--with-build-python=$interpreter")
     cross+=("ac_cv_wchar_t_signed=$signed_wchar")
-    while read -r answer; do cross+=("$answer"); done < <(sed 's/ *#.*//; /^$/d' "$here/cross-answers.txt")
+    while read -r result; do cross+=("$result"); done < <(sed 's/ *#.*//; /^$/d' "$here/cross-results.txt")
 fi
 # shellcheck disable=SC2046
 source/configure --quiet "${cross[@]}" --prefix=/usr --disable-shared --disable-test-modules CC=musl-cc \
@@ -40,14 +40,14 @@ source/configure --quiet "${cross[@]}" --prefix=/usr --disable-shared --disable-
     MODULE_BUILDTYPE=static LINKFORSHARED=' ' OPT='-DNDEBUG -Os -Wall' \
     CFLAGS_NODIST="-ffile-prefix-map=source=. -ffile-prefix-map=$PWD=." \
     $(printf 'py_cv_module_%s=n/a ' $without)
-# Where most of a check's time in CPython is spent, it is compiled for speed: 0.97 of the time, as with -O2
-# for all of it.
+# The files in which a check spends most of its time are compiled for speed: 0.97 of the time, the same as with -O2
+# for all files.
 make -s -j"$(nproc)" OPT='-DNDEBUG -O2 -Wall' Python/ceval.o \
     Objects/{call,dictobject,object,tupleobject,typeobject,unicodeobject}.o
-# When it was built is written into the interpreter.
+# The time of the build gets into the interpreter.
 SOURCE_DATE_EPOCH=0 make -s -j"$(nproc)"
 
-# Whatever configure guesses wrong would make another interpreter of it.
+# A wrong guess of configure would result in another interpreter.
 if [ "$machine" != "$native" ]; then
     "$here/compare.py" "$(dirname "$interpreter")/pyconfig.h" pyconfig.h "$here/may-differ.txt"
 fi

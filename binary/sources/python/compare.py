@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Compare what configure has found out for two machines; fail on a difference that is not allowed.
+"""Compare the results of configure for two machines; fail on a difference that is not allowed.
 
     compare.py PYCONFIG PYCONFIG ALLOWED
 
-ALLOWED lists names, one a line; what follows a # is the reason.
+ALLOWED lists names, one per line; the reason follows a #.
 """
 
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def definitions(header: str) -> dict[str, str]:
-    """Return what is defined; a name that is not is not in it."""
+    """Return the definitions; names without one are left out."""
     define = re.compile(r"^#\s*define\s+(\w+)[ \t]*(.*)$", re.MULTILINE)
     return dict(define.findall(Path(header).read_text()))
 
