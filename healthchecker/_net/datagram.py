@@ -23,23 +23,23 @@ _ATTEMPT_DELAY = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Question(Generic[T]):
+class Request(Generic[T]):
     """A request by UDP."""
 
-    request: bytes
+    data: bytes
     accept: Callable[[bytes, str], T | None]
     """Gets a datagram and its sender's address; returns None for one that is not the reply."""
     resend_after: float = math.inf
     """Seconds without a reply after which the request is sent again."""
 
 
-def ask(addresses: Sequence[str], port: int, question: Question[T], deadline: Deadline) -> T:
+def exchange(addresses: Sequence[str], port: int, request: Request[T], deadline: Deadline) -> T:
     """Send a request to each address in turn until one replies; return the accepted reply.
 
     An address that refuses the request, as only a connected socket hears, gives way to the next.
     """
-    sockets = _Sockets(addresses, port, question.request)
-    resend = time.monotonic() + question.resend_after
+    sockets = _Sockets(addresses, port, request.data)
+    resend = time.monotonic() + request.resend_after
     try:
         while True:
             now = time.monotonic()
@@ -49,7 +49,7 @@ def ask(addresses: Sequence[str], port: int, question: Question[T], deadline: De
             if not sockets.open:
                 raise sockets.failure
             if now >= resend:
-                resend = now + question.resend_after
+                resend = now + request.resend_after
                 sockets.send(sockets.open)
                 continue
             limit = min(resend, sockets.next_start if sockets.waiting else math.inf) - now
@@ -57,7 +57,7 @@ def ask(addresses: Sequence[str], port: int, question: Question[T], deadline: De
             for fd in deadline.wait_any(waits, None if math.isinf(limit) else limit):
                 datagram = sockets.receive(fd)
                 if datagram is not None:
-                    reply = question.accept(*datagram)
+                    reply = request.accept(*datagram)
                     if reply is not None:
                         return reply
     finally:

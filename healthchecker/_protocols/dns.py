@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from healthchecker._net import dns
 from healthchecker._net.connect import open_tcp
-from healthchecker._net.datagram import Question, ask
+from healthchecker._net.datagram import Request, exchange
 from healthchecker._net.deadline import Deadline
 from healthchecker._protocols.base import Healthy, Prober, Progress, look_up
 from healthchecker._protocols.reply import CodecError, read_reply
@@ -72,8 +72,8 @@ class DnsProber(Prober):
         def accept(message: bytes, address: str) -> tuple[bytes, str] | None:
             return (message, address) if message[:_LENGTH] == query[:_LENGTH] else None
 
-        question = Question(query, accept, _RESEND_AFTER)
-        message, server = ask(addresses, endpoint.port, question, deadline)
+        request = Request(query, accept, _RESEND_AFTER)
+        message, server = exchange(addresses, endpoint.port, request, deadline)
         if len(message) > _LENGTH and message[_LENGTH] & _TRUNCATED:
             with open_tcp([server], endpoint.port, deadline) as stream:
                 stream.write(len(query).to_bytes(_LENGTH) + query)

@@ -1,7 +1,7 @@
 """kafka:// and kafkas://: healthy if the broker replies to ApiVersions. No credentials are sent.
 
-Source: Kafka's protocol guide: requests and responses, ApiVersions (key 18) version 0, which is
-answered before any SASL login.
+Source: Kafka's protocol guide: requests and responses, ApiVersions (key 18) version 0, which
+needs no SASL login.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""ldap:// and ldaps://: healthy if an anonymous bind is answered. No credentials are sent.
+"""ldap:// and ldaps://: healthy if the server replies to an anonymous bind.
+
+No credentials are sent.
 
 Source: RFC 4511, sections 4.1.1 (LDAPMessage), 4.1.9 (result codes), 4.2 (bind), 4.3 (unbind) and
 4.4.1 (notice of disconnection).

@@ -1,6 +1,6 @@
 """mssql://: healthy if the server replies to PRELOGIN. No credentials are sent.
 
-Source: [MS-TDS] 2.2.3.1 (packet header) and 2.2.6.5 (PRELOGIN), which is answered before any login.
+Source: [MS-TDS] 2.2.3.1 (packet header) and 2.2.6.5 (PRELOGIN), which needs no login.
 """
 
 from __future__ import annotations

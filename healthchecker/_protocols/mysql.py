@@ -143,7 +143,7 @@ class _Session:
         self._number = 0
 
     def await_ok(self) -> None:
-        """Answer what the server asks for until it accepts the login."""
+        """Send the proofs that the server requires until it accepts the login."""
         for _ in range(_MAX_ROUNDS):
             body = self._next()
             if body[0] == _OK:

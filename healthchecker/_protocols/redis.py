@@ -102,9 +102,9 @@ class Reply:
         return word if word.isalpha() and word.isupper() else "ERR"
 
 
-def encode_command(*words: str) -> bytes:
+def encode_command(*arguments: str) -> bytes:
     """Return a command as an array of bulk strings."""
-    parts = [word.encode() for word in words]
+    parts = [one.encode() for one in arguments]
     bulks = b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
     return b"*%d\r\n%s" % (len(parts), bulks)
 

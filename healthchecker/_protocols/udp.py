@@ -1,10 +1,10 @@
-"""udp://: healthy if a datagram sent is answered by one that contains the expected text."""
+"""udp://: healthy if the reply to a datagram contains the expected text."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from healthchecker._net.datagram import Question, ask
+from healthchecker._net.datagram import Request, exchange
 from healthchecker._net.deadline import Deadline
 from healthchecker._protocols.base import Healthy, Prober, Progress, look_up
 from healthchecker._protocols.reply import shown_bytes
@@ -51,8 +51,8 @@ class UdpProber(Prober):
             return reply if self._expected in reply else None
 
         try:
-            question = Question(self._request, accept)
-            reply = ask(addresses, endpoint.port, question, deadline)
+            request = Request(self._request, accept)
+            reply = exchange(addresses, endpoint.port, request, deadline)
         except ProbeFailure as failure:
             if not last:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -65,6 +66,22 @@ def test_accepting(cluster: Cluster) -> None:
     restart(cluster)
     result = probe(cluster)
     assert (result.healthy, result.detail) == (True, "accepts connections")
+
+
+def test_nothing_is_logged(cluster: Cluster) -> None:
+    log = cluster.data.parent / "log"
+    for hba in (TRUST, "host all all 127.0.0.1/32 scram-sha-256\n"):
+        restart(cluster, hba + "host all postgres 127.0.0.1/32 trust\n")
+        with cluster.connect() as admin:
+            if not admin.execute("SELECT FROM pg_roles WHERE rolname = 'postgres'").fetchall():
+                admin.execute("CREATE ROLE postgres LOGIN")
+        before = len(log.read_text())
+        for _ in range(3):
+            assert check(f"postgresql://127.0.0.1:{cluster.port}")
+        cluster.end()
+        new = log.read_text()[before:]
+        assert not re.search("FATAL|ERROR|could not", new.partition("shutdown request")[0]), new
+        cluster.start()
 
 
 def test_unix_socket(cluster: Cluster, open_directory: Path) -> None:
