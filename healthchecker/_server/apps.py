@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, MutableMapping
 from typing import Any, NoReturn
 
 from healthchecker._server.background import background
-from healthchecker._server.responses import Request, Response
+from healthchecker._server.responses import Request, Response, unavailable
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -16,7 +16,7 @@ Send = Callable[[Message], Awaitable[None]]
 AsgiCallable = Callable[[Scope, Receive, Send], Awaitable[None]]
 StartResponse = Callable[..., object]
 
-Respond = Callable[..., Awaitable[Response]]
+Respond = Callable[..., Coroutine[Any, Any, Response]]
 """Returns the response to a request; `on_asyncio` is false if the program uses another loop."""
 
 
@@ -51,7 +51,10 @@ class AsgiApp:
         except RuntimeError:  # trio
             import anyio.to_thread  # noqa: PLC0415 - only trio needs it
 
-            running = background.run(_awaited(self._respond(request, on_asyncio=False)))
+            try:
+                running = background.run(self._respond(request, on_asyncio=False))
+            except RuntimeError:  # no thread can be started
+                return unavailable(request)
             return await anyio.to_thread.run_sync(running.result, abandon_on_cancel=True)
         return await self._respond(request)
 
@@ -71,14 +74,13 @@ class WsgiApp:
             environ.get("QUERY_STRING", ""),
             environ.get("HTTP_ACCEPT", ""),
         )
-        response = background.run(_awaited(self._respond(request))).result()
+        try:
+            response = background.run(self._respond(request)).result()
+        except RuntimeError:  # no thread can be started
+            response = unavailable(request)
         status = f"{response.status.value} {response.status.phrase}"
         start_response(status, list(response.headers))
         return [response.body] if response.body else []
-
-
-async def _awaited(response: Awaitable[Response]) -> Response:
-    return await response
 
 
 async def _live(receive: Receive, send: Send) -> None:

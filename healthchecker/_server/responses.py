@@ -141,6 +141,11 @@ def not_found(request: Request) -> Response:
     return _response(request, HTTPStatus.NOT_FOUND, b"", _TEXT)
 
 
+def unavailable(request: Request) -> Response:
+    """Return the response if the checks cannot run at all."""
+    return _response(request, HTTPStatus.SERVICE_UNAVAILABLE, b"", _TEXT)
+
+
 def _response(
     request: Request,
     status: HTTPStatus,

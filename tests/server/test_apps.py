@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from healthchecker import HealthServer, ServerCheck, check
+from healthchecker._server.background import background
 from tests.servers.daemons import free_port
 from tests.support import ROOT, poll, require
 
@@ -169,6 +170,22 @@ def test_wsgi_runs_the_same_checks(wsgi_server: Callable[[HealthServer], str]) -
         assert client.post(f"{base}/livez").status_code == 405
         assert client.get(f"{base}/none").status_code == 404
     assert set(threads) == {"healthchecker-check"}
+
+
+def test_without_a_thread_it_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    statuses: list[str] = []
+    background.forget()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        server = HealthServer()
+        server.ready()
+        environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/readyz"}
+        assert server.wsgi(environ, lambda status, _: statuses.append(status)) == []
+    assert server.wsgi(environ, lambda status, _: statuses.append(status)) == []
+    assert statuses == ["503 Service Unavailable", "200 OK"]
 
 
 def test_the_server_of_a_master_that_forks_workers(tmp_path: Path) -> None:
