@@ -179,15 +179,15 @@ def test_an_output_that_nobody_reads_does_not_hold_it(form: Form, port: int) -> 
     os.close(write)
 
 
-def test_a_file_that_cannot_be_read_does_not_hold_it(form: Form, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_does_not_hold_it(
+    form: Form, silent: SilentPeer, tmp_path: Path
+) -> None:
     os.mkfifo(tmp_path / "fifo")
-    outcome = run(
-        form,
-        ["--cacert", str(tmp_path / "fifo"), "--timeout", "300ms", "https://127.0.0.1:1/"],
-        timeout=10,
-    )
+    target = silent.url("https")
+    args = ["--cacert", str(tmp_path / "fifo"), "--timeout", "300ms", target]
+    outcome = run(form, args, timeout=10)
     assert outcome.code == 1
-    assert re.fullmatch(r"unhealthy: https://127\.0\.0\.1:1/: timeout: .*\n", outcome.stderr)
+    assert re.fullmatch(rf"unhealthy: {re.escape(target)}: timeout: .*\n", outcome.stderr)
 
 
 @contextlib.contextmanager
@@ -247,8 +247,9 @@ def test_signals_that_are_blocked_at_the_start_still_end_it(
 ) -> None:
     os.mkfifo(tmp_path / "fifo")
     prefix = (sys.executable, "-c", _BLOCKED)
-    args = ["--cacert", str(tmp_path / "fifo"), "--timeout=300ms", "https://127.0.0.1:1/"]
-    outcome = run(form, args, timeout=10, prefix=prefix)
+    with SilentPeer() as peer:
+        args = ["--cacert", str(tmp_path / "fifo"), "--timeout=300ms", peer.url("https")]
+        outcome = run(form, args, timeout=10, prefix=prefix)
     assert outcome.code == 1
     assert ": timeout: " in outcome.stderr
     target = silent.url()
