@@ -53,14 +53,14 @@ class DnsProber(Prober):
         self._type = target.url.params.get("type", "").upper()
         if set(target.url.params) - {"type"} or self._type not in {"", *_TYPES}:
             problem = f"expected ?type= and one of {', '.join(_TYPES)}"
-            raise BadArgumentError("TARGET", target.label, problem)
+            raise BadArgumentError("target", target.label, problem)
         name = target.path.removeprefix("/")
         if not name:
-            raise BadArgumentError("TARGET", target.label, f"needs a NAME to ask for: {_FORM}")
+            raise BadArgumentError("target", target.label, f"needs a NAME to ask for: {_FORM}")
         try:
             self._question = dns.question(name, _TYPES[self._type or "A"])
         except dns.DnsMessageError as error:
-            raise BadArgumentError("TARGET", target.label, str(error)) from error
+            raise BadArgumentError("target", target.label, str(error)) from error
 
     def _probe(self, deadline: Deadline, progress: Progress) -> Healthy:
         endpoint = self._target.endpoint

@@ -35,7 +35,7 @@ class UdpProber(Prober):
         super().__init__(target, options)
         if options.send is None:
             problem = "needs send=: without a request, nothing replies"
-            raise BadArgumentError("TARGET", target.label, problem)
+            raise BadArgumentError("target", target.label, problem)
         self._request = options.send
         self._expected = options.expect_reply or b""
 

@@ -195,7 +195,7 @@ def test_lost_datagram() -> None:
     ],
 )
 def test_unusable_targets(target: str) -> None:
-    with pytest.raises(BadArgumentError, match="TARGET"):
+    with pytest.raises(BadArgumentError, match="target"):
         check(target)
 
 
