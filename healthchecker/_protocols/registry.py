@@ -1,4 +1,4 @@
-"""The supported protocols. A new one is a module beside this and a name in `_PROBERS`."""
+"""The supported protocols. A new one is a module beside this, and its class in `_PROBERS`."""
 
 from __future__ import annotations
 

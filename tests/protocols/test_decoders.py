@@ -6,7 +6,7 @@ import pytest
 
 from healthchecker._protocols.reply import MAX_REPLY_BYTES, CodecError
 from tests.tables.decoders import DECODERS, Decode
-from tests.tables.hostile_behaviours import OPENINGS, OTHERS
+from tests.tables.hostile_behaviours import NOTHING, OPENINGS, OTHERS
 
 SAID = {scheme: one.turns[0] for scheme, one in OPENINGS.items()} | OTHERS
 every_decoder = pytest.mark.parametrize(
@@ -23,6 +23,14 @@ def outcome(decode: Decode, data: bytes) -> object:
         assert message.isprintable()
         assert len(message) < 300
         return CodecError
+
+
+def test_every_protocol_has_its_decoder() -> None:
+    """HTTP and gRPC have tables of their own."""
+    decoded = [OPENINGS[scheme] for _, scheme, _ in DECODERS]
+    others = (NOTHING, OPENINGS["http"], OPENINGS["grpc"])
+    missing = [name for name, one in OPENINGS.items() if one not in (*decoded, *others)]
+    assert missing == []
 
 
 @every_decoder

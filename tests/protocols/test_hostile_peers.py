@@ -16,6 +16,7 @@ from tests.servers.peers import Behaviour, Peer, answer
 from tests.servers.tls import server_context
 from tests.support.forms import Form, Outcome, run, undisturbed
 from tests.tables.hostile_behaviours import (
+    DATAGRAMS,
     HOSTILE_BEHAVIOURS,
     LONG,
     OPENINGS,
@@ -32,8 +33,6 @@ pytestmark = pytest.mark.usefixtures("full_speed")
 
 HOSTILE = [*HOSTILE_HTTP, *HOSTILE_HTTP2, *HOSTILE_GRPC]
 
-DATAGRAMS = ("dns", "udp")
-"""Schemes without connections."""
 GRACE = 0.15
 """Seconds by which the whole process may exceed its time limit."""
 

@@ -1,6 +1,6 @@
-"""What any peer can do to any protocol, and what a check may make of it.
+"""The behaviours of hostile peers, for every protocol, and the reasons that a check may report.
 
-A new protocol needs one line here: what a healthy server of it says, in `OPENINGS`.
+`OPENINGS` needs the shortest healthy replies of each new scheme.
 """
 
 from __future__ import annotations
@@ -140,6 +140,9 @@ OPENINGS = {
     "tls": NOTHING,
 }
 """By URL scheme, for all that connect to a host; one of two names for the same is enough."""
+
+DATAGRAMS = ("dns", "udp")
+"""Schemes without connections, so without an opening."""
 
 _SAID = {
     name: OPENINGS[name].turns[0] for name in ("http", "mysql", "redis", "amqp", "smtp", "mqtt")
