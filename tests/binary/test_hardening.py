@@ -37,7 +37,7 @@ _LOAD, _STACK = 1, 0x6474E551
 _EXECUTABLE, _WRITABLE = 1, 2
 _PR_GET_DUMPABLE = 3
 _NO_LONGER = 0.4
-_PARTS_WITHIN_THE_LIMIT = 540  # 16 KiB, 35 MiB of memory without any limit
+_PARTS_WITHIN_THE_LIMIT = 480  # 14 KiB, 28 MiB of memory without any limit
 _MIB_KIB = 1024
 
 
