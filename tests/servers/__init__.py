@@ -2,6 +2,7 @@
 
 a server that hangs, or whose connections the test takes by hand   peers.SilentPeer
 one that is slow, drips, floods, resets, lies, breaks off          peers.Peer with a behaviour
+one of any URL scheme with a good reply, silent, or down           scripted.scripted_server
 addresses that answer no connection attempt                        peers.silent_addresses
 a port without a listener                                          peers.refusing_port
 a port that a server may take, and keep while it is down            daemons.free_port

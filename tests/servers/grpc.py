@@ -167,7 +167,8 @@ def reset_stream(code: int) -> bytes:
     return RstStreamFrame(1, code).serialize()
 
 
-HEALTHY = settings() + headers() + data(SERVING) + trailers()
+SERVING_SO_FAR = settings() + headers() + data(SERVING)
+HEALTHY = SERVING_SO_FAR + trailers()
 
 
 def read_call(connection: Connection) -> tuple[h2.connection.H2Connection, dict[str, str]]:
