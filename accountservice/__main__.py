@@ -30,7 +30,6 @@ from accountservice.database import Database
 from accountservice.grpc_server import GrpcServer
 from accountservice.health import Health
 from accountservice.http_server import create_app
-from healthchecker import HealthServer
 
 STOP_LIMIT = 5.0
 """Seconds from SIGTERM to the end at most (what Dapr's health server takes)."""
@@ -88,8 +87,7 @@ async def _serve(config: Config, url: URL) -> int:
     database = Database(url)
     health = Health(database)
     listener = _listen(config.host, config.port)
-    probes = HealthServer(checks={"database": health.check})
-    app = create_app(database, health, probes.app, testability=config.testability)
+    app = create_app(database, health, testability=config.testability)
     http = _HttpServer(
         uvicorn.Config(app, lifespan="off", log_config=None, log_level="warning", access_log=False)
     )
@@ -98,11 +96,7 @@ async def _serve(config: Config, url: URL) -> int:
         grpc = GrpcServer(config.host, config.grpc_port, database, health)
 
     http_task = asyncio.create_task(http.serve(sockets=[listener]))
-    tasks = [
-        http_task,
-        asyncio.create_task(health.monitor()),
-        asyncio.create_task(_follow(health, probes)),
-    ]
+    tasks = [http_task, asyncio.create_task(health.monitor())]
     _log.info("database %s", url.set(password=None, query={}))
     _log.info("listening on http://%s", _address(listener))
     if grpc is not None:
@@ -113,7 +107,7 @@ async def _serve(config: Config, url: URL) -> int:
 
     await stop.wait()
     _log.info("stopping")
-    health.stop()
+    health.server.drain()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(STOP_LIMIT):
             await asyncio.sleep(_NOTICE)
@@ -132,14 +126,6 @@ async def _serve(config: Config, url: URL) -> int:
     for bug in bugs:
         _log.error("internal error: %r", bug)
     return 1 if bugs else 0
-
-
-async def _follow(health: Health, probes: HealthServer) -> None:
-    async for serving in health.states():
-        if serving:
-            probes.ready()
-        else:
-            probes.not_ready()
 
 
 def _listen(host: str, port: int) -> socket.socket:

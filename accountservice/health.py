@@ -1,4 +1,4 @@
-"""The health of the service: one state, reported by both /health and grpc.health.v1."""
+"""The health of the service: a `HealthServer`, behind both /health and grpc.health.v1."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from accountservice.database import TIMEOUT, Database, DatabaseError
+from healthchecker import HealthReport, HealthServer, ServerCheck
 
 INTERVAL = 2.0
 """Seconds within which the state follows the database, also without requests."""
@@ -16,50 +17,47 @@ _PAUSE = (INTERVAL - TIMEOUT) / 2
 
 _log = logging.getLogger(__name__)
 
+# The server logs when a check begins to fail, but not when it then fails for another reason. So
+# `_log` has the faults, and only errors of the server itself are logged here.
+_server_log = logging.getLogger(f"{__name__}.server")
+_server_log.setLevel(logging.ERROR)
+
 
 class Health:
-    """Whether the service can serve: the database responds, and nothing switched it off."""
+    """Whether the service can serve: the database responds, and nothing switched it off.
+
+    `server` holds this state and shares each query among all who wait for it, so that checks never
+    use more than one connection.
+    """
 
     def __init__(self, database: Database) -> None:
-        self.serving = False
         self._database = database
-        self._switched_on = True
-        self._stopping = False
-        self._followers: list[asyncio.Queue[bool]] = []
-        self._running: asyncio.Future[None] | None = None
         self._last_fault: str | None = None
+        self._serving = False
+        self._changed = asyncio.Event()
+        self.server = HealthServer(
+            # The query has its own, shorter limit, and its error names the fault.
+            checks={"database": ServerCheck(self._query, timeout=2 * TIMEOUT)},
+            cache=0,  # a response is never older than its request, except while a query runs
+            on_change=self._note,
+            log=_server_log,
+        )
+        self.server.ready()
 
     async def check(self) -> bool:
         """Query the database through the pool that serves accounts; return whether it can serve.
 
-        Ends within `database.TIMEOUT`. Concurrent callers share one query, so that checks never
-        use more than one connection.
+        Ends within `database.TIMEOUT`.
         """
-        if self._running is not None:
-            await asyncio.wait([self._running])
-            return self.serving
-        # A task of its own would take a tenth of the whole time. Without one, the query is
-        # cancelled with its first caller, which only happens when the program ends.
-        self._running = asyncio.get_running_loop().create_future()
-        try:
-            await self._query()
-        finally:
-            self._running.set_result(None)
-            self._running = None
-        return self.serving
+        return bool(await self.server.aresults())
 
     async def switch(self, on: bool) -> None:
         """While off, report unhealthy regardless of the database (for tests)."""
-        self._switched_on = on
         if on:
-            await self.check()
+            await self.check()  # first, so that ready() does not report an old outcome
+            self.server.ready()
         else:
-            self._set(False)
-
-    def stop(self) -> None:
-        """Report unhealthy from now on: the service is about to stop."""
-        self._stopping = True
-        self._set(False)
+            self.server.not_ready()
 
     async def monitor(self) -> None:
         """Query the database every `INTERVAL` seconds at least. Never returns."""
@@ -68,28 +66,27 @@ class Health:
             await asyncio.sleep(_PAUSE)
 
     async def states(self) -> AsyncIterator[bool]:
-        """Yield the current state, then each change once. Never ends."""
-        states: asyncio.Queue[bool] = asyncio.Queue()
-        states.put_nowait(self.serving)
-        self._followers.append(states)
-        while True:
-            yield await states.get()
+        """Yield the current state, then the latest one after each change.
 
-    async def _query(self) -> None:
+        For one caller at a time. Never ends.
+        """
+        while True:
+            self._changed.clear()
+            yield self._serving
+            await self._changed.wait()
+
+    def _note(self, report: HealthReport) -> None:
+        self._serving = bool(report)
+        self._changed.set()
+
+    async def _query(self) -> bool:
         error: DatabaseError | None = None
         try:
             await self._database.check()
         except DatabaseError as failure:
             error = failure
         self._log_change(error)
-        self._set(error is None)
-
-    def _set(self, database_up: bool) -> None:
-        serving = database_up and self._switched_on and not self._stopping
-        if serving != self.serving:
-            self.serving = serving
-            for states in self._followers:
-                states.put_nowait(serving)
+        return error is None
 
     def _log_change(self, error: DatabaseError | None) -> None:
         """Log a fault once, however often it is seen; its text may differ each time."""

@@ -7,7 +7,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from accountservice.database import Database, DatabaseError
 from accountservice.health import Health
@@ -19,10 +18,8 @@ _STATES = {
 }
 
 
-def create_app(
-    database: Database, health: Health, probes: ASGIApp, *, testability: bool
-) -> Starlette:
-    """Make the ASGI app over this database, this health state and the app of a health server."""
+def create_app(database: Database, health: Health, *, testability: bool) -> Starlette:
+    """Make the ASGI app over this database and this health state."""
 
     def inaccessible() -> JSONResponse:
         return JSONResponse({"status": "Database unaccessible"}, status_code=503)
@@ -49,7 +46,7 @@ def create_app(
     routes = [
         Route("/accounts/{account_id}", get_account),
         Route("/health", get_health),
-        *(Route(path, probes) for path in ("/livez", "/readyz", "/healthz")),
+        *(Route(path, health.server.app) for path in ("/livez", "/readyz", "/healthz")),
     ]
     if testability:
         routes.append(Route("/testability/healthy/{state}", set_healthy))

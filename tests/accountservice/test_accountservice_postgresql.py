@@ -211,6 +211,7 @@ def test_a_lasting_fault_is_logged_once(cluster: Cluster, database: str, service
     # Its end and its absence are two faults.
     assert service.log.count("Connection refused") == 1, service.log
     assert service.log.count("database inaccessible") <= 2, service.log
+    assert service.log.count(" WARNING ") == service.log.count("database inaccessible")
 
 
 def test_no_database_at_start(cluster: Cluster, database: str, tmp_path: Path) -> None:
