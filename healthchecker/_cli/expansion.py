@@ -47,10 +47,14 @@ def expand(text: str, escape: Encode | None = None) -> str:
     """
     if "$" not in text:
         return text
-    return "".join(
-        part if original is None or escape is None else escape(part)
-        for part, original in _parts(text)
-    )
+    made = ""
+    replaced: list[tuple[int, int, str]] = []
+    for part, original in _parts(text):
+        value = part if original is None or escape is None else escape(part)
+        if original is not None:
+            replaced.append((len(made), len(made) + len(value), original))
+        made += value
+    return Expanded.of(made, replaced) if replaced else made
 
 
 def expand_target(text: str) -> str:

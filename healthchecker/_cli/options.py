@@ -29,6 +29,7 @@ from healthchecker._cli.types import (
     OutputFormat,
     Port,
     SignalToProcess,
+    Text,
 )
 from healthchecker._protocols.registry import LEADS_TO_TLS, SCHEMES, applies
 from healthchecker._values.validate import MAX_LIFETIME_SECONDS
@@ -63,7 +64,7 @@ PORT = with_default(
 )
 PATH = with_default(
     "--path",
-    type=click.STRING,
+    type=Text(),
     default="/health",
     help="Path to request when no TARGET is given.",
     conflicts_with=(TARGETS,),

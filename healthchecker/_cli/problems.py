@@ -102,8 +102,8 @@ def _renamed(match: re.Match[str]) -> str:
 
 def _on_command_line(argument: str) -> str:
     """Return how the command line calls a parameter of the library."""
-    if argument == "target":
-        return "TARGET"
+    if argument == "target" or argument.isupper():  # not an option
+        return argument.upper()
     return "--" + argument.replace("headers", "header").replace("_", "-")
 
 

@@ -94,8 +94,8 @@ class Flag(click.types.BoolParamType):
         return given
 
 
-class Lines(ParamType[str, object]):
-    """A text; a variable may hold several, one per line."""
+class Text(ParamType[str, object]):
+    """A text."""
 
     name = "text"
 
@@ -103,6 +103,10 @@ class Lines(ParamType[str, object]):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
         return value if isinstance(value, str) else str(value)  # as it is: it may be `Expanded`
+
+
+class Lines(Text):
+    """A text; a variable may hold several, one per line."""
 
     def split_envvar_value(self, rv: str) -> Sequence[str]:
         return _lines(rv)

@@ -17,6 +17,7 @@ from healthchecker._net.stream import Stream, UnknownIssuer
 from healthchecker._net.tls import TlsClient
 from healthchecker._net.unbounded import UnboundedCalls
 from healthchecker._protocols.proxy_protocol import UNKNOWN, encode_header
+from healthchecker._protocols.repeated import without_repeated
 from healthchecker._values.options import CheckOptions
 from healthchecker._values.result import (
     BadArgumentError,
@@ -94,7 +95,8 @@ class Prober(ABC):
         """
         self._progress = Progress(time.monotonic() if start is None else start)
         self._result = None
-        self._result = probe_once(self.label, self._probe, timeout, cancel, self._progress)
+        result = probe_once(self.label, self._probe, timeout, cancel, self._progress)
+        self._result = without_repeated(result, self._target, self._options)
         return self._result
 
     def result_by_now(self, failure: ProbeFailure) -> CheckResult:

@@ -102,10 +102,10 @@ def shown_bytes(data: bytes, sent: bytes = b"") -> str:
 
     Parts of `sent`, which may hold a secret, are replaced by `...`.
     """
-    return repr(_without(data[: 2 * _MAX_SHOWN], sent)[:_MAX_SHOWN])[1:]
+    return repr(without_parts(data[: 2 * _MAX_SHOWN], sent)[:_MAX_SHOWN])[1:]
 
 
-def _without(data: bytes, sent: bytes) -> bytes:
+def without_parts(data: bytes, sent: bytes) -> bytes:
     """Replace each run of at least four bytes that is also in `sent`, white space excepted."""
     kept = b""
     start = 0

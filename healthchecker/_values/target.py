@@ -30,6 +30,7 @@ _UNESCAPED = re.compile(
     re.DOTALL,
 )
 """An `@` after the authority: with a port or another `@`, the `/` may be part of a password."""
+_QUERY_DELIMITERS = re.compile("[&=#]")
 _PATH = re.compile(r"([^:/?#]*://[^/?#]*)([^#]*)", re.DOTALL)
 HIDDEN = "..."
 """Shown in place of text that may be a secret."""
@@ -128,6 +129,8 @@ class Target:
     """The credentials given in the URL."""
     label: str
     """The target as it is shown: without secrets, with the Unix socket if there is one."""
+    secrets: tuple[str, ...] = ()
+    """What variables and files have put into the query, which the peer may repeat."""
 
     @property
     def path(self) -> str:
@@ -175,7 +178,17 @@ def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | Non
         url=url,
         basic_auth=basic_auth,
         label=label if unix_socket is None else f"{label} over {unix_socket}",
+        secrets=_secrets_of_query(text) if isinstance(text, Expanded) else (),
     )
+
+
+def _secrets_of_query(text: Expanded) -> tuple[str, ...]:
+    """Return the values that replaced something in the query, or that the query came with."""
+    start = text.find("?") + 1
+    if not start:
+        return ()
+    values = (text[max(first, start) : end] for first, end, _ in text.replaced if end > start)
+    return tuple(word for value in values for word in _QUERY_DELIMITERS.split(value) if word)
 
 
 def _read_url(text: str, shown: str) -> httpx.URL:
@@ -324,12 +337,20 @@ def local_url(host: str, port: int, path: str) -> str:
             else "pass the port with --port"
         )
         raise BadArgumentError("host", host, f"{_NO_HOST}; {meant}")
+    shown = path.shown() if isinstance(path, Expanded) else path
     if not path.startswith("/"):
-        raise BadArgumentError("path", path, "must begin with a slash, such as /health")
+        raise BadArgumentError("path", shown, "must begin with a slash, such as /health")
     if not path.isprintable():
-        raise BadArgumentError("path", path, unprintable(path, "path"))
-    refuse_several("path", path)
-    return f"http://{f'[{bare}]' if ':' in bare else bare}:{port}{path}"
+        raise BadArgumentError("path", shown, unprintable(path, "path"))
+    refuse_several("path", path, None if shown == path else shown)
+    place = f"http://{f'[{bare}]' if ':' in bare else bare}:{port}"
+    if not isinstance(path, Expanded):
+        return f"{place}{path}"
+    start = len(place)
+    return Expanded.of(
+        f"{place}{path}",
+        ((start + first, start + end, original) for first, end, original in path.replaced),
+    )
 
 
 def refuse_several(argument: str, text: str, shown: str | None = None) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from healthchecker._cli.expansion import ExpansionError, expand_target
+from healthchecker._cli.main import main
 from healthchecker._cli.problems import usage_problem
 from healthchecker._protocols.registry import parse_target
 from healthchecker._values.result import BadArgumentError
@@ -96,3 +97,21 @@ def test_a_query_shows_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
     target = parse_target(expand_target(text))
     assert target.label == "http://h/path?a=${KEY}&b=1&c=${KEY}x"
     assert target.url.query == f"a={SECRET}&b=1&c={SECRET}x".encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/x?a=b&key=${KEY}", "/x?a=b&key=${KEY}"),
+        ("/x@${KEY}", "/x@${KEY}"),
+        ("x?${KEY}", "${KEY}"),
+    ],
+)
+def test_a_query_of_a_path_shows_the_name(
+    path: str, shown: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KEY", SECRET)
+    assert main(["--port", "1", "--path", path]) == 1
+    error = capfd.readouterr().err
+    assert shown in error
+    assert SECRET not in error

@@ -10,6 +10,7 @@ from healthchecker._protocols.base import Healthy, Progress, probe_once
 from healthchecker._protocols.grpc.check import subject
 from healthchecker._protocols.grpc.client import Client
 from healthchecker._protocols.grpc.rpc import LIST
+from healthchecker._protocols.repeated import without_repeated
 from healthchecker._values.options import CheckOptions
 from healthchecker._values.result import BadArgumentError, CheckResult, Reason, UnexpectedResponse
 from healthchecker._values.target import Target
@@ -50,7 +51,8 @@ def list_services(
             statuses.update(sorted(call.response().items()))
         return _judge(statuses)
 
-    return ListResult(probe_once(target.label, list_once, timeout, cancel, progress), statuses)
+    result = probe_once(target.label, list_once, timeout, cancel, progress)
+    return ListResult(without_repeated(result, target, options), statuses)
 
 
 def _judge(statuses: Mapping[str, str]) -> Healthy:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 
 from healthchecker._net.deadline import Cancel, Deadline
 from healthchecker._protocols.base import Healthy, Progress, probe_once
 from healthchecker._protocols.grpc.check import judge
 from healthchecker._protocols.grpc.client import Client, OpenCall
 from healthchecker._protocols.grpc.rpc import WATCH
+from healthchecker._protocols.repeated import without_repeated
 from healthchecker._values.options import CheckOptions
 from healthchecker._values.result import CheckResult, Phase, ProbeFailure, Reason
 from healthchecker._values.target import Target
@@ -32,14 +34,20 @@ def watch_service(
     Raises `BadArgumentError` immediately, and `Cancelled` from the iterator when `cancel` is set.
     Closing the iterator closes the connection.
     """
-    return _results(Client(target, options), timeout, cancel)
+    shown = partial(without_repeated, target=target, options=options)
+    return _results(Client(target, options), timeout, cancel, shown)
 
 
-def _results(client: Client, timeout: float, cancel: Cancel | None) -> Iterator[CheckResult]:
+def _results(
+    client: Client,
+    timeout: float,
+    cancel: Cancel | None,
+    shown: Callable[[CheckResult], CheckResult],
+) -> Iterator[CheckResult]:
     with closing(_Following(client, timeout)) as following:
-        yield probe_once(client.label, following.wait, timeout, cancel)
+        yield shown(probe_once(client.label, following.wait, timeout, cancel))
         while following.continues:
-            yield probe_once(client.label, following.wait, math.inf, cancel)
+            yield shown(probe_once(client.label, following.wait, math.inf, cancel))
 
 
 class _Following:
