@@ -32,7 +32,9 @@ misused() {
     local script=$1
     shift
     [ $# = 0 ] || printf 'scripts/%s: %s\n' "${script##*/}" "$*" >&2
-    head_of "$script" | sed -n "s|^ \{2,\}\(scripts/${script##*/}\)|usage: \1|p" >&2
+    # A deeply indented line after a usage line continues it.
+    head_of "$script" | sed -n -e "/^ \{2,\}scripts\/${script##*/}/{s/^ */usage: /p;n;:more" \
+        -e "/^ \{12,\}[^ ]/{s/^/     /p;n;b more" -e '}' -e "s/^ \{2,\}\(scripts\/${script##*/}\)/usage: \1/p" -e '}' >&2
     exit 1
 }
 

@@ -87,6 +87,10 @@ def files() -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
+    for one in arguments:
+        if not (path := Path(one).resolve()).is_file() or not path.is_relative_to(ROOT):
+            print(f"scripts/style: {one} is not a file of this repository", file=sys.stderr)
+            return 1
     names = [str(Path(one).resolve().relative_to(ROOT)) for one in arguments] or files()
     all_rules = rules(PAGE.read_text())
     failed = False

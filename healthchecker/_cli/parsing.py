@@ -244,7 +244,7 @@ class Command(click.Command):
             name,
             params=[*([target] if target else []), *options],
             help=help,
-            epilog=EPILOG,
+            epilog=EPILOG if options else None,
         )
         self._run = run
         self._target = target

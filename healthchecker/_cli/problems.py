@@ -80,10 +80,18 @@ def usage_problem(
         text = message if isinstance(error, ExtraArgumentError) else message.removesuffix(".")
         return f"{text}; write {usage}"
     if isinstance(error, click.BadParameter) and error.ctx and error.param:
-        source = error.ctx.get_parameter_source(error.param.name)
-        if source is ParameterSource.ENVIRONMENT:
-            return f"{error.param.envvar}: {message}"
+        problem = " ".join(error.message.split())
+        return f"{_name_of(error.param, error.ctx)}: {problem}"
     return message
+
+
+def _name_of(parameter: click.Parameter, context: click.Context) -> str:
+    """Return the name by which the user set a parameter."""
+    if context.get_parameter_source(parameter.name) is ParameterSource.ENVIRONMENT:
+        return str(parameter.envvar)
+    if isinstance(parameter, click.Option):
+        return max(parameter.opts, key=len)
+    return parameter.human_readable_name
 
 
 def _spelled(argument: str, context: click.Context | None) -> str:
@@ -113,15 +121,16 @@ def _no_such_option(error: click.NoSuchOption) -> str:
         return "unknown option (not shown, because it may contain a secret); see --help"
     if match[2].isspace():
         return f"pass {match[1]!r} and its value as two arguments, or join them with '='"
-    meant = "" if match[2] else did_you_mean(error.possibilities or ())
+    close = error.possibilities or ()  # the closest first; "-port" is another name of "--port"
+    meant = "" if match[2] else did_you_mean([one for one in close if f"-{one}" not in close])
     lacks_dashes = getattr(error.ctx, "may_lack_dashes", False)
     hint = " (write -- before a COMMAND and its options)" if lacks_dashes else ""
     return f"unknown option {match[1]!r}; {meant or 'see --help'}{hint}"
 
 
 def did_you_mean(possibilities: Sequence[str]) -> str:
-    """Return a question with the names that may have been meant; empty if there are none."""
-    *most, last = sorted(possibilities) or [""]
+    """Return a question with the names that may have been meant, in this order; empty without."""
+    *most, last = possibilities or [""]
     return f"did you mean {', '.join(most)}{' or ' * bool(most)}{last}?" if last else ""
 
 

@@ -21,7 +21,8 @@ MISTAKES: dict[str, str] = {
     "--port": "'--port' requires an argument; write --port PORT",
     "--verbose=1": "'--verbose' does not take a value; write --verbose",
     "--help=1": "'--help' does not take a value; write --help",
-    "--prot 1": "unknown option '--prot'; did you mean --p",
+    "--prot 1": "unknown option '--prot'; did you mean --port or --role?",
+    "--timeot 1s": "unknown option '--timeot'; did you mean --timeout, --",
     "--zzz": "unknown option '--zzz'; see --help",
     "--non:sense": "unknown option '--non'; see --help",
     "--=x": "unknown option (not shown, because it may contain a secret); see --help",
@@ -133,7 +134,7 @@ MISTAKES: dict[str, str] = {
     "install /tmp": "only the static executable can install itself; run that instead",
 }
 VARIABLES = {
-    ("PORT", "x"): "HEALTHCHECKER_PORT: Invalid value for '-p' / '--port' / '-port': 'x' is not",
+    ("PORT", "x"): "HEALTHCHECKER_PORT: 'x' is not",
     ("QUIET", "maybe"): "HEALTHCHECKER_QUIET: ... 'maybe' is not a boolean (use 1 or 0)",
     ("TARGET", "grpc://a:1\ngrpc://b:1"): "HEALTHCHECKER_TARGET: list takes a single TARGET",
     ("CERT_LIFETIME", "11y"): "is not a duration (500ms, 2s, 1m30s, 1h, 7d, or seconds)",

@@ -78,6 +78,12 @@ def test_some_of_the_files_are_enough(copy: Path) -> None:
     assert "1 files are as listed" in done.stdout
 
 
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    done = verify(tmp_path / "nothing")
+    assert done.returncode == 1
+    assert done.stderr == f"scripts/verify-release: there is no folder {tmp_path}/nothing\n"
+
+
 def test_a_changed_file_is_found(copy: Path) -> None:
     with (copy / f"{NAME}-linux-{ARCHITECTURE.platform}").open("ab") as file:
         file.write(b"x")

@@ -107,6 +107,7 @@ def test_a_mistake_is_named_with_the_usage(tree: Path, name: str, arguments: lis
     done = script(tree, name, *arguments)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"usage: scripts/{name}" in done.stderr
+    assert done.stderr.count("[") == done.stderr.count("]")  # lines that continue are there
     assert len(done.stderr.splitlines()) < 6
     assert contents(tree) == before
 

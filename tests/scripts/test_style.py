@@ -41,6 +41,20 @@ def test_an_exception_is_allowed() -> None:
     assert found("at a blue moon", "blue moon", "Once in a") == [1]
 
 
+def test_a_file_that_is_not_there() -> None:
+    for name in ("no-such-file.md", "/etc/passwd"):
+        done = subprocess.run(
+            [ROOT / "scripts/style", name],
+            env={**os.environ, "VENV": sys.prefix, "SETUP": "skip"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=20 * LOADED,
+        )
+        assert done.returncode == 1
+        assert done.stderr == f"scripts/style: {name} is not a file of this repository\n"
+
+
 def test_the_command_names_file_line_and_replacement() -> None:
     page = ROOT / "build" / f"style-{os.getpid()}.md"
     page.parent.mkdir(exist_ok=True)

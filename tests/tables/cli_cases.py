@@ -671,7 +671,7 @@ CASES = [
             f"signal {word}",
             ["--on-unhealthy", word, "--port", "{port}"],
             1,
-            stderr=usage(r"Invalid value for '--on-unhealthy': '.*: .*expected .*"),
+            stderr=usage(r"--on-unhealthy: '.*: .*expected .*"),
         )
         for word in ("TERM", "TERM:", "TERM:0", "TERM:-1", ":1", "FIRE:1", "99:1", "TERM:x")
     ),
