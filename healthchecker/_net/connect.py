@@ -63,7 +63,8 @@ def open_tcp(addresses: Sequence[str], port: int, deadline: Deadline) -> Stream:
     finally:
         for sock, _ in pending.values():
             sock.close()
-    raise failures[-1]
+    # Always the same one, whatever the order in which a name server lists the addresses.
+    raise min(failures, key=str)
 
 
 def open_unix(name: str, deadline: Deadline) -> Stream:

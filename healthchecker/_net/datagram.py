@@ -71,9 +71,14 @@ class _Sockets:
         self.waiting = list(reversed(addresses))
         self.next_start = 0.0
         self.open: dict[int, tuple[socket.socket, str]] = {}
-        self.failure = ProbeFailure(Reason.CONNECTION_FAILED, "no address")
+        self._failures: list[ProbeFailure] = []
         self._port = port
         self._request = request
+
+    @property
+    def failure(self) -> ProbeFailure:
+        """The failure to report: the same one, whatever the order of the addresses."""
+        return min(self._failures, key=str)
 
     def open_next(self, now: float) -> None:
         """Send the request to the next address."""
@@ -129,7 +134,9 @@ class _Sockets:
     def _fail(self, address: str, error: OSError) -> None:
         self.next_start = 0.0
         place = f"[{address}]" if ":" in address else address
-        self.failure = ProbeFailure(
-            REASON_BY_ERRNO.get(error.errno or 0, Reason.CONNECTION_FAILED),
-            f"{place}:{self._port}: {os_message(error)}",
+        self._failures.append(
+            ProbeFailure(
+                REASON_BY_ERRNO.get(error.errno or 0, Reason.CONNECTION_FAILED),
+                f"{place}:{self._port}: {os_message(error)}",
+            )
         )

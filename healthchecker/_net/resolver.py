@@ -67,6 +67,9 @@ class ResolverSources:
 
 SYSTEM = ResolverSources()
 
+NOT_FOUND = "name not found"
+"""How the message ends if name servers know no such name; other failures are those of servers."""
+
 _calls = UnboundedCalls()  # of all lookups: if a file hangs, they wait for one thread
 
 
@@ -165,7 +168,7 @@ def parse_resolv_conf(text: str) -> ResolverConfig:
 def _from_dns(name: str, config: ResolverConfig, port: int, deadline: Deadline) -> list[str]:
     # A search domain that no name can end in must not hide the other candidates.
     candidates = [one for one in config.candidates(name) if dns.is_name(one)]
-    failure = "name not found" if candidates else "not a valid host name"
+    failure = NOT_FOUND if candidates else "not a valid host name"
     for candidate in candidates:
         with _Lookup(candidate, config, port) as lookup:
             addresses = lookup.run(deadline)
@@ -189,7 +192,7 @@ class _Lookup:
     """The A and AAAA records of one absolute name, from whichever name server responds first."""
 
     def __init__(self, name: str, config: ResolverConfig, port: int) -> None:
-        self.failure = ""
+        self._failures: set[str] = set()
         self._config = config
         self._port = port
         self._answers: dict[bytes, tuple[str, ...]] = {}
@@ -208,6 +211,15 @@ class _Lookup:
         for server in self._servers.values():
             server.sock.close()
 
+    @property
+    def failure(self) -> str:
+        """Why there are no addresses: always the same, whichever name server is faster.
+
+        Empty if the name has none.
+        """
+        is_answered = len(self._answers) == len(self._questions)
+        return "" if is_answered else min(self._failures, default="")
+
     def run(self, deadline: Deadline) -> list[str]:
         """Return the addresses, IPv6 first; none if there are none, with `failure` set."""
         for address in self._config.nameservers:
@@ -216,7 +228,7 @@ class _Lookup:
         while self._servers:
             now = time.monotonic()
             if now >= self._give_up:
-                self.failure = self.failure or "no name server responded"
+                self._failures = self._failures or {"no name server responded"}
                 break
             if now >= resend:
                 resend = now + _RESEND_AFTER
@@ -237,7 +249,7 @@ class _Lookup:
             sock = datagram_socket(family)
         except OSError as error:
             demand_resources(error)
-            self.failure = f"{address}: {os_message(error)}"
+            self._failures.add(f"{address}: {os_message(error)}")
             return
         tries = dict.fromkeys(self._questions, self._config.attempts)
         self._servers[sock.fileno()] = _Server(address, sock, tries)
@@ -251,7 +263,7 @@ class _Lookup:
 
     def _drop(self, fd: int, message: str) -> None:
         self._servers.pop(fd).sock.close()
-        self.failure = f"name server unreachable: {message}"
+        self._failures.add(f"name server unreachable: {message}")
 
     def _open_questions(self, server: _Server) -> list[bytes]:
         return [
@@ -286,7 +298,7 @@ class _Lookup:
         if response.truncated:
             response = self._over_tcp(server.address, question, deadline)
         if response is None:
-            self.failure = "could not fetch the truncated response over TCP"
+            self._failures.add("could not fetch the truncated response over TCP")
             server.tries_left[question] = 0
         elif response.rcode in (dns.NOERROR, dns.NXDOMAIN):
             self._answers[question] = response.addresses
@@ -296,7 +308,7 @@ class _Lookup:
                 self._give_up = min(self._give_up, time.monotonic() + wait)
         else:
             # As libc does, ask again: forwarders return SERVFAIL for a lookup that took too long.
-            self.failure = f"name server returned {dns.rcode_name(response.rcode)}"
+            self._failures.add(f"name server returned {dns.rcode_name(response.rcode)}")
             server.tries_left[question] = max(server.tries_left[question] - 1, 0)
             if server.tries_left[question]:
                 self._send(fd, [question])

@@ -18,7 +18,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2
 
-from healthchecker import HealthServer
+from healthchecker import CheckResult, HealthServer, Reason
+from healthchecker._cli.commands.wait import down
 from healthchecker._protocols.registry import parse_target
 from healthchecker._values.options import CheckOptions
 from healthchecker._watch.follow import follow
@@ -677,6 +678,27 @@ def test_a_silent_peer_is_not_down(form: Form) -> None:
         outcome = run(form, args)
     line = f"unhealthy: {silent.url()}: reachable: timed out after 100 ms (response)\n"
     assert (outcome.code, outcome.stderr) == (1, line)
+
+
+@pytest.mark.parametrize(
+    ("reason", "detail", "is_down"),
+    [
+        (Reason.DNS_FAILURE, "lookup: db: name not found", True),
+        (Reason.DNS_FAILURE, "lookup: db: name server returned SERVFAIL", False),
+        (Reason.DNS_FAILURE, "lookup: db: name server unreachable: Connection refused", False),
+        (Reason.DNS_FAILURE, "lookup: db: no name server responded", False),
+        (Reason.CONNECTION_FAILED, "connect: /run/db: No such file or directory", True),
+        (Reason.CONNECTION_FAILED, "connect: 10.0.0.1:1: No route to host", True),
+        (Reason.CONNECTION_FAILED, "connect: /run/db: Permission denied", False),
+        (Reason.CONNECTION_FAILED, "connect: 10.0.0.1:1: Operation not permitted", False),
+        (Reason.CONNECTION_FAILED, "connect: 10.0.0.1:1: Cannot assign requested address", False),
+        (Reason.MISSING, "No such file or directory", True),
+        (Reason.MISSING, "Permission denied", False),
+        (Reason.OUT_OF_RESOURCES, "connect: out of file descriptors", False),
+    ],
+)
+def test_only_what_is_known_to_be_down_is_down(reason: Reason, detail: str, is_down: bool) -> None:
+    assert down(CheckResult("tcp://db:1", False, reason, detail, None, 0.1)).healthy is is_down
 
 
 # wait -- COMMAND

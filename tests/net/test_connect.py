@@ -6,6 +6,10 @@ import shutil
 
 import pytest
 
+from healthchecker._net.connect import open_tcp
+from healthchecker._net.datagram import Question, ask
+from healthchecker._net.deadline import Deadline
+from healthchecker._values.result import ProbeFailure
 from tests.support import require
 from tests.support.forms import Form, run
 
@@ -25,3 +29,13 @@ def test_a_connection_to_itself_is_none(form: Form, host: str) -> None:
     assert outcome.code == 1
     assert outcome.check["reason"] == "connection_refused"
     assert "40000: Connection refused" in outcome.check["detail"]
+
+
+@pytest.mark.parametrize("addresses", [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]])
+def test_the_failure_does_not_depend_on_the_order_of_the_addresses(addresses: list[str]) -> None:
+    """Name servers rotate it; Kubernetes counts up an Event only if the message is the same."""
+    message = "127.0.0.1:1: Connection refused"
+    with pytest.raises(ProbeFailure, match=message):
+        open_tcp(addresses, 1, Deadline(20.0))
+    with pytest.raises(ProbeFailure, match=message):
+        ask(addresses, 1, Question(b"x", lambda reply, _: reply), Deadline(20.0))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -364,6 +364,24 @@ def test_a_good_name_server_beside_a_bad_one(reply: Reply, sources: Sources) -> 
     ):
         found = resolve("db.example", Deadline(4.0), sources(resolv_conf=config, port=bad.port))
     assert "192.0.2.1" in found
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+@pytest.mark.parametrize(
+    ("rcodes", "message"),
+    [((SERVFAIL, REFUSED), "name server returned REFUSED"), ((SERVFAIL, NXDOMAIN), "not found")],
+)
+def test_the_failure_does_not_depend_on_the_faster_name_server(
+    rcodes: Sequence[int], message: str, slow: int, sources: Sources
+) -> None:
+    config = "nameserver 127.0.0.1\nnameserver 127.0.0.2"
+    replies = [after(0.1 * (index == slow), error(rcode)) for index, rcode in enumerate(rcodes)]
+    with (
+        DnsServer({"db.example": replies[0]}) as one,
+        DnsServer({"db.example": replies[1]}, host="127.0.0.2", port=one.port),
+        pytest.raises(ProbeFailure, match=message),
+    ):
+        resolve("db.example", Deadline(20.0), sources(resolv_conf=config, port=one.port))
 
 
 def test_no_name_server(sources: Sources) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +33,7 @@ from healthchecker._cli.process import (
 )
 from healthchecker._cli.table import Seen
 from healthchecker._cli.terminal import REDRAW_INTERVAL, Terminal, can_redraw
+from healthchecker._net.resolver import NOT_FOUND
 from healthchecker._protocols.base import Prober
 from healthchecker._protocols.registry import make_probers
 from healthchecker._run.check import probe_all
@@ -89,7 +92,7 @@ def _wait(settings: _Wait, probers: Sequence[Prober], screen: _Screen, lifetime:
         left = end - start
         results = probe_all(probers, min(timeout, left), cancel=lifetime.cancel)
         if settings.down:
-            results = [_down(result) for result in results]
+            results = [down(result) for result in results]
         now = time.monotonic()
         screen.update(lifetime.write, results, end - now, is_cut_short=left < timeout)
         if screen.is_healthy:
@@ -102,21 +105,26 @@ def _wait(settings: _Wait, probers: Sequence[Prober], screen: _Screen, lifetime:
 
 
 _UNREACHABLE = (
-    Reason.DNS_FAILURE,
     Reason.CONNECTION_REFUSED,
     Reason.CONNECTION_FAILED,
     Reason.MISSING,
 )
+_OUR_OWN_FAILURES = tuple(map(os.strerror, (errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL)))
+"""Of CONNECTION_FAILED, the causes on our side."""
 
 
-def _down(result: CheckResult) -> CheckResult:
+def down(result: CheckResult) -> CheckResult:
     """Return the result of `wait --down`: healthy if the target cannot be reached.
 
     Once there is a connection, the target is up, whatever it responds. Other failures stay: if the
-    name server does not reply, or no file descriptor is left, the state is unknown.
+    name server does not work, or no permission or file descriptor is left, the state is unknown.
     """
-    has_no_route = result.reason is Reason.TIMEOUT and result.phase is Phase.CONNECT
-    if result.reason in _UNREACHABLE or has_no_route:
+    is_unreachable = (
+        (result.reason in _UNREACHABLE and not result.detail.endswith(_OUR_OWN_FAILURES))
+        or (result.reason is Reason.DNS_FAILURE and result.detail.endswith(NOT_FOUND))
+        or (result.reason is Reason.TIMEOUT and result.phase is Phase.CONNECT)
+    )
+    if is_unreachable:
         detail = f"unreachable: {result.detail}"
         return replace(result, healthy=True, reason=Reason.OK, detail=detail)
     if result.healthy or result.phase in (Phase.TLS, Phase.RESPONSE):
