@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from healthchecker._net.connect import open_tcp
-from healthchecker._net.datagram import Question, ask
+from healthchecker._net.datagram import Request, exchange
 from healthchecker._net.deadline import Deadline
 from healthchecker._values.result import ProbeFailure
 from tests.support import require
@@ -38,4 +38,4 @@ def test_the_failure_does_not_depend_on_the_order_of_the_addresses(addresses: li
     with pytest.raises(ProbeFailure, match=message):
         open_tcp(addresses, 1, Deadline(20.0))
     with pytest.raises(ProbeFailure, match=message):
-        ask(addresses, 1, Question(b"x", lambda reply, _: reply), Deadline(20.0))
+        exchange(addresses, 1, Request(b"x", lambda reply, _: reply), Deadline(20.0))
