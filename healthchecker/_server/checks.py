@@ -59,7 +59,7 @@ class ServerCheck:
                     "only applies to targets, not functions",
                 )
             self.function: Callable[[], object] = check
-            self.is_coroutine_function = _is_coroutine_function(check)
+            self.is_coroutine_function = is_coroutine_function(check)
         else:
             (prober,) = make_all([check], options)
             self.function = partial(aprobe, prober, self.limit)
@@ -145,7 +145,8 @@ def _read(argument: str, name: str, check: object) -> ServerCheck:
         raise BadArgumentError(argument, name, str(error)) from error
 
 
-def _is_coroutine_function(function: Callable[[], object]) -> bool:
+def is_coroutine_function(function: Callable[..., object]) -> bool:
+    """Return whether a call makes a coroutine; also for partials and objects with `__call__`."""
     called = function.func if isinstance(function, partial) else function
     return any(map(inspect.iscoroutinefunction, (called, type(called).__call__)))
 
@@ -271,7 +272,7 @@ class _Call:
             return _raised(error)
 
     async def _value(self) -> object:
-        if _is_coroutine_function(self._function):
+        if is_coroutine_function(self._function):
             value = self._function()
         else:
             value = await self._on_a_thread()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from healthchecker._server.apps import AsgiApp, AsgiCallable, WsgiApp
 from healthchecker._server.background import background
-from healthchecker._server.checks import Checkable, Checks, Log, ServerCheck
+from healthchecker._server.checks import Checkable, Checks, Log, ServerCheck, is_coroutine_function
 from healthchecker._server.listen import (
     Listener,
     ServerStartError,
@@ -73,7 +73,8 @@ class HealthServer:
     one, which `port` then holds), or on `unix_socket`. `drain` is the number of seconds between not
     ready and the end, for `drain()`, `drain_on_sigterm()` and the signals of `run()`.
 
-    `on_change` is called with the `HealthReport` whenever a state in it has changed. Events go to
+    `on_change` is called with the `HealthReport` whenever a state in it has changed, on the thread
+    that notices it: that of `ready()` and the like, or that of the checks' loop. Events go to
     `log`, by default the logger "healthchecker". A bad argument is a `BadArgumentError`. Its own
     server needs uvicorn, from the extra `healthchecker-static[server]`.
     """
@@ -101,8 +102,10 @@ class HealthServer:
             raise BadArgumentError("host", host, "must be a string")
         if log is not None and not all(callable(getattr(log, name, None)) for name in _LOG_METHODS):
             raise BadArgumentError("log", log, "must be a logging.Logger")
-        if on_change is not None and not callable(on_change):
-            raise BadArgumentError("on_change", on_change, "must be a function")
+        if on_change is not None and (not callable(on_change) or is_coroutine_function(on_change)):
+            raise BadArgumentError(
+                "on_change", on_change, "must be a function, and no coroutine function"
+            )
         self._log = log or logging.getLogger("healthchecker")
         self._on_change = on_change
         self._drain_seconds = validate.check_seconds("drain", drain, zero=True)

@@ -55,10 +55,7 @@ def recipes() -> Iterator[Recipe]:
     for section in re.split(r"^## ", TEXT, flags=re.MULTILINE)[1:]:
         name = section.partition("\n")[0]
         (command,) = re.findall(r"run as `([^`]+)`", section)
-        blocks = re.findall(
-            r"^`([\w./]+)`[^\n]*:\n\n```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL
-        )
-        yield Recipe(name, command, dict(blocks))
+        yield Recipe(name, command.removeprefix("python -m "), dict(BLOCK.findall(section)))
 
 
 RECIPES = list(recipes())

@@ -157,7 +157,8 @@ def test_twice_at_the_same_time_is_refused(server: HealthServer) -> None:
         ({"path": "/a?b"}, "path: '/a?b': must be a plain path"),
         ({"path": "/a/"}, "path: '/a/': must be a plain path"),
         ({"log": "x"}, "log: 'x': must be a logging.Logger"),
-        ({"on_change": 5}, "on_change: 5: must be a function"),
+        ({"on_change": 5}, "on_change: 5: must be a function, and no coroutine function"),
+        ({"on_change": asyncio.sleep}, "on_change: <function sleep at"),
         ({"daprd": 1}, "daprd: 1: must be True or False"),
         ({"details": "no"}, "details: 'no': must be True or False"),
         ({"drain": -1}, "drain: -1: must be from 0"),
@@ -332,7 +333,7 @@ def test_run_blocks_until_a_signal(number: int) -> None:
     ) as process:
         assert process.stdout
         port = int(process.stdout.readline())
-        poll(lambda: request(port) == (200, b""), timeout=5, what="the server responses")
+        poll(lambda: request(port) == (200, b""), timeout=5, what="the server responds")
         os.kill(process.pid, number)
         stdout, stderr = process.communicate(timeout=5)
     assert (process.returncode, stdout, stderr) == (0, "after\n", "")
