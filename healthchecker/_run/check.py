@@ -20,7 +20,7 @@ from healthchecker._values.options import (
     with_options_documented,
 )
 from healthchecker._values.result import BadArgumentError, CheckResult
-from healthchecker._values.target import Target
+from healthchecker._values.target import Target, shown_target
 from healthchecker._values.validate import check_seconds
 
 TargetText = str | httpx.URL
@@ -59,17 +59,23 @@ def check_all(
 def make_all(targets: Iterable[TargetText], options: OptionValues) -> list[Prober]:
     """Return the probers for targets and options as users write them; verify all of it."""
     if isinstance(targets, (str, httpx.URL)) or not isinstance(targets, Iterable):
-        raise BadArgumentError(
-            "targets", targets, "must be an iterable of targets; wrap a single one in a list"
-        )
+        problem = "must be an iterable of targets; wrap a single one in a list"
+        raise BadArgumentError("targets", _shown(targets), problem)
     made = make_options(**options)
     return make_probers([_read(target, made) for target in targets], made)
 
 
 def _read(target: object, options: CheckOptions) -> Target:
     if not isinstance(target, (str, httpx.URL)):
-        raise BadArgumentError("target", target, "must be a string or an httpx.URL")
+        raise BadArgumentError("target", _shown(target), "must be a string or an httpx.URL")
     return parse_target(str(target), options.unix_socket)
+
+
+def _shown(value: object) -> object:
+    """Return what may be a target, or contain some, as errors show it: without passwords."""
+    if isinstance(value, (str, httpx.URL)):
+        return shown_target(str(value))
+    return value if value is None or isinstance(value, (int, float)) else type(value)
 
 
 def probe_all(

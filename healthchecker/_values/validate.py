@@ -211,10 +211,15 @@ def expected_fields(argument: str, value: object) -> tuple[tuple[str, str | None
     )
 
 
+_SEPARATOR = re.compile(r"[\s:=]")
+
+
 def field_name(argument: str, name: str) -> str:
     """Accept the name of a header."""
     if not _TOKEN.fullmatch(name):
-        raise BadArgumentError(argument, name, "not a header name such as X-Token")
+        word, *value = _SEPARATOR.split(name, maxsplit=1)
+        shown = f"{word}..." if value else word  # the value may be a secret
+        raise BadArgumentError(argument, shown, "not a header name such as X-Token")
     return name
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from httpx import URL
 
+from healthchecker import check, check_all
 from healthchecker._cli.expansion import ExpansionError, expand_target
 from healthchecker._cli.main import main
 from healthchecker._cli.problems import usage_problem
@@ -115,3 +118,28 @@ def test_a_query_of_a_path_shows_the_name(
     error = capfd.readouterr().err
     assert shown in error
     assert SECRET not in error
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [f"redis://:{SECRET}@db", URL(f"http://u:{SECRET}@h"), f"http://u:{SECRET}@h".encode()],
+)
+def test_targets_that_are_no_list_of_texts(targets: Any) -> None:
+    cases: list[Any] = [
+        targets,
+        [[targets]],
+        [{targets: 1}],
+        [targets] if type(targets) is bytes else 1,
+    ]
+    for given in cases:
+        with pytest.raises(BadArgumentError) as caught:
+            check_all(given)
+        assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [f"A: {SECRET}", f"Authorization Bearer {SECRET}", f"A={SECRET}"])
+def test_a_header_with_its_value_in_the_name(name: str) -> None:
+    with pytest.raises(BadArgumentError) as caught:
+        check("http://h", headers={name: ""})
+    assert SECRET not in str(caught.value)
+    assert "'A" in str(caught.value)
