@@ -1,1 +1,1 @@
-"""What is released, one module for each form; `python -m release` makes all of it."""
+"""The files of a release, one module for each format; `python -m release` makes all of them."""

@@ -27,7 +27,7 @@ fail() {
     exit 1
 }
 
-# misused SCRIPT [MESSAGE...]: print what is wrong and the usage lines of the documentation; exit 1
+# misused SCRIPT [MESSAGE...]: print MESSAGE and the usage lines of the documentation; exit 1
 misused() {
     local script=$1
     shift
@@ -74,7 +74,7 @@ install_packages() {
         fail "$script" "missing packages: run  sudo apt-get update && sudo apt-get install $*  and start again"
     fi
     export DEBIAN_FRONTEND=noninteractive
-    PROGRESS_LINES=0 progress "${script##*/}: apt-get update" with_apt_lock apt-get update -qq || true # install reports what is missing
+    PROGRESS_LINES=0 progress "${script##*/}: apt-get update" with_apt_lock apt-get update -qq || true # install reports missing packages
     PROGRESS_LINES=0 progress "${script##*/}: apt-get install $shown" \
         apt-get -o DPkg::Lock::Timeout=600 install -qq --no-install-recommends "$@" ||
         fail "$script" "apt-get could not install $shown: $PROGRESS_WHY"

@@ -45,7 +45,7 @@ class AccountServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def GetAccount(self, request, context):
-        """NOT_FOUND for an unknown id, UNAVAILABLE while the database gives no answer.
+        """NOT_FOUND for an unknown id, UNAVAILABLE while the database does not respond.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

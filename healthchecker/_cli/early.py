@@ -11,7 +11,7 @@ from healthchecker._values.target import Target
 
 
 class EarlyEnd:
-    """Knows at any moment what is known of the targets of a command."""
+    """Has, at any moment, the latest results of the targets of a command."""
 
     def __init__(self, targets: Sequence[Target]) -> None:
         self._targets = targets

@@ -1,6 +1,6 @@
 """Variables and files in values: `${NAME}`, `${NAME:-DEFAULT}` and `${file:/PATH}`.
 
-What is put in may be a secret: it appears in no message here.
+An inserted value may be a secret: it appears in no message here.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ExpansionError(ValueError):
 def expand(text: str, escape: Encode | None = None) -> str:
     """Replace variables and files in the value of an option.
 
-    `escape` is applied to what is put in. As in a shell, which the exec form of HEALTHCHECK does
+    `escape` is applied to inserted values. As in a shell, which the exec form of HEALTHCHECK does
     not have, a default also replaces an empty variable.
     """
     if "$" not in text:
@@ -165,7 +165,7 @@ def _content(path: str) -> str:
 
 
 def _read(path: str) -> bytes:
-    """Return the start of a regular file, one byte more than what is accepted."""
+    """Return the start of a regular file, one byte more than the limit."""
     # A FIFO does not block; its type is only known when it is open.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     with os.fdopen(descriptor, "rb") as file:

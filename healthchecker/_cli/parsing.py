@@ -400,7 +400,7 @@ def _process(
     parameter: click.Parameter, context: click.Context, named: dict[str, Any], rest: list[str]
 ) -> None:
     """Let click read the value of a parameter, in place of the default."""
-    context.params.pop(parameter.name, None)  # click 8.3 keeps what is there
+    context.params.pop(parameter.name, None)  # click 8.3 keeps a present value
     parameter.handle_parse_result(context, named, rest)
 
 

@@ -66,7 +66,7 @@ def cannot_run(command: str, error: OSError) -> str:
 def usage_problem(
     error: click.UsageError | BadArgumentError, context: click.Context | None = None
 ) -> str:
-    """Return the one line that names the option, the value and what is wrong."""
+    """Return the one line that names the option, the value and the fault."""
     if isinstance(error, BadArgumentError):
         problem = _PARAMETER.sub(_renamed, error.problem)
         return f"{_spelled(error.argument, context)}: {_shown(error)}: {problem}"

@@ -324,7 +324,7 @@ def _wait_writable(fd: int, seconds: float | None) -> bool:
 
 
 def is_read(fd: int) -> bool:
-    """Return whether what is written to `fd` can still be read."""
+    """Return whether a reader of `fd` is left."""
     return not _poll(fd, 0, 0) & (select.POLLERR | select.POLLNVAL)
 
 
@@ -341,7 +341,7 @@ def _poll(fd: int, events: int, milliseconds: float | None) -> int:
 def open_standard_streams() -> None:
     """Open the standard streams that are closed, so that no pipe or socket of ours takes a place.
 
-    What is written to them is dropped. A program that replaces this one finds them closed again.
+    Output to them is dropped. A program that replaces this one finds them closed again.
     """
     for fd in (STDIN, STDOUT, STDERR):
         try:

@@ -127,7 +127,7 @@ def _colored(line: str) -> str:
 
 def _duration(seconds: float) -> str:
     """Return the duration of a probe in at most five characters."""
-    if seconds < 0.9995:  # noqa: PLR2004 - what is rounded to 1000 ms
+    if seconds < 0.9995:  # noqa: PLR2004 - longer times round to 1000 ms
         return f"{seconds * 1000:.0f}ms"
     return f"{seconds:.1f}s" if seconds < 99.95 else _age(seconds)  # noqa: PLR2004 - as above
 

@@ -38,7 +38,7 @@ class DnsMessageError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """The response to one question."""
 
     query_id: int
@@ -84,7 +84,7 @@ def query(query_id: int, question: bytes) -> bytes:
     return _HEADER.pack(query_id, _FLAG_RECURSION_DESIRED, 1, 0, 0, 0) + question
 
 
-def parse(message: bytes) -> Answer:
+def parse(message: bytes) -> Response:
     """Decode a response; raise `DnsMessageError` if it is malformed."""
     try:
         return _parse(message)
@@ -92,7 +92,7 @@ def parse(message: bytes) -> Answer:
         raise DnsMessageError("truncated DNS message") from error
 
 
-def _parse(message: bytes) -> Answer:
+def _parse(message: bytes) -> Response:
     query_id, flags, questions, answers, _, _ = _HEADER.unpack_from(message)
     if not flags & _FLAG_RESPONSE or questions != 1:
         raise DnsMessageError("not a DNS response to one question")
@@ -116,7 +116,7 @@ def _parse(message: bytes) -> Answer:
                 addresses.append(socket.inet_ntop(socket.AF_INET, data))
             elif kind == TYPE_AAAA and len(data) == 16:  # noqa: PLR2004 - bytes of an IPv6 address
                 addresses.append(socket.inet_ntop(socket.AF_INET6, data))
-    return Answer(
+    return Response(
         query_id=query_id,
         question=question.lower(),
         rcode=flags & 0xF,

@@ -180,12 +180,12 @@ def _from_dns(name: str, config: ResolverConfig, port: int, deadline: Deadline) 
 
 @dataclass(slots=True)
 class _Server:
-    """A name server that a lookup asks."""
+    """A name server that a lookup queries."""
 
     address: str
     sock: socket.socket
     tries_left: dict[bytes, int]
-    """For each question, how many more times to ask it after an error."""
+    """For each question, how many more times to repeat it after an error."""
 
 
 class _Lookup:
@@ -320,15 +320,15 @@ class _Lookup:
             if not self._open_questions(server):
                 self._servers.pop(fd).sock.close()
 
-    def _accept(self, message: bytes) -> dns.Answer | None:
+    def _accept(self, message: bytes) -> dns.Response | None:
         """Decode a message; return None if it is no response to one of our questions."""
         try:
-            answer = dns.parse(message)
+            response = dns.parse(message)
         except dns.DnsMessageError:
             return None
-        return answer if self._questions.get(answer.question) == answer.query_id else None
+        return response if self._questions.get(response.question) == response.query_id else None
 
-    def _over_tcp(self, address: str, question: bytes, deadline: Deadline) -> dns.Answer | None:
+    def _over_tcp(self, address: str, question: bytes, deadline: Deadline) -> dns.Response | None:
         query = dns.query(self._questions[question], question)
         try:
             with open_tcp([address], self._port, deadline) as stream:

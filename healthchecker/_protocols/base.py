@@ -114,7 +114,7 @@ class Prober(ABC):
 
 
 class StreamProber(Prober):
-    """Exchanges messages over one connection, with TLS if the scheme says so."""
+    """Exchanges messages over one connection, with TLS if the scheme has it."""
 
     def __init__(self, target: Target, options: CheckOptions) -> None:
         super().__init__(target, options)
@@ -150,7 +150,7 @@ class StreamProber(Prober):
         return self._tls_client()
 
     def _start_tls(self, stream: Stream) -> None:
-        """Ask the peer to switch to TLS; only for schemes with the option `starttls`."""
+        """Request a switch to TLS; only for schemes with the option `starttls`."""
         raise NotImplementedError
 
     @abstractmethod
@@ -309,7 +309,7 @@ def _open(
 def look_up(
     endpoint: Endpoint, options: CheckOptions, deadline: Deadline, progress: Progress
 ) -> Sequence[str]:
-    """Return the addresses of a host, which must be loopback addresses if the options say so."""
+    """Return the addresses of a host, which must be loopback addresses with `loopback_only`."""
     progress.enter(Phase.LOOKUP)
     addresses = resolve(endpoint.host, deadline)
     if options.loopback_only:

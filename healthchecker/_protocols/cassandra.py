@@ -26,7 +26,7 @@ _MESSAGE = 6  # where an error's text begins, after its code and length
 
 
 class CassandraProber(StreamProber):
-    """Asks for the options that the native transport supports."""
+    """Requests the options that the native transport supports."""
 
     SCHEMES: ClassVar = {
         "cassandra": Scheme(_FORM, 9042, has_path=False),

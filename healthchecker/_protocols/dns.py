@@ -1,6 +1,6 @@
-"""dns://: healthy if a name server answers a question, by UDP, or by TCP if that is truncated.
+"""dns://: healthy if a name server responds to a query, by UDP, or by TCP if that is truncated.
 
-Source: RFC 1035, sections 4.1 and 4.2. Best asked is a name that the server itself owns.
+Source: RFC 1035, sections 4.1 and 4.2. A name that the server itself owns is the best test.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _LENGTH = 2
 
 
 class DnsProber(Prober):
-    """Asks one question, recursively, with a random id."""
+    """Sends one recursive query with a random id."""
 
     SCHEMES: ClassVar = {"dns": Scheme(_FORM, 53, over_unix_socket=False)}
 
@@ -56,7 +56,7 @@ class DnsProber(Prober):
             raise BadArgumentError("target", target.label, problem)
         name = target.path.removeprefix("/")
         if not name:
-            raise BadArgumentError("target", target.label, f"needs a NAME to ask for: {_FORM}")
+            raise BadArgumentError("target", target.label, f"needs a NAME to look up: {_FORM}")
         try:
             self._question = dns.question(name, _TYPES[self._type or "A"])
         except dns.DnsMessageError as error:
@@ -82,18 +82,18 @@ class DnsProber(Prober):
 
     def _judge(self, message: bytes, query_id: int) -> Healthy:
         try:
-            answer = dns.parse(message)
+            response = dns.parse(message)
         except dns.DnsMessageError as error:
             raise ProbeFailure(Reason.INVALID_RESPONSE, str(error)) from error
-        if (answer.query_id, answer.question) != (query_id, self._question):
+        if (response.query_id, response.question) != (query_id, self._question):
             raise ProbeFailure(Reason.INVALID_RESPONSE, "the response is to another question")
-        name = dns.rcode_name(answer.rcode)
-        if self._type and answer.rcode in (dns.NOERROR, dns.NXDOMAIN) and not answer.records:
+        name = dns.rcode_name(response.rcode)
+        if self._type and response.rcode in (dns.NOERROR, dns.NXDOMAIN) and not response.records:
             problem = f"{name}: no {self._type} record"
             raise UnexpectedResponse(Reason.UNEXPECTED_REPLY, problem, name)
-        if answer.rcode in (dns.NOERROR, dns.NXDOMAIN):
-            return Healthy(name, f"{name}, {answer.records} {self._type or 'A'} records")
-        reason = Reason.UNEXPECTED_REPLY if answer.rcode == _REFUSED else Reason.NOT_SERVING
+        if response.rcode in (dns.NOERROR, dns.NXDOMAIN):
+            return Healthy(name, f"{name}, {response.records} {self._type or 'A'} records")
+        reason = Reason.UNEXPECTED_REPLY if response.rcode == _REFUSED else Reason.NOT_SERVING
         raise UnexpectedResponse(reason, f"expected NOERROR, got {name}", name)
 
 

@@ -204,7 +204,7 @@ class FrameReader:
         self._data += data
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the frames that are complete; raise `CodecError` for what is not HTTP/2."""
+        """Yield the frames that are complete; raise `CodecError` for anything else than HTTP/2."""
         while len(self._data) >= _FRAME_HEADER:
             size = int.from_bytes(self._data[:3], "big")
             if not self._knows_peer:

@@ -29,7 +29,7 @@ _NO_ERROR, _UNSUPPORTED_VERSION = 0, 35
 
 
 class KafkaProber(StreamProber):
-    """Asks for the versions of the broker's requests."""
+    """Requests the versions of the broker's requests."""
 
     SCHEMES: ClassVar = {
         "kafka": Scheme(_FORM, 9092, has_path=False),

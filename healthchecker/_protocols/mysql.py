@@ -160,7 +160,7 @@ class _Session:
         raise ProbeFailure(Reason.INVALID_RESPONSE, "not a reply to a login")
 
     def role(self) -> str:
-        """Ask whether the server is read-only, as replicas are."""
+        """Query whether the server is read-only, as replicas are."""
         self._number = 0
         self._send(_ROLE_QUERY)
         for _ in range(4):  # the number of columns, a column, the end of columns, a row

@@ -126,7 +126,7 @@ class _Session:
         raise ProbeFailure(Reason.INVALID_RESPONSE, "too many messages")
 
     def role(self) -> str:
-        """Ask for the role of the server."""
+        """Query the role of the server."""
         self._send(_QUERY, _ROLE_QUERY)
         value = b""
         for _ in range(_MAX_MESSAGES):

@@ -74,7 +74,7 @@ def _require_open(stream: Stream, deadline: Deadline) -> None:
 
 
 def _read_expected(stream: Stream, expected: bytes, sent: bytes) -> bytes:
-    """Return what has been received by the time that it contains the expected text."""
+    """Return the bytes received until they contain the expected text."""
     reply = b""
     while len(reply) < MAX_REPLY_BYTES:
         try:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class ServerStartError(OSError):
-    """The server cannot listen; the message says where, and why. `errno` is set if known."""
+    """The server cannot listen; the message has address and reason, `errno` is set if known."""
 
     def __init__(self, message: str, number: int | None = None) -> None:
         super().__init__(message)

@@ -60,7 +60,7 @@ class CheckResult:
     complete response that is not as expected it has no such prefix."""
     status: int | str | None
     """The HTTP status code, the name of the gRPC serving status or error code, or the error code
-    that a database answered with; None if there is none, or the check did not get that far."""
+    that a database replied with; None if there is none, or the check did not get that far."""
     elapsed: float
     """Seconds from the start of the check to its end."""
     phase: Phase | None = None
@@ -163,7 +163,7 @@ class BadArgumentError(ValueError):
         """The name of the parameter."""
         self.value = value
         self.problem = problem
-        """What is wrong with the value, and what to write instead."""
+        """The fault of the value, and the correction."""
 
     def __reduce__(self) -> tuple[type[BadArgumentError], tuple[str, object, str]]:
         return type(self), (self.argument, _picklable(self.value), self.problem)

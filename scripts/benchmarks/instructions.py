@@ -18,7 +18,7 @@ def instructions(program: Program) -> int:
     """Return how many instructions a program executes, as Valgrind's callgrind counts them."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "callgrind"
-        # With a path that has a slash, as Valgrind starts what it finds in PATH otherwise.
+        # With a path that has a slash, because Valgrind otherwise searches PATH.
         argv = [str(Path(program.argv[0]).absolute()), *program.argv[1:], "--timeout", "60"]
         subprocess.run(
             ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", *argv],

@@ -798,7 +798,7 @@ def test_wait_finds_its_command_on_the_path(form: Form, server: HealthServer) ->
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "problem"),
     [
         (["no-such-program", "secret"], "'no-such-program': No such file or directory"),
         (["/etc/passwd", "secret"], "'/etc/passwd': Permission denied"),
@@ -806,12 +806,12 @@ def test_wait_finds_its_command_on_the_path(form: Form, server: HealthServer) ->
     ],
 )
 def test_wait_says_why_it_cannot_run_its_command(
-    form: Form, server: HealthServer, command: list[str], said: str
+    form: Form, server: HealthServer, command: list[str], problem: str
 ) -> None:
     server.ready()
     outcome = run(form, ["wait", url(server), "--", *command])
     assert (outcome.code, outcome.stdout) == (1, "")
-    assert outcome.stderr.startswith(f"healthchecker: cannot run {said}")
+    assert outcome.stderr.startswith(f"healthchecker: cannot run {problem}")
     assert outcome.stderr.count("\n") == 1
     assert "secret" not in outcome.stderr
     assert run(form, ["wait", "-q", url(server), "--", *command]).stderr == ""

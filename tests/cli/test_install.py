@@ -111,9 +111,9 @@ def test_without_proc(built: Form, tmp_path: Path) -> None:
 def test_without_proc_it_cannot_find_itself_on_the_path(built: Form, tmp_path: Path) -> None:
     done = install_without_proc(built, f'{Path(built.argv[0]).name} install "$1"', tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    said = "cannot be located without /proc; run it by its full path, such as /healthchecker\n"
+    expected = "cannot be located without /proc; run it by its full path, such as /healthchecker\n"
     assert done.stderr.startswith("healthchecker: usage_error: ")
-    assert done.stderr.endswith(said)
+    assert done.stderr.endswith(expected)
     assert not list(tmp_path.iterdir())
 
 

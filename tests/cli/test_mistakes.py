@@ -126,7 +126,7 @@ MISTAKES: dict[str, str] = {
     "list http://a": "not a gRPC target such as grpc://HOST:PORT",
     "list grpc://a:1/b": "list always covers all services; remove the service name",
     "udp://a:1": "needs --send: without a request, nothing replies",
-    "dns://a": "needs a NAME to ask for",
+    "dns://a": "needs a NAME to look up",
     "'dns://a/b?x=1'": "expected ?type= and one of ",
     "mysql://a --login": "needs a user (and a password) in the TARGET",
     "mysql://a --role primary": "also needs --login here",

@@ -229,10 +229,10 @@ def test_a_starved_process_says_why_it_fails(form: Form, args: tuple[str, ...]) 
             either = [silent.fileno(), process.stdout.fileno()]
             assert select.select(either, [], [], 20)[0]
             with starved(process.pid):
-                said, _ = process.communicate(timeout=60)
+                printed, _ = process.communicate(timeout=60)
         assert process.returncode == 1
-        assert "timeout" in said
-        assert said.count("\n") == 1
+        assert "timeout" in printed
+        assert printed.count("\n") == 1
 
 
 _BLOCKED = (
@@ -281,8 +281,10 @@ def test_where_no_descriptor_is_left_it_says_so(form: Form, port: int, args: lis
         else:
             limit = ("/usr/bin/prlimit", f"--nofile={files}:{files}")
             outcome = run(form, args, prefix=limit)
-        said = r"\w+: (http://\S+: )?out_of_resources: (connect: \S+ )?out of file descriptors.*\n"
-        assert re.fullmatch(said if outcome.code else "", outcome.stderr), (files, outcome)
+        printed = (
+            r"\w+: (http://\S+: )?out_of_resources: (connect: \S+ )?out of file descriptors.*\n"
+        )
+        assert re.fullmatch(printed if outcome.code else "", outcome.stderr), (files, outcome)
         assert outcome.code == 1 or files > 5
     assert outcome.code == 0
 
@@ -313,9 +315,9 @@ def test_an_output_that_does_not_block_loses_nothing(form: Form) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1)
         with os.fdopen(read, "rb") as reader:
-            said = reader.read().lstrip(b"x")
+            printed = reader.read().lstrip(b"x")
         assert process.wait(10) == 1
-    assert re.fullmatch(rb"unhealthy: \S+: connection_refused: .*\n", said)
+    assert re.fullmatch(rb"unhealthy: \S+: connection_refused: .*\n", printed)
 
 
 _HANG = """
@@ -408,8 +410,8 @@ def test_fifty_targets_that_take_a_tenth_of_a_second_each(form: Form, port: int)
     # One after the other, they would take 5 s.
     outcome = run(form, ["--output", "json", "--timeout=4s", *targets])
     assert outcome.code == 0
-    said = json.loads(outcome.stdout)
-    assert len(said["checks"]) + said.get("omitted", 0) == 50
+    printed = json.loads(outcome.stdout)
+    assert len(printed["checks"]) + printed.get("omitted", 0) == 50
     assert len(outcome.stdout) < 4096
 
 

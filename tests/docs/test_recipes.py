@@ -93,10 +93,10 @@ def image(title: str, folder: Path, **stand_ins: str) -> Iterator[str]:
 
 
 def await_state(state: str, identity: str, timeout: float = 40) -> str:
-    """Wait until a container is healthy or unhealthy; return what its last check said."""
+    """Wait until a container is healthy or unhealthy; return what its last check printed."""
     poll(lambda: health(identity)["Status"] == state, timeout=timeout, what=state)
-    said: str = health(identity)["Log"][-1]["Output"]
-    return said
+    printed: str = health(identity)["Log"][-1]["Output"]
+    return printed
 
 
 @contextmanager
@@ -143,9 +143,11 @@ def test_the_shell_form_needs_a_shell(images: None, tmp_path: Path) -> None:
         ours[0][2:2] = [*OFTEN, "--health-start-period", "1s"]
         try:
             succeed(ours[0], timeout=60)
-            said = poll(lambda: succeed(ours[1], timeout=60), timeout=40, what="a check was tried")
+            printed = poll(
+                lambda: succeed(ours[1], timeout=60), timeout=40, what="a check was tried"
+            )
             cause = 'exec: "/bin/sh": stat /bin/sh: no such file or directory'
-            assert cause in said
+            assert cause in printed
             assert cause in shown
             await_state("unhealthy", NAME)
         finally:
@@ -329,9 +331,9 @@ def test_an_image_that_is_not_ours(images: None, tmp_path: Path) -> None:
         pod.start(spec)
         poll(lambda: pod.probe() == (0, ""), timeout=30, what="the probe passes")
         assert pod.run("exec", pod.container, "/bin/rm", "/www/index.html") == 0
-        code, said = pod.probe()
+        code, printed = pod.probe()
         assert code == 1
-        assert "unexpected_status: HTTP status 404" in said
+        assert "unexpected_status: HTTP status 404" in printed
     finally:
         pod.remove()
         for name in loaded:

@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from tests.servers.dns import DnsServer, addresses
-from tests.servers.peers import Peer, SilentPeer, answer
+from tests.servers.peers import Peer, SilentPeer, respond
 from tests.support import poll, require
 from tests.support.engine import (
     build_images,
@@ -227,8 +227,8 @@ def test_it_runs_on_an_old_cpu(form: Form) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
     with (
-        Peer(answer(HEALTHY)) as plain,
-        Peer(answer(HEALTHY), context=context) as encrypted,
+        Peer(respond(HEALTHY)) as plain,
+        Peer(respond(HEALTHY), context=context) as encrypted,
         authority.cert_pem.tempfile() as cacert,
     ):
         for target in (

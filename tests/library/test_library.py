@@ -40,7 +40,7 @@ from healthchecker import (
 )
 from healthchecker._run.pool import pool
 from tests.servers.http import http_service
-from tests.servers.peers import Peer, SilentPeer, answer
+from tests.servers.peers import Peer, SilentPeer, respond
 from tests.support import ROOT, open_files, poll
 
 
@@ -193,7 +193,7 @@ def test_values_of_python_types_are_accepted(url: str, tmp_path: Path) -> None:
 )
 def test_json_values_are_values(expected: Any, healthy: bool) -> None:
     body = b'{"checks": {"db": true}, "text": "true", "n": 3, "list": [1, null], "none": null}'
-    with Peer(answer(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)) as peer:
+    with Peer(respond(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)) as peer:
         result = check(peer.url(), expect_json=expected)
     assert result.healthy is healthy
     assert result.reason is (Reason.OK if healthy else Reason.UNEXPECTED_BODY)

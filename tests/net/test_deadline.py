@@ -19,7 +19,7 @@ import pytest
 import trustme
 
 from healthchecker._net.deadline import Cancel, Cancelled
-from tests.servers.peers import Peer, SilentPeer, answer
+from tests.servers.peers import Peer, SilentPeer, respond
 from tests.servers.tls import server_context
 from tests.support import ROOT, open_files
 from tests.support.forms import Form, run
@@ -196,7 +196,7 @@ def test_checks_go_on_under_a_filter_of_system_calls(
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = server_context(authority, "localhost")
-    with Peer(answer(HEALTHY), context=context) as peer, SilentPeer() as silent:
+    with Peer(respond(HEALTHY), context=context) as peer, SilentPeer() as silent:
         args = ["--timeout=5s", f"--cacert={tmp_path / 'ca.pem'}", "-v"]
         assert run(form, [peer.url("tcp")], prefix=prefix).code == 0
         several = [peer.url("tcp"), f"https://localhost:{peer.port}/"]

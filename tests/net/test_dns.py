@@ -46,7 +46,7 @@ def test_query_asks_for_recursion() -> None:
 def test_answer(kind: int, expected: tuple[str, ...], *, alias: bool) -> None:
     addresses = ["192.0.2.1", "2001:db8::1", "192.0.2.2"]
     question = asked(kind=kind)
-    assert dns.parse(dns_server.message(question, addresses, alias=alias)) == dns.Answer(
+    assert dns.parse(dns_server.message(question, addresses, alias=alias)) == dns.Response(
         query_id=7,
         question=question.section,
         rcode=dns.NOERROR,
@@ -57,8 +57,8 @@ def test_answer(kind: int, expected: tuple[str, ...], *, alias: bool) -> None:
 
 
 def test_flags() -> None:
-    answer = dns.parse(dns_server.message(asked(), rcode=3, flags=0x0200))
-    assert (answer.rcode, answer.truncated, answer.addresses) == (dns.NXDOMAIN, True, ())
+    response = dns.parse(dns_server.message(asked(), rcode=3, flags=0x0200))
+    assert (response.rcode, response.truncated, response.addresses) == (dns.NXDOMAIN, True, ())
 
 
 def test_question_is_compared_in_lower_case() -> None:

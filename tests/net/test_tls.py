@@ -37,10 +37,10 @@ from tests.servers.peers import (
     Connection,
     Peer,
     SilentPeer,
-    answer,
     blurt,
     hold,
     read_a_byte,
+    respond,
 )
 from tests.servers.tls import certificate_bomb, server_flight
 from tests.support import poll, require
@@ -304,7 +304,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.mark.emulated
 @pytest.mark.parametrize("case", UNTRUSTED, ids=lambda case: case.name)
 def test_untrusted_servers(form: Form, case: Untrusted, files: dict[str, str]) -> None:
-    with Peer(answer(HEALTHY), context=case.make_context()) as peer:
+    with Peer(respond(HEALTHY), context=case.make_context()) as peer:
         args = [arg.format(**files) for arg in case.args]
         target = f"https://{case.host}:{peer.port}/health"
         command = ["--timeout=10s", "--cacert", files["ca"], "--output=json", *args, target]
@@ -353,7 +353,7 @@ def test_trusted_servers(
     host: str,
     files: dict[str, str],
 ) -> None:
-    with Peer(answer(HEALTHY), context=make_context()) as peer:
+    with Peer(respond(HEALTHY), context=make_context()) as peer:
         command = ["--timeout=10s", *args.format(**files).split(), f"https://{host}:{peer.port}/"]
         outcome = run(form, command)
     assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "", "")
@@ -390,14 +390,14 @@ def test_server_name_is_sent_for_names_only(form: Form) -> None:
     asked: list[str | None] = []
     context = localhost()
     context.sni_callback = lambda _socket, name, _context: asked.append(name)
-    with Peer(answer(HEALTHY), context=context) as peer:
+    with Peer(respond(HEALTHY), context=context) as peer:
         for host in ("localhost", "127.0.0.1"):
             assert run(form, ["--insecure", f"https://{host}:{peer.port}/"]).code == 0
     assert asked == ["localhost", None]
 
 
 def test_the_store_named_by_the_environment(form: Form, files: dict[str, str]) -> None:
-    with Peer(answer(HEALTHY), context=localhost()) as peer:
+    with Peer(respond(HEALTHY), context=localhost()) as peer:
         target = f"https://localhost:{peer.port}/"
         trusting = {"SSL_CERT_FILE": files["ca"]}
         assert run(form, [target], env=trusting).code == 0
@@ -504,7 +504,7 @@ def test_the_system_has_a_directory_and_a_bundle(
         hashed_directory(store, directory)
     if bundle is not None:
         (store / "ca-certificates.crt").write_bytes(bundle.cert_pem.bytes())
-    with Peer(answer(HEALTHY), context=localhost()) as peer:
+    with Peer(respond(HEALTHY), context=localhost()) as peer:
         outcome = run(
             form,
             ["--output=json", f"https://localhost:{peer.port}/"],
@@ -515,7 +515,7 @@ def test_the_system_has_a_directory_and_a_bundle(
 
 
 def test_many_targets_need_little_memory(form: Form, files: dict[str, str]) -> None:
-    with Peer(answer(HEALTHY), context=localhost()) as peer:
+    with Peer(respond(HEALTHY), context=localhost()) as peer:
         targets = [f"https://localhost:{peer.port}/{n}" for n in range(40)]
         args = ["--timeout=20s", "--cacert", files["ca"], *targets]
         outcome = run(form.started, args, timeout=40)
@@ -542,7 +542,7 @@ def test_the_second_store_comes_within_the_one_limit(form: Form, tmp_path: Path)
 def test_the_directory_named_by_the_environment(form: Form, hashed: str, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    with Peer(answer(HEALTHY), context=localhost()) as peer:
+    with Peer(respond(HEALTHY), context=localhost()) as peer:
         target = f"https://localhost:{peer.port}/"
         for directories, code in ((hashed, 0), (f"{empty}:{hashed}", 0), (str(empty), 1)):
             env = {"SSL_CERT_FILE": "", "SSL_CERT_DIR": directories}
@@ -564,7 +564,7 @@ def test_a_store_named_by_the_environment_that_cannot_be_read(
     form: Form, variable: str, name: str, message: str, files: dict[str, str]
 ) -> None:
     place = str(Path(files["ca"]).parent) if name == "directory" else files[name]
-    with Peer(answer(HEALTHY), context=localhost()) as peer:
+    with Peer(respond(HEALTHY), context=localhost()) as peer:
         args = ["--output=json", f"https://localhost:{peer.port}/"]
         outcome = run(form, args, env={"SSL_CERT_FILE": "", "SSL_CERT_DIR": "", variable: place})
     assert outcome.check["reason"] == "tls_failure"
@@ -584,7 +584,7 @@ def test_a_store_named_by_the_environment_that_cannot_be_read(
 def test_the_name_that_is_verified(
     form: Form, certified: str, args: str, files: dict[str, str]
 ) -> None:
-    with Peer(answer(HEALTHY), context=server(CA.issue_cert(certified))) as peer:
+    with Peer(respond(HEALTHY), context=server(CA.issue_cert(certified))) as peer:
         command = ["--cacert", files["ca"], args, f"https://127.0.0.1:{peer.port}/"]
         outcome = run(form, command)
     assert (outcome.code, outcome.stderr) == (0, "")
@@ -642,7 +642,7 @@ def test_plain_http_on_a_tls_port_and_the_other_way_round(form: Form) -> None:
         outcome = run(form, ["--output=json", f"https://localhost:{peer.port}/"])
     assert outcome.check["reason"] == "tls_failure"
     assert "does not speak TLS" in outcome.check["detail"]
-    with Peer(answer(HEALTHY), context=localhost()) as peer:
+    with Peer(respond(HEALTHY), context=localhost()) as peer:
         outcome = run(form, ["--output=json", f"http://localhost:{peer.port}/"])
     assert outcome.check["reason"] in ("invalid_response", "connection_reset")
 
@@ -688,7 +688,7 @@ def test_no_configuration_of_openssl_is_used(
     fifo, fips_only = tmp_path / "fifo", tmp_path / "fips.cnf"
     os.mkfifo(fifo)  # who opens it waits forever
     fips_only.write_text(_FIPS_ONLY.format(module=fifo))
-    with Peer(answer(HEALTHY), context=localhost()) as peer:
+    with Peer(respond(HEALTHY), context=localhost()) as peer:
         args = ["--cacert", files["ca"], f"https://localhost:{peer.port}/"]
         for file in (fips_only, fifo):
             env = {"OPENSSL_CONF": str(file), "OPENSSL_MODULES": str(tmp_path)}
@@ -737,7 +737,7 @@ def test_a_chain_of_ten_kilobytes_is_read(form: Form, files: dict[str, str]) -> 
     names = [f"service-{number}.namespace.svc.cluster.local" for number in range(250)]
     leaf = CA.issue_cert("localhost", *names)
     assert len(ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())) > 10 * 1024
-    with Peer(answer(HEALTHY), context=server(leaf)) as peer:
+    with Peer(respond(HEALTHY), context=server(leaf)) as peer:
         outcome = run(form, ["--cacert", files["ca"], f"https://localhost:{peer.port}/"])
     assert (outcome.code, outcome.stderr) == (0, "")
 
@@ -846,7 +846,7 @@ def test_a_plain_check_makes_no_context(monkeypatch: pytest.MonkeyPatch) -> None
         raise AssertionError("a TLS context for a plain check")
 
     monkeypatch.setattr(ssl, "SSLContext", make_context)
-    with Peer(answer(HEALTHY)) as peer:
+    with Peer(respond(HEALTHY)) as peer:
         for scheme in ("http", "tcp"):
             assert check(f"{scheme}://127.0.0.1:{peer.port}")
 
@@ -858,7 +858,7 @@ def test_a_plain_check_opens_no_store(form: Form, tmp_path: Path, files: dict[st
     opened = {}
     for scheme, context in (("http", None), ("https", localhost())):
         log = tmp_path / scheme
-        with Peer(answer(HEALTHY), context=context) as peer:
+        with Peer(respond(HEALTHY), context=context) as peer:
             outcome = run(
                 form,
                 ["--timeout=10s", f"{scheme}://localhost:{peer.port}/"],
@@ -880,7 +880,7 @@ def test_a_certificate_must_be_valid_for_longer(
     end = dt.datetime.now(dt.UTC) + dt.timedelta(days=30)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1", not_after=end).configure_cert(context)
-    with Peer(answer(HEALTHY), context=context) as peer:
+    with Peer(respond(HEALTHY), context=context) as peer:
         args = [f"--cacert={tmp_path / 'ca.pem'}", f"--cert-lifetime={lifetime}", "--output=json"]
         outcome = run(form, [*args, f"https://127.0.0.1:{peer.port}/"])
     assert outcome.check["reason"] == ("ok" if healthy else "certificate_expires")

@@ -8,7 +8,7 @@ from healthchecker._protocols.reply import MAX_REPLY_BYTES, CodecError
 from tests.tables.decoders import DECODERS, Decode
 from tests.tables.hostile_behaviours import NOTHING, OPENINGS, OTHERS
 
-SAID = {scheme: one.turns[0] for scheme, one in OPENINGS.items()} | OTHERS
+REPLIES = {scheme: one.turns[0] for scheme, one in OPENINGS.items()} | OTHERS
 every_decoder = pytest.mark.parametrize(
     ("scheme", "decode"),
     [pytest.param(scheme, decode, id=f"{scheme} {name}") for name, scheme, decode in DECODERS],
@@ -37,7 +37,7 @@ def test_every_protocol_has_its_decoder() -> None:
 def test_other_protocols_are_refused(scheme: str, decode: Decode) -> None:
     """Refused, or not recognized in 64 KiB: that also ends a probe."""
     own = OPENINGS[scheme].turns
-    for name, data in SAID.items():
+    for name, data in REPLIES.items():
         found = outcome(decode, data)
         if data in own:
             continue

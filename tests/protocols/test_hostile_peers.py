@@ -12,7 +12,7 @@ import trustme
 from healthchecker import Reason
 from healthchecker._protocols.registry import SCHEMES
 from healthchecker._values.target import Place
-from tests.servers.peers import Behaviour, Peer, answer
+from tests.servers.peers import Behaviour, Peer, respond
 from tests.servers.tls import server_context
 from tests.support.forms import Form, Outcome, run, undisturbed
 from tests.tables.hostile_behaviours import (
@@ -28,7 +28,7 @@ from tests.tables.hostile_http import HOSTILE as HOSTILE_HTTP
 from tests.tables.hostile_http import NESTED, OK, Hostile
 from tests.tables.hostile_http2 import HOSTILE_HTTP2
 
-# Hundreds of programs; what they run is covered by what runs in this process, and costs less there.
+# Hundreds of programs; the tests in this process cover the same code at less cost.
 pytestmark = pytest.mark.usefixtures("full_speed")
 
 HOSTILE = [*HOSTILE_HTTP, *HOSTILE_HTTP2, *HOSTILE_GRPC]
@@ -80,7 +80,7 @@ def ask(
 
 
 def rows(table: Sequence[Hostile] | Sequence[HostileBehaviour]) -> list[pytest.ParameterSet]:
-    """Return a table as parameters; where the limit ends the check, time is what is measured."""
+    """Return a table as parameters; rows that end by the timeout are marked `timing`."""
     return [
         pytest.param(row, id=str(row), marks=[pytest.mark.timing] * (row.timeout == SHORT))
         for row in table
@@ -162,8 +162,8 @@ def test_no_nesting_reaches_the_end_of_a_stack(
     form: Form, name: str, prefix: Sequence[str]
 ) -> None:
     body = NESTED[name]
-    said = OK + b"Content-Length: %d\r\n\r\n" % len(body) + body
-    with Peer(answer(said)) as one, Peer(answer(said)) as other:
+    sent = OK + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with Peer(respond(sent)) as one, Peer(respond(sent)) as other:
         targets = [f"http://127.0.0.1:{peer.port}/" for peer in (one, other)]
         outcome = run(form, ["--expect-json=a", "--output=json", *targets], prefix=prefix)
     assert outcome.code == 1
@@ -172,7 +172,7 @@ def test_no_nesting_reaches_the_end_of_a_stack(
 
 
 INNER_WORDS = ("bytearray(", "memory at", "b'", "_SWITCH", "Errno", "codec", "h11", "ssl.", "_ssl")
-"""Words of libraries, which say nothing to users."""
+"""Phrases of libraries, which mean nothing to users."""
 
 
 def assert_harmless(outcome: Outcome) -> None:

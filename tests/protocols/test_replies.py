@@ -236,16 +236,16 @@ HOSTILE = {
     "silence": (hold, Reason.TIMEOUT),
     "reset": (reset, Reason.CONNECTION_RESET),
     "close": (close, Reason.UNEXPECTED_REPLY),
-    "another answer, then close": (blurt(b"ERROR", close), Reason.UNEXPECTED_REPLY),
-    "another answer, then silence": (blurt(b"ERROR", hold), Reason.UNEXPECTED_REPLY),
-    "another answer, then reset": (blurt(b"ERROR", reset), Reason.CONNECTION_RESET),
+    "another reply, then close": (blurt(b"ERROR", close), Reason.UNEXPECTED_REPLY),
+    "another reply, then silence": (blurt(b"ERROR", hold), Reason.UNEXPECTED_REPLY),
+    "another reply, then reset": (blurt(b"ERROR", reset), Reason.CONNECTION_RESET),
     "drip": (drip(b"x"), Reason.UNEXPECTED_REPLY),
     "flood": (flood(b"x" * 5000), Reason.UNEXPECTED_REPLY),
     "terminal's commands": (blurt(b"\x1b]0;x\x07\x1b[2J" * 99, close), Reason.UNEXPECTED_REPLY),
 }
 
 
-ENDLESS = ("silence", "another answer, then silence", "drip")
+ENDLESS = ("silence", "another reply, then silence", "drip")
 """What is ended by the limit, so that time is what is measured."""
 
 

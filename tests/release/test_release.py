@@ -296,8 +296,8 @@ def test_debian_installs_and_removes_it(released: Path, suite: str) -> None:
         comm -13 /seen/before /seen/after | grep -v '^/var/lib/dpkg/\\|^/var/log/' || true
     """
     mount = ["--volume", f"{released}:/release:ro"]
-    said = docker("run", "--rm", *mount, image, "bash", "-euc", script, timeout=120)
-    version, _, completion = said.splitlines()
+    printed = docker("run", "--rm", *mount, image, "bash", "-euc", script, timeout=120)
+    version, _, completion = printed.splitlines()
     assert f"{version}\n" == PRINTED
     assert completion == f"complete -F _{NAME} {NAME}"
 
@@ -359,8 +359,8 @@ def test_the_command_of_a_wheel_is_the_executable(
     static = place / "bin" / f"{NAME}-static"
     assert static.read_bytes() == (place / "bin" / NAME).read_bytes()
     code = "import healthchecker; print(healthchecker.check('tcp://127.0.0.1:1').reason)"
-    said = succeed([str(place / "bin/python"), "-c", code], timeout=20, cwd=place)
-    assert said == "connection_refused"
+    printed = succeed([str(place / "bin/python"), "-c", code], timeout=20, cwd=place)
+    assert printed == "connection_refused"
 
 
 def test_the_wheel_for_any_machine_has_a_script(released: Path, virtual_environment: Path) -> None:

@@ -21,7 +21,7 @@ from healthchecker._protocols.registry import make_prober, parse_target
 from healthchecker._run.check import probe_all
 from healthchecker._values.options import make_options
 from tests.servers.http import http_service
-from tests.servers.peers import Peer, SilentPeer, answer
+from tests.servers.peers import Peer, SilentPeer, respond
 from tests.support import LOADED, open_files, poll
 from tests.tables.hostile_http import HEALTHY
 
@@ -241,7 +241,7 @@ def test_out_of_descriptors(scheme: str, count: int, tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     outcomes: dict[int, list[str]] = {files: [] for files in range(3, 13)}
-    with Peer(answer(HEALTHY), context=context if scheme == "https" else None) as peer:
+    with Peer(respond(HEALTHY), context=context if scheme == "https" else None) as peer:
         arguments = [f"{scheme}://127.0.0.1:{peer.port}", str(count), *map(str, outcomes)]
         done = subprocess.run(
             [sys.executable, "-c", _CHECK_WITH_FEW_FILES, *arguments],

@@ -28,10 +28,10 @@ def test_a_bug_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
         return document[self.path]  # it need not be a dict with this key
 
     monkeypatch.setattr(JsonExpectation, "problem", problem)
-    said: list[str] = []
-    assert not fuzz(1000, 20261120, said.append)
-    assert any("Error" in line for line in said)
-    assert any("--seed 20261120 --only" in line for line in said)
+    lines: list[str] = []
+    assert not fuzz(1000, 20261120, lines.append)
+    assert any("Error" in line for line in lines)
+    assert any("--seed 20261120 --only" in line for line in lines)
 
 
 @pytest.mark.usefixtures("full_speed")

@@ -3,12 +3,12 @@
 a server that hangs, or whose connections the test takes by hand   peers.SilentPeer
 one that is slow, drips, floods, resets, lies, breaks off          peers.Peer with a behaviour
 one of any URL scheme with a good reply, silent, or down           scripted.scripted_server
-addresses that answer no connection attempt                        peers.silent_addresses
+addresses that ignore connection attempts                        peers.silent_addresses
 a port without a listener                                          peers.refusing_port
 a port that a server may take, and keep while it is down            daemons.free_port
 an HTTP service, one with scripted responses                       http.http_service, http.scripted
 a gRPC service, frames of HTTP/2 made by hand                      grpc
-a name server that answers in any way                              dns.DnsServer
+a name server with any responses                              dns.DnsServer
 something between a client and its server                          proxy.Proxy
 a context and certificates for TLS                                 tls.server_context
 accountservice, as a process                                       accountservice.running_service

@@ -71,7 +71,7 @@ class MariaDb:
         self._daemon.resume()
 
     def execute(self, statement: str) -> str:
-        """Run a statement as administrator; return what it is answered with."""
+        """Run a statement as administrator; return the reply."""
         command = [*self._client, "-e", statement]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 

@@ -282,7 +282,7 @@ def slowly(behaviour: Behaviour, seconds: float) -> Behaviour:
     return behave
 
 
-def answer(data: bytes, then: Behaviour = close) -> Behaviour:
+def respond(data: bytes, then: Behaviour = close) -> Behaviour:
     """Read the request, send `data`, and continue with `then`."""
 
     def behave(connection: Connection) -> None:

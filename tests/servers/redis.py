@@ -56,14 +56,14 @@ class Redis(Daemon):
         self.connect().close()  # it listens before it has looked for its data
 
     def connect(self) -> socket.socket:
-        """Return a connection that has been answered, so it is one of the server's clients."""
+        """Return a connection that has got a reply, so it is one of the server's clients."""
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=5)
         connection.sendall(b"PING\r\n")
         connection.recv(64)
         return connection
 
     def execute(self, *words: str) -> str:
-        """Run a command; return what is answered, errors included."""
+        """Run a command; return the reply, errors included."""
         command = self._command_line(*words)
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 

@@ -152,7 +152,7 @@ CASES = [
     ),
     Case("socket as a target", "-v unix://{socket}", 0, healthy("connected", r"unix:///\S+")),
     Case(
-        "what is said over a socket",
+        "messages over a socket",
         [
             "unix://{socket}",
             *("--send", r"GET /health HTTP/1.0\r\n\r\n", "--expect-reply", r"200 OK\r\n"),
@@ -474,13 +474,13 @@ CASES = [
         0,
     ),
     Case(
-        "body of an unexpected answer",
+        "body of an unexpected response",
         "--port {port} --path /nothing -v",
         1,
         stderr="unhealthy: .*: HTTP status 404, expected 200" + MS[:-2] + ", body: no such route\n",
     ),
     Case(
-        "body of an unexpected answer in JSON",
+        "body of an unexpected response in JSON",
         "--port {port} --path /nothing --output json",
         1,
         '\\{.*"body": "no such route"\\}\\]\\}\n',
@@ -564,7 +564,7 @@ CASES = [
         env={"P": r"1\n2"},
     ),
     Case(
-        "a variable in what is sent",
+        "a variable in --send",
         [
             "tcp://127.0.0.1:{port}",
             "--send",
@@ -655,7 +655,7 @@ CASES = [
         1,
         stderr=usage("TARGET: .*: unknown scheme; expected one of http://HOST, .*"),
     ),
-    # What is done.
+    # Actions
     Case("attempts", "--attempts 3 --interval 10ms --port {port}", 0),
     Case("attempts that fail", "--attempts 3 --interval 10ms --port {closed}", 1, stderr=REFUSED),
     Case(
@@ -675,7 +675,7 @@ CASES = [
         )
         for word in ("TERM", "TERM:", "TERM:0", "TERM:-1", ":1", "FIRE:1", "99:1", "TERM:x")
     ),
-    # What is said.
+    # Messages
     Case("verbose", "--port {port} -v", 0, healthy()),
     Case("verbose and unhealthy", "--port {closed} -v", 1, stderr=REFUSED[:-2] + MS),
     Case("quiet", "--port {closed} -q", 1),

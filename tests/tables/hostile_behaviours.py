@@ -25,28 +25,28 @@ from tests.servers.peers import (
 )
 
 SHORT = 0.2
-"""Seconds of `--timeout` where the limit may be what ends the check."""
+"""Seconds of `--timeout` if the timeout may end the check."""
 LONG = 2.0
-"""The same where the check must see by itself what is wrong."""
+"""The same if the check must detect the fault itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a healthy server of a protocol says: no less than makes a check healthy."""
+    """The shortest replies of a healthy server."""
 
     turns: tuple[bytes, ...]
-    """What it says in one go each; the client answers in between."""
+    """The replies, with a message of the client before each next one."""
     client_first: bool = True
-    """Whether the client has to say something before the first of them."""
+    """Whether the client sends before the first of them."""
     is_enough: bool = True
-    """Whether it makes a check healthy; if the server has to prove something, it does not."""
+    """Whether a check is healthy with it; not if the server has to prove something."""
 
     @property
     def last(self) -> bytes:
         return self.turns[-1]
 
     def begin(self, behaviour: Behaviour) -> Behaviour:
-        """Come to the last turn, and do something else there."""
+        """Send all turns but the last, and do something else instead of that."""
 
         def behave(connection: Connection) -> None:
             if self.client_first:
@@ -96,7 +96,7 @@ WEBSOCKET = Opening(
     (_SWITCH + b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",), is_enough=False
 )
 NOTHING = Opening((b"",), client_first=False)
-"""Of a target that is healthy as soon as it keeps a connection."""
+"""For targets that are healthy once they keep a connection."""
 
 OPENINGS = {
     "http": HTTP,
@@ -144,7 +144,7 @@ OPENINGS = {
 DATAGRAMS = ("dns", "udp")
 """Schemes without connections, so without an opening."""
 
-_SAID = {
+_REPLIES = {
     name: OPENINGS[name].turns[0] for name in ("http", "mysql", "redis", "amqp", "smtp", "mqtt")
 }
 _WITH_TLS_OF_THEIR_OWN = ("https", "grpcs", "rediss")
@@ -157,7 +157,7 @@ _FEW = (
     "all, then half close",
 )
 _SERVER_HELLO = Opening((b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03" + bytes(64),))
-"""The beginning of what a server of TLS says; too little for a handshake."""
+"""The first message of a TLS server; too little for a handshake."""
 
 _NOISE = random.Random(1).randbytes(2000)
 OTHERS = {
@@ -172,7 +172,7 @@ OTHERS = {
 
 @dataclass(frozen=True, slots=True)
 class HostileBehaviour:
-    """What a peer does, and what a check of a scheme may find."""
+    """A behaviour, and the reasons that a check of a scheme may report."""
 
     scheme: str
     name: str
@@ -199,16 +199,16 @@ _WRONG_IF_FINE = {Reason.OK: Reason.INVALID_RESPONSE}
 
 
 def _instead(opening: Opening) -> Iterator[_Row]:
-    """Yield what can be done to any protocol, TLS included, instead of saying all of `opening`."""
-    said, begin = opening.last, opening.begin
-    half = said[: len(said) // 2]
+    """Yield rows for any protocol, TLS included, that end before `opening` is complete."""
+    reply, begin = opening.last, opening.begin
+    half = reply[: len(reply) // 2]
     yield "silence", hold, _LATE
-    # Two bytes come within the limit: a limit on each read would be none on the whole.
-    yield "drip", begin(drip(said or b"\0", SHORT * 0.4)), _LATE
+    # Two bytes arrive within the limit: a limit on each read would not bound the whole.
+    yield "drip", begin(drip(reply or b"\0", SHORT * 0.4)), _LATE
     yield "reset directly", reset, _LOST
-    yield "reset instead of an answer", begin(reset), _LOST
+    yield "reset instead of a reply", begin(reset), _LOST
     yield "close directly", close, _WRONG
-    yield "close instead of an answer", begin(close), _WRONG
+    yield "close instead of a reply", begin(close), _WRONG
     yield "half, then silence", begin(blurt(half, hold)), _LATE
     yield "half, then close", begin(blurt(half, close)), _WRONG
     yield "half, then reset", begin(blurt(half, reset)), _LOST
@@ -217,30 +217,30 @@ def _instead(opening: Opening) -> Iterator[_Row]:
     yield "garbage without end", begin(flood(_NOISE * 30)), _WRONG | _LATE
 
 
-def _in_words(opening: Opening) -> Iterator[_Row]:
-    """Yield what else can be said to a protocol that waits for an answer."""
-    said, begin = opening.last, opening.begin
-    half = said[: len(said) // 2]
-    yield "a byte, then close", begin(blurt(said[:1], close)), _WRONG
-    yield "all but a byte, then close", begin(blurt(said[:-1], close)), _WRONG
+def _with_reply(opening: Opening) -> Iterator[_Row]:
+    """Yield further rows for a protocol that waits for a reply."""
+    reply, begin = opening.last, opening.begin
+    half = reply[: len(reply) // 2]
+    yield "a byte, then close", begin(blurt(reply[:1], close)), _WRONG
+    yield "all but a byte, then close", begin(blurt(reply[:-1], close)), _WRONG
     yield "half, then half close", begin(blurt(half, half_close)), _WRONG
-    # Where a length comes first, whatever fills it is an answer.
+    # If a length precedes, any bytes that fill it are a reply.
     flooding = begin(blurt(half, flood(b"\xff" * 65536)))
     yield "half, then flood", flooding, _WRONG | _LATE | _FINE
-    for name, other in (OTHERS | _SAID).items():
+    for name, other in (OTHERS | _REPLIES).items():
         if other not in opening.turns:
             # The greetings of some protocols are alike.
-            alike = _ALIKE if other[:4] == said[:4] else set()
+            alike = _ALIKE if other[:4] == reply[:4] else set()
             yield f"{name} instead", begin(blurt(other, close)), _WRONG | alike
-    yield "all, then silence", begin(blurt(said, hold)), _FINE
-    yield "all, then close", begin(blurt(said, close)), _FINE
-    yield "all, then half close", begin(blurt(said, half_close)), _FINE
-    yield "all, then reset", begin(blurt(said, reset)), _FINE | _LOST
-    yield "all, then flood", begin(blurt(said, flood(b"\xff" * 65536))), _FINE | _WRONG
+    yield "all, then silence", begin(blurt(reply, hold)), _FINE
+    yield "all, then close", begin(blurt(reply, close)), _FINE
+    yield "all, then half close", begin(blurt(reply, half_close)), _FINE
+    yield "all, then reset", begin(blurt(reply, reset)), _FINE | _LOST
+    yield "all, then flood", begin(blurt(reply, flood(b"\xff" * 65536))), _FINE | _WRONG
 
 
 def _of_connections(scheme: str) -> Iterator[HostileBehaviour]:
-    """Yield the rows of a scheme whose targets need not say anything."""
+    """Yield the rows of a scheme whose targets need not send anything."""
     tls = SCHEMES[scheme].tls
     for name, behaviour, reasons in _instead(NOTHING):
         # On a busy machine, the end may come after the check has looked for it.
@@ -257,11 +257,11 @@ def _of_scheme(scheme: str, opening: Opening) -> Iterator[HostileBehaviour]:
         yield from _of_connections(scheme)
         return
     is_short = tls and scheme not in _WITH_TLS_OF_THEIR_OWN
-    for name, behaviour, known in (*_instead(opening), *_in_words(opening)):
+    for name, behaviour, known in (*_instead(opening), *_with_reply(opening)):
         reasons = known if opening.is_enough else {_WRONG_IF_FINE.get(one, one) for one in known}
         if is_short and name not in _FEW:
             continue
-        # Without the end of TLS, the answer is cut off; and by a reset some servers with TLS 1.3
+        # Without the end of TLS, the reply is cut off; and by a reset some servers with TLS 1.3
         # refuse a client that has no certificate.
         cut = tls and ("half close" in name or reasons & _LOST)
         found = frozenset(reasons | {Reason.TLS_FAILURE} if cut else reasons)

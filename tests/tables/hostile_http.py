@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from healthchecker import Reason
 from tests.servers.peers import (
     Behaviour,
-    answer,
     blurt,
     close,
     drip,
@@ -22,6 +21,7 @@ from tests.servers.peers import (
     never_read,
     read_a_byte,
     reset,
+    respond,
     slowly,
 )
 from tests.tables.hostile_behaviours import LONG, SHORT
@@ -90,7 +90,7 @@ STOPS = {
     "the chunks": CHUNKED + b"1\r\nx\r\n",
     "the trailer": CHUNKED + b"1\r\nx\r\n0\r\nX-Tr",
 }
-"""Where a response can stop, and what has been said until then."""
+"""Where a response can stop, and the bytes sent until then."""
 
 
 @functools.cache
@@ -102,16 +102,16 @@ def bomb(wbits: int) -> bytes:
 
 def encoded(encoding: str, body: bytes) -> Behaviour:
     head = f"Content-Encoding: {encoding}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return answer(OK + head.encode() + body)
+    return respond(OK + head.encode() + body)
 
 
 def redirect(location: str | bytes) -> Behaviour:
     data = location.encode() if isinstance(location, str) else location
-    return answer(REDIRECT + data + b"\r\n\r\n")
+    return respond(REDIRECT + data + b"\r\n\r\n")
 
 
-def _invalid(name: str, said: bytes, then: Behaviour = close, *args: str) -> Hostile:
-    return Hostile(name, answer(said, then), Reason.INVALID_RESPONSE, "response: ", args)
+def _invalid(name: str, sent: bytes, then: Behaviour = close, *args: str) -> Hostile:
+    return Hostile(name, respond(sent, then), Reason.INVALID_RESPONSE, "response: ", args)
 
 
 def _silence() -> list[Hostile]:
@@ -124,8 +124,8 @@ def _silence() -> list[Hostile]:
     }
     return [
         *(
-            Hostile(f"silence in {phase}", answer(said, hold), Reason.TIMEOUT, "(response)")
-            for phase, said in silent.items()
+            Hostile(f"silence in {phase}", respond(sent, hold), Reason.TIMEOUT, "(response)")
+            for phase, sent in silent.items()
         ),
         Hostile(
             "silence while the request is sent",
@@ -145,7 +145,7 @@ def _silence() -> list[Hostile]:
         Hostile("silence after TLS", hold, Reason.TIMEOUT, "(response)", tls=True),
         Hostile(
             "silence in the body over TLS",
-            answer(SIZED + b"12345", hold),
+            respond(SIZED + b"12345", hold),
             Reason.TIMEOUT,
             "(response)",
             tls=True,
@@ -170,8 +170,8 @@ def _dripping() -> list[Hostile]:
     }
     return [
         *(
-            Hostile(f"dripping {what}", answer(said, drip(more)), Reason.TIMEOUT, "(response)")
-            for what, (said, more) in dripping.items()
+            Hostile(f"dripping {what}", respond(sent, drip(more)), Reason.TIMEOUT, "(response)")
+            for what, (sent, more) in dripping.items()
         ),
         Hostile(
             "dripping redirects", slowly(redirect("/"), 0.12), Reason.TIMEOUT, "(response)", FOLLOW
@@ -185,7 +185,7 @@ def _dripping() -> list[Hostile]:
         ),
         Hostile(
             "dripping body over TLS",
-            answer(LONG_BODY, drip(b"x")),
+            respond(LONG_BODY, drip(b"x")),
             Reason.TIMEOUT,
             "(response)",
             tls=True,
@@ -197,8 +197,10 @@ def _resets() -> list[Hostile]:
     stops = {"the response": b"", **STOPS, "a body without a length": UNSIZED + b"12345"}
     return [
         *(
-            Hostile(f"reset in {phase}", answer(said, reset), Reason.CONNECTION_RESET, "response: ")
-            for phase, said in stops.items()
+            Hostile(
+                f"reset in {phase}", respond(sent, reset), Reason.CONNECTION_RESET, "response: "
+            )
+            for phase, sent in stops.items()
         ),
         Hostile("reset before the request", reset, Reason.CONNECTION_RESET),
         Hostile(
@@ -218,7 +220,7 @@ def _resets() -> list[Hostile]:
         ),
         Hostile(
             "reset in the body over TLS",
-            answer(SIZED + b"12345", reset),
+            respond(SIZED + b"12345", reset),
             Reason.CONNECTION_RESET,
             "response: ",
             tls=True,
@@ -229,15 +231,17 @@ def _resets() -> list[Hostile]:
 
 def _cut_off() -> list[Hostile]:
     return [
-        *(_invalid(f"cut off in {phase}", said) for phase, said in STOPS.items()),
+        *(_invalid(f"cut off in {phase}", sent) for phase, sent in STOPS.items()),
         _invalid("empty response", b""),
         Hostile("closed before the request", close, Reason.INVALID_RESPONSE, "response: "),
         Hostile("half closed before the request", half_close, Reason.INVALID_RESPONSE),
         _invalid("closed after an interim response", INTERIM),
-        Hostile("half closed after the response", answer(UNSIZED + b"body", half_close), Reason.OK),
-        Hostile("answer before the request", blurt(HEALTHY), Reason.OK),
         Hostile(
-            "answer in the middle of a large request",
+            "half closed after the response", respond(UNSIZED + b"body", half_close), Reason.OK
+        ),
+        Hostile("response before the request", blurt(HEALTHY), Reason.OK),
+        Hostile(
+            "response in the middle of a large request",
             read_a_byte(blurt(b"HTTP/1.1 431 Too Large\r\n" + EMPTY, half_close)),
             Reason.UNEXPECTED_STATUS,
             "431",
@@ -249,42 +253,42 @@ def _cut_off() -> list[Hostile]:
         Hostile("closed after TLS", close, Reason.INVALID_RESPONSE, "response: ", tls=True),
         Hostile(
             "cut off in the body over TLS",
-            answer(SIZED + b"12345"),
+            respond(SIZED + b"12345"),
             Reason.INVALID_RESPONSE,
             "response: ",
             tls=True,
         ),
         Hostile(
             "body without a length and without the end of TLS",
-            answer(UNSIZED + b"12345", half_close),
+            respond(UNSIZED + b"12345", half_close),
             Reason.OK,
             args=("--expect-body=12345",),
             tls=True,
         ),
         Hostile(
             "cut off in the body without the end of TLS",
-            answer(SIZED + b"12345", half_close),
+            respond(SIZED + b"12345", half_close),
             Reason.INVALID_RESPONSE,
             "before the end of the body",
             tls=True,
         ),
         Hostile(
             "cut off in the chunks without the end of TLS",
-            answer(CHUNKED + b"5\r\n12345\r\n", half_close),
+            respond(CHUNKED + b"5\r\n12345\r\n", half_close),
             Reason.INVALID_RESPONSE,
             "before the end of the body",
             tls=True,
         ),
         Hostile(
             "cut off in the headers without the end of TLS",
-            answer(OK + b"X-Name: val", half_close),
+            respond(OK + b"X-Name: val", half_close),
             Reason.INVALID_RESPONSE,
             "before the end of the headers",
             tls=True,
         ),
         Hostile(
             "whole body without the end of TLS",
-            answer(SIZED + b"1234567890", half_close),
+            respond(SIZED + b"1234567890", half_close),
             Reason.OK,
             tls=True,
         ),
@@ -312,7 +316,7 @@ def _endless() -> list[Hostile]:
         _invalid("endless NULs", b"", flood(bytes(65536))),
         Hostile(
             "endless interim responses",
-            answer(b"", flood(INTERIM * 100)),
+            respond(b"", flood(INTERIM * 100)),
             Reason.INVALID_RESPONSE,
             "response: ",
         ),
@@ -325,7 +329,7 @@ def _endless() -> list[Hostile]:
         ),
         Hostile(
             "endless bytes over TLS",
-            answer(UNSIZED, flood(bytes(65536))),
+            respond(UNSIZED, flood(bytes(65536))),
             Reason.TIMEOUT,
             "(response)",
             tls=True,
@@ -345,18 +349,18 @@ def _endless_bodies(bodies: dict[str, tuple[bytes, bytes]]) -> list[Hostile]:
     expecting = {"text": "--expect-body=UP", "JSON": "--expect-json=status=UP"}
     return [
         *(
-            Hostile(f"endless {name}", answer(said, flood(more)), Reason.TIMEOUT, "(response)")
-            for name, (said, more) in bodies.items()
+            Hostile(f"endless {name}", respond(sent, flood(more)), Reason.TIMEOUT, "(response)")
+            for name, (sent, more) in bodies.items()
         ),
         *(
             Hostile(
                 f"endless {name}, {what} expected",
-                answer(said, flood(more)),
+                respond(sent, flood(more)),
                 Reason.UNEXPECTED_BODY,
                 str(BODY_LIMIT),
                 (arg,),
             )
-            for name, (said, more) in bodies.items()
+            for name, (sent, more) in bodies.items()
             for what, arg in expecting.items()
             if name != "chunks of one byte"  # of which the time limit comes first
         ),
@@ -365,7 +369,7 @@ def _endless_bodies(bodies: dict[str, tuple[bytes, bytes]]) -> list[Hostile]:
 
 def _long_bodies() -> list[Hostile]:
     def body(size: int, start: bytes = b"", end: bytes = b"") -> Behaviour:
-        return answer(UNSIZED + start + bytes(size - len(start) - len(end)) + end)
+        return respond(UNSIZED + start + bytes(size - len(start) - len(end)) + end)
 
     text, up = ("--expect-body=here",), ("--expect-json=status=UP",)
     unexpected = Reason.UNEXPECTED_BODY
@@ -384,14 +388,14 @@ def _long_bodies() -> list[Hostile]:
         ),
         Hostile(
             "text at the start of a body that is cut off",
-            answer(OK + b"Content-Length: 500000\r\n\r\nhere" + bytes(400_000)),
+            respond(OK + b"Content-Length: 500000\r\n\r\nhere" + bytes(400_000)),
             Reason.INVALID_RESPONSE,
             "before the end of the body",
             text,
         ),
         Hostile(
             "JSON that is too long",
-            answer(UNSIZED + b'{"status":"UP"}' + b" " * BODY_LIMIT),
+            respond(UNSIZED + b'{"status":"UP"}' + b" " * BODY_LIMIT),
             unexpected,
             f"longer than {BODY_LIMIT} bytes",
             up,
@@ -430,7 +434,7 @@ def _encodings() -> list[Hostile]:
         Hostile(
             "gzip with another checksum", encoded("gzip", packed[:-5] + b"12345"), invalid, "", up
         ),
-        Hostile("gzip of no body that is asked about", encoded("gzip", b"x" * 100), healthy),
+        Hostile("gzip of a body that no option needs", encoded("gzip", b"x" * 100), healthy),
         Hostile("gzip twice", encoded("gzip, gzip", gzip.compress(packed)), healthy, "", up),
         Hostile("gzip after identity", encoded("identity, gzip", packed), healthy, "", up),
         Hostile("gzip once, not twice", encoded("gzip, gzip", packed), invalid, "not valid", up),
@@ -464,7 +468,7 @@ def _framing() -> list[Hostile]:
     healthy = Reason.OK
     return [
         _invalid("Content-Length too large", length(b"6")),
-        Hostile("Content-Length too small", answer(length(b"4")), healthy),
+        Hostile("Content-Length too small", respond(length(b"4")), healthy),
         _invalid("Content-Length without digits", length(b"five")),
         _invalid("Content-Length with a sign", length(b"+5")),
         _invalid("Content-Length below zero", length(b"-5")),
@@ -473,10 +477,10 @@ def _framing() -> list[Hostile]:
         _invalid("Content-Length with other digits", length("\u0665".encode())),
         _invalid("two Content-Lengths", OK + b"Content-Length: 5\r\n" + length(b"6")[17:]),
         _invalid("two Content-Lengths in one", length(b"5, 6")),
-        Hostile("the same Content-Length twice", answer(length(b"5, 5")), healthy),
+        Hostile("the same Content-Length twice", respond(length(b"5, 5")), healthy),
         Hostile(
             "Content-Length beside chunks",
-            answer(OK + b"Content-Length: 3\r\n" + CHUNKED[17:] + b"1\r\nx\r\n0\r\n\r\n"),
+            respond(OK + b"Content-Length: 3\r\n" + CHUNKED[17:] + b"1\r\nx\r\n0\r\n\r\n"),
             healthy,
         ),
         _invalid("unknown transfer coding", OK + b"Transfer-Encoding: gzip\r\n\r\nx"),
@@ -490,30 +494,30 @@ def _framing() -> list[Hostile]:
         _invalid("empty chunk size", CHUNKED + b"\r\n\r\n"),
         Hostile(
             "chunk extensions and a trailer",
-            answer(CHUNKED + b'1;a=b;c="d;e"\r\nx\r\n0;f\r\nX-End: y\r\n\r\n'),
+            respond(CHUNKED + b'1;a=b;c="d;e"\r\nx\r\n0;f\r\nX-End: y\r\n\r\n'),
             healthy,
         ),
-        Hostile("garbage after the last chunk", answer(CHUNKED + b"0\r\n\r\n?"), healthy),
+        Hostile("garbage after the last chunk", respond(CHUNKED + b"0\r\n\r\n?"), healthy),
         Hostile(
             "HTTP/1.0 that would keep the connection",
-            answer(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" + EMPTY, hold),
+            respond(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" + EMPTY, hold),
             healthy,
         ),
         Hostile(
             "HTTP/1.0 with chunks",
-            answer(b"HTTP/1.0 200 OK\r\n" + CHUNKED[17:] + b"1\r\nx\r\n0\r\n\r\n"),
+            respond(b"HTTP/1.0 200 OK\r\n" + CHUNKED[17:] + b"1\r\nx\r\n0\r\n\r\n"),
             healthy,
         ),
         Hostile(
             "length beside 304",
-            answer(b"HTTP/1.1 304 No\r\nContent-Length: 9\r\n\r\n", hold),
+            respond(b"HTTP/1.1 304 No\r\nContent-Length: 9\r\n\r\n", hold),
             healthy,
             "",
             ("--status=304",),
         ),
-        Hostile("second response", answer(HEALTHY + b"HTTP/1.1 500 No\r\n\r\n"), healthy),
-        Hostile("lines that end in LF", answer(HEALTHY.replace(b"\r\n", b"\n")), healthy),
-        Hostile("HTTP/1.0", answer(b"HTTP/1.0 200 OK\r\n\r\nbody"), healthy),
+        Hostile("second response", respond(HEALTHY + b"HTTP/1.1 500 No\r\n\r\n"), healthy),
+        Hostile("lines that end in LF", respond(HEALTHY.replace(b"\r\n", b"\n")), healthy),
+        Hostile("HTTP/1.0", respond(b"HTTP/1.0 200 OK\r\n\r\nbody"), healthy),
     ]
 
 
@@ -530,13 +534,13 @@ def _heads() -> list[Hostile]:
         _invalid("HTTP/2 in a status line", status(b"HTTP/2 200")),
         Hostile(
             "HTTP/2.0 in a status line",
-            answer(status(b"HTTP/2.0 200 OK")),
+            respond(status(b"HTTP/2.0 200 OK")),
             Reason.INVALID_RESPONSE,
             "expected an HTTP/1 status line, got HTTP/2.0",
         ),
         Hostile(
             "HTTP/9.9 in a status line",
-            answer(status(b"HTTP/9.9 200 OK")),
+            respond(status(b"HTTP/9.9 200 OK")),
             Reason.INVALID_RESPONSE,
             "expected an HTTP/1 status line, got HTTP/9.9",
         ),
@@ -545,34 +549,34 @@ def _heads() -> list[Hostile]:
         _invalid("status of four digits", status(b"HTTP/1.1 2000 OK")),
         _invalid("status below 100", status(b"HTTP/1.1 099 OK")),
         _invalid("status with a sign", status(b"HTTP/1.1 +20 OK")),
-        Hostile("status 999", answer(status(b"HTTP/1.1 999 ?")), unexpected, "999"),
+        Hostile("status 999", respond(status(b"HTTP/1.1 999 ?")), unexpected, "999"),
         _invalid("status 101", b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n"),
         Hostile(
-            "status 101 for who asks for it",
-            answer(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n", hold),
+            "status 101 for a client that requests it",
+            respond(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n", hold),
             Reason.OK,
             "",
             ("--status=101", "--header=Upgrade: x", "--header=Connection: Upgrade"),
         ),
         Hostile(
             "folded header",
-            answer(OK + b"X-State: a\r\n b\r\n" + EMPTY),
+            respond(OK + b"X-State: a\r\n b\r\n" + EMPTY),
             Reason.OK,
             "",
             ("--expect-header=X-State: a b",),
         ),
-        Hostile("no reason phrase", answer(status(b"HTTP/1.1 200")), Reason.OK),
+        Hostile("no reason phrase", respond(status(b"HTTP/1.1 200")), Reason.OK),
         _invalid("NUL in the reason phrase", status(b"HTTP/1.1 500 \x00No")),
         Hostile(
             "terminal commands in the reason phrase",
-            answer(status(b"HTTP/1.1 500 \x1b[2J\x1b]0;x\x07No")),
+            respond(status(b"HTTP/1.1 500 \x1b[2J\x1b]0;x\x07No")),
             unexpected,
             "500",
         ),
         _invalid("carriage return in the reason phrase", status(b"HTTP/1.1 500 No\r\x1b[2J")),
         Hostile(
             "high bytes in the reason phrase",
-            answer(status(b"HTTP/1.1 500 \x9b2J\xff")),
+            respond(status(b"HTTP/1.1 500 \x9b2J\xff")),
             unexpected,
             "500",
         ),
@@ -585,7 +589,7 @@ def _heads() -> list[Hostile]:
         _invalid("space before the first header", OK + b" folded\r\n" + EMPTY),
         Hostile(
             "escape in an expected header",
-            answer(header(b"X-State: \x1b[2Jup")),
+            respond(header(b"X-State: \x1b[2Jup")),
             Reason.UNEXPECTED_HEADER,
             "",
             ("--expect-header", "X-State: up"),
@@ -595,7 +599,7 @@ def _heads() -> list[Hostile]:
 
 def _bodies() -> list[Hostile]:
     def body(data: bytes) -> Behaviour:
-        return answer(OK + b"Content-Length: %d\r\n\r\n" % len(data) + data)
+        return respond(OK + b"Content-Length: %d\r\n\r\n" % len(data) + data)
 
     unexpected = Reason.UNEXPECTED_BODY
     up = ("--expect-json", "status=UP")
@@ -650,7 +654,7 @@ def _bodies() -> list[Hostile]:
         Hostile("body beside HEAD", body(b"x" * 9), Reason.OK, "", ("--method", "HEAD")),
         Hostile(
             "body beside 204",
-            answer(b"HTTP/1.1 204 No\r\n\r\nx"),
+            respond(b"HTTP/1.1 204 No\r\n\r\nx"),
             Reason.OK,
             "",
             ("--status", "204"),
@@ -683,14 +687,14 @@ def _redirects() -> list[Hostile]:
         refused("redirect with secrets", "http://user:secret@elsewhere.invalid/", "another host"),
         Hostile(
             "redirect without a location",
-            answer(b"HTTP/1.1 302 F\r\n" + EMPTY),
+            respond(b"HTTP/1.1 302 F\r\n" + EMPTY),
             Reason.REDIRECT,
             "HTTP status 302: redirect without Location",
             FOLLOW,
         ),
         Hostile(
             "redirect to two places",
-            answer(REDIRECT + b"/a\r\nLocation: /b\r\n\r\n"),
+            respond(REDIRECT + b"/a\r\nLocation: /b\r\n\r\n"),
             Reason.REDIRECT,
             "more than one Location",
             FOLLOW,
@@ -725,14 +729,14 @@ def _other_protocols() -> list[Hostile]:
     }
     return [
         *(
-            Hostile(f"{name} instead of HTTP", blurt(said), Reason.INVALID_RESPONSE, "response: ")
-            for name, said in banners.items()
+            Hostile(f"{name} instead of HTTP", blurt(sent), Reason.INVALID_RESPONSE, "response: ")
+            for name, sent in banners.items()
         ),
         *(
             Hostile(
-                f"{name} instead of TLS", blurt(said), Reason.TLS_FAILURE, "tls: ", scheme="https"
+                f"{name} instead of TLS", blurt(sent), Reason.TLS_FAILURE, "tls: ", scheme="https"
             )
-            for name, said in banners.items()
+            for name, sent in banners.items()
             if name in ("SSH", "SMTP", "HTTP/2 settings", "a TLS alert", "random bytes")
         ),
         Hostile(

@@ -17,7 +17,7 @@ from healthchecker._values.result import ProbeFailure, Reason
 from tests.servers import dns as dns_server
 from tests.servers.daemons import free_port
 from tests.servers.dns import DnsServer, Reply
-from tests.servers.peers import Peer, answer, silent_addresses
+from tests.servers.peers import Peer, respond, silent_addresses
 from tests.support import open_files, require
 from tests.support.forms import Form, Outcome, run, undisturbed
 from tests.tables.hostile_http import HEALTHY
@@ -101,22 +101,22 @@ def ask(form: Form, tmp_path: Path) -> Ask:
 )
 @pytest.mark.parametrize("scheme", ["http", "tcp"])
 def test_loopback(form: Form, scheme: str, listens: str, host: str) -> None:
-    with Peer(answer(HEALTHY), host=listens) as peer:
+    with Peer(respond(HEALTHY), host=listens) as peer:
         outcome = run(form, ["--loopback-only", f"{scheme}://{host}:{peer.port}"])
     assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]", "localhost"])
 def test_host_option(form: Form, host: str) -> None:
-    with Peer(answer(HEALTHY), host="::1") as peer:
+    with Peer(respond(HEALTHY), host="::1") as peer:
         assert run(form, ["--host", host, "--port", str(peer.port)]).code == 0
 
 
 def test_localhost_is_ipv6_first(form: Form) -> None:
     port = free_port()
     with (
-        Peer(answer(HEALTHY), host="::1", port=port) as first,
-        Peer(answer(HEALTHY), port=port) as second,
+        Peer(respond(HEALTHY), host="::1", port=port) as first,
+        Peer(respond(HEALTHY), port=port) as second,
     ):
         assert run(form, [f"http://localhost:{port}/"]).code == 0
     assert (len(first.connected_at), len(second.connected_at)) == (1, 0)
@@ -124,7 +124,7 @@ def test_localhost_is_ipv6_first(form: Form) -> None:
 
 @pytest.mark.timing
 def test_localhost_where_ipv6_is_silent(form: Form) -> None:
-    with silent_addresses(["::1"], free_port()) as port, Peer(answer(HEALTHY), port=port):
+    with silent_addresses(["::1"], free_port()) as port, Peer(respond(HEALTHY), port=port):
         outcome = run(form, ["--output=json", f"http://localhost:{port}/"])
     assert outcome.check["reason"] == "ok"
     assert 250 <= outcome.check["elapsed_ms"] < 400  # one Connection Attempt Delay of RFC 8305
@@ -163,7 +163,7 @@ def test_a_limit_on_connecting(form: Form, form_of_limit: str) -> None:
 )
 @pytest.mark.timing
 def test_a_name_in_the_hosts_file(ask: Ask, addresses: list[str], reason: str) -> None:
-    with Peer(answer(HEALTHY), host="127.0.0.5") as peer:
+    with Peer(respond(HEALTHY), host="127.0.0.5") as peer:
         hosts = {"db.example": [one.format(good=peer.host) for one in addresses]}
         outcome = ask(f"http://db.example:{peer.port}/", hosts=hosts)
     assert outcome.check["reason"] == reason
@@ -173,7 +173,7 @@ def test_a_name_in_the_hosts_file(ask: Ask, addresses: list[str], reason: str) -
 def test_many_silent_addresses_before_a_good_one(ask: Ask) -> None:
     with (
         silent_addresses(MANY) as port,
-        Peer(answer(HEALTHY), host="127.0.0.5", port=port) as peer,
+        Peer(respond(HEALTHY), host="127.0.0.5", port=port) as peer,
     ):
         hosts = {"db.example": [*MANY, peer.host]}
         outcome = ask(f"http://db.example:{port}/", hosts=hosts)
@@ -213,7 +213,7 @@ SERVFAIL = 2
 )
 @pytest.mark.timing
 def test_a_name_in_the_dns(ask: Ask, reply: Reply, reason: str, words: str) -> None:
-    with Peer(answer(HEALTHY), host="127.0.0.5") as peer:
+    with Peer(respond(HEALTHY), host="127.0.0.5") as peer:
         outcome = ask(f"http://db.example:{peer.port}/", zone={"db.example": reply})
     assert outcome.check["reason"] == reason
     assert words in outcome.check["detail"]
@@ -245,7 +245,7 @@ def test_no_name_server(ask: Ask) -> None:
 @pytest.mark.parametrize("found", [["10.0.0.1"], ["127.0.0.5", "10.0.0.1"], ["::1", "::"]])
 @pytest.mark.timing
 def test_loopback_only_refuses_a_name(ask: Ask, found: list[str]) -> None:
-    with Peer(answer(HEALTHY), host="127.0.0.5") as peer:
+    with Peer(respond(HEALTHY), host="127.0.0.5") as peer:
         target = f"http://db.example:{peer.port}/"
         outcome = ask("--loopback-only", target, hosts={"db.example": found})
     assert outcome.check["reason"] == "not_loopback"

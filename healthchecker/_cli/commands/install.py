@@ -56,7 +56,7 @@ def _destination(text: str) -> Path:
 
 
 def _open_own_file() -> int:
-    """Open the file of this process: what the kernel says it is, or what it was started as."""
+    """Open the executable of this process by the kernel's link, or by its path at the start."""
     started_as = sys.orig_argv[0]
     for path in ("/proc/self/exe", *([started_as] if "/" in started_as else [])):
         with suppress(OSError):

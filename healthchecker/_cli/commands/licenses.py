@@ -1,4 +1,4 @@
-"""`healthchecker licenses`: what is linked into the executable, and under which licenses."""
+"""`healthchecker licenses`: the components linked into the executable, and their licenses."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def decode(content_encoding: str, data: bytes, max_size: int, *, is_whole: bool 
         if coding not in (*_GZIP, _DEFLATE):
             decoded = decoded._replace(coding=coding)
             break
-        # What is still encoded may be longer than its content, but not by much.
+        # The encoded form may be longer than its content, but not by much.
         limit = 2 * max_size + _MARGIN_BYTES if codings else max_size
         decoded = _decode_one(coding, decoded, limit)
     if len(decoded.data) > max_size:
@@ -59,7 +59,7 @@ def decode(content_encoding: str, data: bytes, max_size: int, *, is_whole: bool 
 
 
 def _decode_one(name: str, coded: Decoded, max_size: int) -> Decoded:
-    # Many servers mean by deflate what has no zlib header.
+    # Many servers send deflate without the zlib header.
     for wbits in (_GZIP_OR_ZLIB, _RAW) if name == _DEFLATE else (_GZIP_OR_ZLIB,):
         try:
             return _inflate(coded, wbits, max_size)

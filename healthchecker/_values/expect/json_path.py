@@ -132,7 +132,7 @@ class JsonExpectation:
 @dataclass(frozen=True, slots=True)
 class _Demand:
     text: str
-    """What is expected, for messages."""
+    """The expected value, for messages."""
     accepts: Callable[[object, Callable[[], object]], bool]
 
 
