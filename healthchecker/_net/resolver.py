@@ -307,7 +307,7 @@ class _Lookup:
                 wait = deadline.remaining() * _WAIT_FOR_IPV4_PART if is_ipv6 else _WAIT_FOR_IPV6
                 self._give_up = min(self._give_up, time.monotonic() + wait)
         else:
-            # As libc does, ask again: forwarders return SERVFAIL for a lookup that took too long.
+            # Repeat it, like libc: forwarders return SERVFAIL for a lookup that took too long.
             self._failures.add(f"name server returned {dns.rcode_name(response.rcode)}")
             server.tries_left[question] = max(server.tries_left[question] - 1, 0)
             if server.tries_left[question]:
