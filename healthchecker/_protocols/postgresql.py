@@ -55,6 +55,7 @@ _SSL_REQUEST = b"\0\0\0\x08" + (1234 << 16 | 5679).to_bytes(4)
 _SSL_ACCEPTED = b"S"
 _TERMINATE = b"X\0\0\0\x04"
 _READY, _DATA_ROW, _PASSWORD, _QUERY = b"Z", b"D", b"p", b"Q"
+_EMPTY_QUERY = b"\0"
 _ROLE_QUERY = b"SELECT pg_catalog.pg_is_in_recovery()\0"
 _OK, _CLEAR_TEXT, _MD5, _SASL, _SASL_CONTINUE, _SASL_FINAL = 0, 3, 5, 10, 11, 12
 _MAX_MESSAGES = 1000
@@ -66,7 +67,7 @@ class PostgresqlProber(StreamProber):
 
     A server that wants a password, does not know the user or has no connections left accepts
     connections nevertheless. A password is sent only with the option `login`; the session must
-    then become ready for queries.
+    then become ready for queries, and execute one.
     """
 
     SCHEMES: ClassVar = {"postgresql": _SCHEME, "postgres": _SCHEME}
@@ -102,6 +103,8 @@ class PostgresqlProber(StreamProber):
         session.await_ready()
         if self._options.role is not None:
             require_role(self._options.role, session.role())
+        else:  # PgBouncer lets clients log in without its database
+            session.query(_EMPTY_QUERY)
         self._goodbye = _TERMINATE
         return Healthy(None, "ready for queries")
 
@@ -127,14 +130,18 @@ class _Session:
 
     def role(self) -> str:
         """Query the role of the server."""
-        self._send(_QUERY, _ROLE_QUERY)
+        return "replica" if self.query(_ROLE_QUERY) == b"t" else "primary"
+
+    def query(self, text: bytes) -> bytes:
+        """Return the only column of the last row; empty if there is no row."""
+        self._send(_QUERY, text)
         value = b""
         for _ in range(_MAX_MESSAGES):
             kind, body = self._next()
             if kind == _READY:
-                return "replica" if value == b"t" else "primary"
+                return value
             if kind == _DATA_ROW:
-                value = body[6:]  # of one column
+                value = body[6:]
         raise ProbeFailure(Reason.INVALID_RESPONSE, "too many messages")
 
     def _next(self) -> tuple[bytes, bytes]:

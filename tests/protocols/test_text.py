@@ -8,6 +8,7 @@ import os
 import pwd
 import socket
 from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -258,6 +259,76 @@ def test_smtp_with_starttls(tmp_path: Path) -> None:
         refused = check(url, starttls=True)
     assert refused.reason is Reason.TLS_FAILURE
     assert "the peer does not start TLS: " in refused.detail
+
+
+POSTFIX = """
+compatibility_level = 3.6
+queue_directory = {directory}/queue
+data_directory = {directory}/data
+daemon_directory = /usr/lib/postfix/sbin
+myhostname = mail.example
+inet_protocols = ipv4
+maillog_file = /dev/stdout
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = {directory}/pem
+"""
+POSTFIX_SERVICES = """
+127.0.0.1:{port} inet n - n - 1 smtpd
+anvil unix - - n - 1 anvil
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+proxymap unix - - n - - proxymap
+postlog unix-dgram n - n - 1 postlogd
+"""
+POSTFIX_START = """
+cd "$0" && mkdir -p data queue/pid queue/private queue/public
+chown postfix data queue/private queue/public && chgrp postdrop queue/public
+exec /usr/lib/postfix/sbin/master -c "$0" -s
+"""
+
+
+def test_postfix(tmp_path: Path) -> None:
+    require(Path("/usr/lib/postfix/sbin/master").exists(), "postfix is not installed")
+    require(os.geteuid() == 0, "postfix only starts as root")
+    port = free_port()
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    certificate = authority.issue_cert("127.0.0.1", not_after=soon)
+    files = {
+        "main.cf": POSTFIX.encode(),
+        "master.cf": POSTFIX_SERVICES.format(port=port).encode(),
+        "pem": certificate.private_key_and_cert_chain_pem.bytes(),
+    }
+    url = f"smtp://127.0.0.1:{port}"
+    assert check(url).reason is Reason.CONNECTION_REFUSED
+    command = ["/bin/sh", "-euc", POSTFIX_START, "{directory}"]
+    with running_daemon("root", *command, files=files) as server:
+        poll(lambda: server.listens(port), timeout=30, what="postfix listens")
+        poll(lambda: "disconnect" in server.log, timeout=30, what="that has ended")
+        before = len(server.log)
+        result = check(url, timeout=20)
+        assert (result.reason, result.detail) == (Reason.OK, "220 mail.example ESMTP Postfix")
+        assert check(url, starttls=True, cacert=tmp_path / "ca.pem", timeout=20)
+        assert check(url, starttls=True, timeout=20).reason is Reason.TLS_FAILURE
+        expires = check(
+            url, starttls=True, cacert=tmp_path / "ca.pem", cert_lifetime=7200, timeout=20
+        )
+        assert expires.reason is Reason.CERTIFICATE_EXPIRES
+        ends = ("quit=1 commands=1", "ehlo=1 starttls=1 quit=1 commands=3")
+        poll(
+            lambda: all(one in server.log[before:] for one in ends),
+            timeout=20,
+            what="two sessions have ended with QUIT",
+        )
+        polite = server.log[before:].partition("starttls=1")[0]
+        assert not any(word in polite for word in ("lost connection", "warning", "error")), polite
+        # Its only smtpd is taken: postfix accepts, and greets when that one is free again.
+        with socket.create_connection(("127.0.0.1", port)) as taken:
+            assert taken.recv(4)
+            assert check(url, timeout=0.3).reason is Reason.TIMEOUT
+        assert check(url, timeout=20)
+    assert check(url).reason is Reason.CONNECTION_REFUSED
 
 
 # Peers
