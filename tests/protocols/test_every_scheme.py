@@ -7,6 +7,7 @@ import json
 import re
 import ssl
 import sys
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,12 +19,13 @@ import trustme
 from healthchecker import Reason, acheck, check
 from healthchecker._protocols.registry import SCHEMES
 from healthchecker._values.target import Place
-from tests.servers.peers import refusing_port
-from tests.servers.scripted import ScriptedServer, scripted_server
+from tests.servers.peers import Connection, Peer, refusing_port
+from tests.servers.scripted import DATAGRAMS, ScriptedServer, scripted_server
 from tests.servers.tls import server_context
 from tests.support import LOADED
 from tests.support.forms import Form, run
 from tests.support.running import Program, start
+from tests.tables.hostile_behaviours import OPENINGS
 
 Make = Callable[..., ScriptedServer]
 LIMIT = 0.2
@@ -141,6 +143,54 @@ def test_second_attempt(form: Form, scheme: str, make: Make) -> None:
     with server.failing_once():
         found = run(form, args)
     assert (found.code, found.stderr) == (0, "")
+
+
+USER, PASSWORD = "us3r", "s3cret"
+SECRETS = (PASSWORD, b64encode(f"{USER}:{PASSWORD}".encode()).decode().rstrip("="), USER)
+
+
+def outputs(form: Form, args: list[str]) -> Iterator[str]:
+    """Yield everything that is printed about one failure, in each form of output."""
+    for more in ((), ("--verbose",), ("--output=json",)):
+        found = run(form, [*more, f"--timeout={LIMIT}", *args])
+        assert found.code == 1
+        yield found.stdout + found.stderr
+
+
+def repeat(connection: Connection) -> None:
+    """Send back all that the client sends, as a server with a talkative error does."""
+    while heard := connection.hear():
+        connection.send(heard)
+
+
+@pytest.mark.parametrize("login", [False, True])
+@EVERY_SCHEME
+def test_no_secret_is_shown(
+    form: Form, scheme: str, make: Make, *, login: bool, context: ssl.SSLContext
+) -> None:
+    if SCHEMES[scheme].place is not Place.HOST or (
+        login and "login" not in SCHEMES[scheme].options
+    ):
+        return  # such targets have no credentials
+    server = make(scheme)
+    place = server.url.partition("://")[2]
+    url = f"{scheme}://{USER}:{PASSWORD}@{place}"
+    args = [*server.args, *(["--login"] if login else []), url]
+    shown = list(outputs(form, args))  # down, or a usage error
+    if server.silent is not None:
+        with server.silent():
+            shown += outputs(form, args)
+    if scheme not in DATAGRAMS:
+        tls = context if SCHEMES[scheme].tls else None
+        own = "postgresql" if scheme == "postgres" else scheme
+        behaviour = OPENINGS[own].begin(repeat)
+        port = int(place.partition(":")[2].partition("/")[0])
+        with Peer(behaviour, context=tls, port=port) as peer:
+            assert peer.port == port
+            for more in ((), ("--verbose",), ("--output=json",)):
+                found = run(form, [*more, f"--timeout={LIMIT}", *args])
+                shown.append(found.stdout + found.stderr)
+    assert not [text for text in shown if any(one in text for one in SECRETS)]
 
 
 # All schemes in one process

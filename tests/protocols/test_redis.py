@@ -11,7 +11,7 @@ import trustme
 from healthchecker import Reason, check
 from healthchecker._protocols.redis import Reply, decode_replies, decode_role, encode_command
 from healthchecker._protocols.reply import CodecError
-from tests.servers.daemons import free_port
+from tests.servers.daemons import free_port, program, running_daemon
 from tests.servers.peers import Connection, Peer, blurt
 from tests.servers.redis import Redis, running_redis
 from tests.support import poll
@@ -257,6 +257,28 @@ def test_role_in_a_cluster_and_with_a_password() -> None:
         poll(lambda: check(url, role="primary"), timeout=20, what="the cluster is ok")
         without = check(f"redis://127.0.0.1:{server.port}", role="primary")
         assert (without.reason, without.status) == (Reason.UNEXPECTED_REPLY, "NOAUTH")
+
+
+def test_sentinel(server: Redis) -> None:
+    port = free_port()
+    config = f"port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {server.port} 1\n"
+    command = [program("redis-server"), "{directory}/config", "--sentinel"]
+    url = f"redis://127.0.0.1:{port}"
+    assert check(url).reason is Reason.CONNECTION_REFUSED
+    with running_daemon("redis", *command, port=port, files={"config": config.encode()}) as daemon:
+        result = check(url)
+        assert (result.reason, result.detail) == (Reason.OK, "PONG")
+        for role in ("primary", "replica"):
+            other = check(url, role=role)
+            assert (other.reason, other.detail) == (
+                Reason.NOT_SERVING,
+                f"expected role {role}, got sentinel",
+            )
+        daemon.pause()
+        assert check(url, timeout=0.3).reason is Reason.TIMEOUT
+        daemon.resume()
+        assert check(url)
+    assert check(url).reason is Reason.CONNECTION_REFUSED
 
 
 DISABLED = b"-ERR This instance has cluster support disabled\r\n"

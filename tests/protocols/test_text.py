@@ -133,6 +133,7 @@ def test_ftp() -> None:
         "anonymous_enable": "YES",
         "anon_root": "{directory}",
         "ftpd_banner": "ready",
+        "max_clients": "2",
         "xferlog_enable": "YES",
         "vsftpd_log_file": "{directory}/transfers",
     }
@@ -143,7 +144,20 @@ def test_ftp() -> None:
         result = check(url)
         assert (result.reason, result.detail) == (Reason.OK, "220 ready")
         check_stopped(url, server)
+        with ExitStack() as taken:
+            full = poll(
+                lambda: _full_ftp_server(url, port, taken), timeout=10, what="vsftpd is full"
+            )
+        assert full == ("421", "421 There are too many connected users, please try later.")
+        poll(lambda: check(url), timeout=10, what="the others have left")
     assert check(url).reason is Reason.CONNECTION_REFUSED
+
+
+def _full_ftp_server(url: str, port: int, taken: ExitStack) -> tuple[object, str] | None:
+    """Take one connection more; return the status and the detail if the server refuses others."""
+    taken.enter_context(closing(socket.create_connection(("127.0.0.1", port))))
+    found = check(url)
+    return (found.status, found.detail) if found.reason is Reason.NOT_SERVING else None
 
 
 def test_zookeeper() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ import trustme
 from healthchecker import Reason, check
 from healthchecker._protocols.reply import CodecError
 from healthchecker._protocols.websocket import accept_of, decode_response
+from tests.servers.daemons import free_port, running_daemon
 from tests.servers.peers import Behaviour, Connection, Peer
 from tests.servers.tls import server_context
+from tests.support import poll
 
 SAMPLE = b"dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
 
@@ -28,6 +31,39 @@ def accepting(heard: list[bytes]) -> Behaviour:
         heard.append(connection.hear())
 
     return behave
+
+
+APP = b"""
+async def app(scope, receive, send):
+    assert scope["type"] == "websocket"
+    await receive()
+    if scope["path"] == "/closed":
+        await send({"type": "websocket.close"})
+    else:
+        await send({"type": "websocket.accept"})
+        print("left with", (await receive())["code"], flush=True)
+"""
+
+
+@pytest.mark.parametrize("library", ["websockets-sansio", "wsproto"])
+def test_uvicorn(library: str) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "app:app", "--app-dir", "{directory}"]
+    command += ["--port", str(port), "--ws", library, "--lifespan", "off"]
+    url = f"ws://127.0.0.1:{port}"
+    assert check(url).reason is Reason.CONNECTION_REFUSED
+    with running_daemon("root", *command, port=port, files={"app.py": APP}) as server:
+        result = check(url, timeout=20)
+        assert (result.reason, result.status) == (Reason.OK, 101)
+        poll(lambda: "left with 1000" in server.log, timeout=10, what="the goodbye is understood")
+        closed = check(f"{url}/closed", timeout=20)
+        assert (closed.reason, closed.status) == (Reason.UNEXPECTED_STATUS, 403)
+        assert "Traceback" not in server.log
+        server.pause()
+        assert check(url, timeout=0.3).reason is Reason.TIMEOUT
+        server.resume()
+        assert check(url, timeout=20)
+    assert check(url).reason is Reason.CONNECTION_REFUSED
 
 
 def test_handshake() -> None:
