@@ -231,8 +231,8 @@ def test_many_requests_on_a_locked_file(service: Service, database: Path) -> Non
     restore = lock(database)
     service.await_health(DOWN)
     with ThreadPoolExecutor(40) as threads:
-        answers = set(threads.map(service.get, ["/health", "/accounts/10000"] * 40))
-    assert answers == {DOWN}
+        responses = set(threads.map(service.get, ["/health", "/accounts/10000"] * 40))
+    assert responses == {DOWN}
     status = Path(f"/proc/{service.process.pid}/status").read_text()
     assert int(status.split("Threads:")[1].split()[0]) < 10
     restore()

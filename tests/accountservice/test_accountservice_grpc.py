@@ -141,13 +141,13 @@ def test_check_follows_the_same_state_as_http(service: Service, channel: grpc.Ch
     ):
         service.get(f"/testability/healthy/{state}")
         for name in ("", SERVICE):
-            ask = partial(status, channel, name)
-            poll(partial(answers, ask, expected), timeout=30, what=state)
+            call = partial(status, channel, name)
+            poll(partial(returns, call, expected), timeout=30, what=state)
         assert service.get("/health") == over_http
 
 
-def answers(ask: Callable[[], int], expected: int) -> bool:
-    return ask() == expected
+def returns(call: Callable[[], int], expected: int) -> bool:
+    return call() == expected
 
 
 def test_check_of_an_unknown_service(channel: grpc.Channel) -> None:

@@ -58,25 +58,25 @@ def check_secrets(service: Service) -> None:
 
 @contextmanager
 def load(service: Service) -> Iterator[list[set[int]]]:
-    """Send requests without a pause; each must be answered in time, whatever happens.
+    """Send requests without a pause; each must get a response in time, whatever happens.
 
-    The value is what each client has been answered up to now.
+    The value is the statuses that each client has received so far.
     """
     over = threading.Event()
 
-    def ask(path: str, statuses: set[int]) -> None:
+    def request(path: str, statuses: set[int]) -> None:
         while not over.is_set():
             statuses.add(service.get(path)[0])
 
     paths = ["/accounts/10000", "/accounts/none", "/health"] * 3
-    answered: list[set[int]] = [set() for _ in paths]
+    received: list[set[int]] = [set() for _ in paths]
     with ThreadPoolExecutor(len(paths)) as threads:
-        asking = list(map(threads.submit, [ask] * len(paths), paths, answered))
+        clients = list(map(threads.submit, [request] * len(paths), paths, received))
         try:
-            yield answered
+            yield received
         finally:
             over.set()
-    for path, statuses, one in zip(paths, answered, asking, strict=True):
+    for path, statuses, one in zip(paths, received, clients, strict=True):
         one.result()
         assert statuses == {404 if path.endswith("none") else 200, 503}
 
@@ -150,8 +150,10 @@ def test_trouble(cluster: Cluster, database: str, service: Service, trouble: Tro
 def test_trouble_under_load(
     cluster: Cluster, database: str, service: Service, trouble: Trouble
 ) -> None:
-    with load(service) as answered:
-        poll(lambda: all(one - {503} for one in answered), timeout=60, what="all answered well")
+    with load(service) as received:
+        poll(
+            lambda: all(one - {503} for one in received), timeout=60, what="all got a good response"
+        )
         with trouble(cluster, database):
             service.await_health(DOWN)
             for _ in range(3):
@@ -159,7 +161,7 @@ def test_trouble_under_load(
             status = Path(f"/proc/{service.process.pid}/status").read_text()
             assert int(status.split("Threads:")[1].split()[0]) < 10
             poll(
-                lambda: all(503 in one for one in answered),
+                lambda: all(503 in one for one in received),
                 timeout=60,
                 what="503 for all",
             )

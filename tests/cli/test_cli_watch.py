@@ -36,7 +36,7 @@ from tests.support.running import Tty, start
 pytestmark = pytest.mark.usefixtures("full_speed")
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
-# Two probes must fail before a state changes: a server may come to its turn late by twice this.
+# Two probes must fail before a state changes: a server may be scheduled late by twice this.
 QUICK = ("--initial-delay=0", "--interval=500ms", "--timeout=500ms")
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -359,7 +359,7 @@ def test_watch_makes_a_grpc_call_again_when_it_breaks(form: Form) -> None:
 
 
 class _WithoutWatch(health.HealthServicer):
-    """Knows Check only, as servers did before Watch came to be."""
+    """Knows Check only, like servers before Watch existed."""
 
     def Watch(self, _request: Any, context: grpc.ServicerContext, *_args: Any) -> Any:  # noqa: N802
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "no Watch here")
@@ -607,7 +607,7 @@ def test_wait_leaves_last_words_on_the_terminal_when_it_is_stopped(
         args = ("wait", "--interval=50ms", "--deadline=1h", url(server))
         with start(form, *args, stderr=tty.terminal, env=env) as program:
             tty.shows(r"3\d+ s left, 1 of 1 targets not .*\n.*\nunhealthy .*")
-            tty.screen.columns = 1000  # last words are as long as they are
+            tty.screen.columns = 1000  # its last output is not cut
             program.process.send_signal(signal.SIGINT)
             assert program.process.wait(5) == 1
         tty.shows(r"unhealthy: \S+: unexpected_status: HTTP status 503, expected 200")

@@ -130,7 +130,7 @@ def test_16_mib_are_enough(isolated: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("quota", ["1000", "5000"])
 def test_with_next_to_no_cpu_it_says_why_it_fails(binary: Path, quota: str) -> None:
-    """Microseconds of each 100 ms: the last resort must not come before the last words."""
+    """Microseconds of each 100 ms: the last resort must not precede the last output."""
     options = ["--network", "host", "--cpu-period", "100000", "--cpu-quota", quota]
     mount = ["--volume", f"{binary}:/healthchecker:ro"]
     with SilentPeer() as silent:
@@ -183,7 +183,7 @@ def test_a_watch_of_many_needs_no_second_thread(binary: Path, isolated: str) -> 
 
 @pytest.fixture(scope="module")
 def names(engine: None) -> Iterator[tuple[list[str], list[str]]]:
-    """Start a name server; run options that use it, and the names that it was asked for."""
+    """Start a name server; run options that use it, and the names that it was queried for."""
     require(os.geteuid() == 0, "needs root for port 53")
     network = docker("network", "create", f"healthchecker-test-{os.getpid()}")
     try:

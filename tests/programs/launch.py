@@ -1,6 +1,6 @@
 """Run one program; report its exit code, its times and its peak memory.
 
-The report also has the times that say nothing about the program: for how long it waited for a
+The report also has the times that do not depend on the program: for how long it waited for a
 processor, and the longest time for which the machine stood still, as a virtual one does when its
 host is busy.
 

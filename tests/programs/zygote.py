@@ -74,7 +74,7 @@ def main(module: str, descriptor: str) -> None:
     coverage = import_module("coverage")
 
     def program() -> None:
-        coverage.process_startup()  # if the environment of this run asks for it
+        coverage.process_startup()  # if the environment of this run enables it
         run_module(module, run_name="__main__", alter_sys=True)
 
     with socket.socket(fileno=int(descriptor)) as channel:

@@ -108,7 +108,7 @@ def test_stopped_server_is_a_timeout(scheme: str, make: Make) -> None:
     """It accepts connections, as a server does that SIGSTOP or a deadlock has stopped."""
     server = make(scheme)
     if server.silent is None:
-        return  # no server is asked
+        return  # no server is involved
     with server.silent():
         found = check(server.url, timeout=LIMIT, **library_options(server))
         found_by_task = asyncio.run(acheck(server.url, timeout=LIMIT, **library_options(server)))

@@ -65,7 +65,9 @@ def test_too_many_connections() -> None:
             reasons.add(check(f"nats://127.0.0.1:{port}").reason)
             return Reason.NOT_SERVING in reasons
 
-        poll(is_refused, timeout=10, what="it says why")  # it often closes the connection first
+        poll(
+            is_refused, timeout=10, what="it sends the reason"
+        )  # it often closes the connection first
         assert Reason.OK not in reasons
 
 

@@ -46,7 +46,7 @@ def message(
     section: bytes | None = None,
     alias: bool = False,
 ) -> bytes:
-    """Encode a response with those of the addresses that are of the kind asked for."""
+    """Encode a response with those of the addresses that are of the requested kind."""
     records = []
     if alias:
         records.append(b"\xc0\x0c" + struct.pack("!HHIH", _CNAME, 1, 60, 2) + b"\xc0\x0c")
@@ -199,8 +199,8 @@ class DnsServer:
             with contextlib.suppress(OSError):  # the client may have gone
                 if self._udp in ready:
                     query, client = self._udp.recvfrom(4096)
-                    for answer in self._answers(query, over_tcp=False):
-                        self._udp.sendto(answer, client)
+                    for response in self._responses(query, over_tcp=False):
+                        self._udp.sendto(response, client)
                 else:
                     self._serve_tcp()
 
@@ -209,13 +209,13 @@ class DnsServer:
         connection.settimeout(10)
         with connection, connection.makefile("rb") as file:
             query = file.read(int.from_bytes(file.read(2)))
-            answers = self._answers(query, over_tcp=True)
-            for answer in answers:
-                connection.sendall(len(answer).to_bytes(2) + answer)
-            if not answers:
+            responses = self._responses(query, over_tcp=True)
+            for response in responses:
+                connection.sendall(len(response).to_bytes(2) + response)
+            if not responses:
                 file.read()
 
-    def _answers(self, query: bytes, *, over_tcp: bool) -> Sequence[bytes]:
+    def _responses(self, query: bytes, *, over_tcp: bool) -> Sequence[bytes]:
         labels = []
         position = _HEADER
         while query[position]:

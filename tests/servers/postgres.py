@@ -77,7 +77,7 @@ class Cluster:
     ) -> Iterator[None]:
         """Hold every connection there is, but some that are held already.
 
-        `before_each` is called before one is asked for, and may end others.
+        `before_each` is called before each, and may end others.
         """
         with ExitStack() as stack:
             held = but

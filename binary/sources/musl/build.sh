@@ -27,7 +27,7 @@ for tool in ar ld nm objcopy ranlib readelf strip; do
 done
 
 # Everything that is linked is compiled with these options: for a static program at a fixed address, with used
-# functions only and without stack unwinding. CPython's configure asks for the name of the platform.
+# functions only and without stack unwinding. CPython's configure needs the name of the platform.
 cat >"$prefix/bin/musl-cc" <<END
 #!/bin/sh
 [ "\$1" != --print-multiarch ] || exec echo $machine-linux-musl
