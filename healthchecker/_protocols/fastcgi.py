@@ -194,9 +194,12 @@ class Response:
             if not colon:
                 raise CodecError("malformed header line")
             headers.setdefault(name.strip().lower(), []).append(value.strip())
-        text = headers.get("status", [str(_OK)])[0][:3]
+        text = (headers.get("status", [str(_OK)])[0].split(maxsplit=1) or [""])[0]
         if not (len(text) == 3 and text.isascii() and text.isdigit()):  # noqa: PLR2004 - digits
             raise CodecError("malformed Status header")
         body = bytes(self._output[end.end() :])
+        size = headers.get("content-length", [""])[0]
+        if not self._is_cut and size.isascii() and size.isdigit() and len(body) < int(size[:9]):
+            raise CodecError("response shorter than its Content-Length")
         is_whole = not self._is_cut and len(body) <= MAX_BODY_BYTES
         return int(text), headers, Body(body[:MAX_BODY_BYTES], is_whole)

@@ -17,7 +17,7 @@ from healthchecker._protocols.reply import (
     shown_text,
 )
 from healthchecker._values.options import CheckOptions
-from healthchecker._values.result import Reason, UnexpectedResponse
+from healthchecker._values.result import ProbeFailure, Reason, UnexpectedResponse
 from healthchecker._values.target import Scheme, Target
 
 _CODE = 3  # digits
@@ -154,6 +154,8 @@ class TextProber(StreamProber):
         dialogue = self._dialogue
         stream.write(dialogue.request)
         line = read_reply(stream, partial(decode_line, dialogue))
+        if line == dialogue.request.rstrip():
+            raise ProbeFailure(Reason.INVALID_RESPONSE, "the peer repeats what it gets")
         if line.startswith(dialogue.not_serving):
             code = line[:_CODE].decode("ascii") if dialogue.shape is Shape.CODE else None
             raise UnexpectedResponse(Reason.NOT_SERVING, shown_text(line), code)
@@ -169,7 +171,7 @@ def decode_line(dialogue: Dialogue, data: bytes) -> bytes | None:
         first = first[:_CODE] + b" "
     may_begin = first.startswith(known) or any(start.startswith(first) for start in known)
     if dialogue.shape is not Shape.TEXT and not may_begin:
-        raise CodecError(f"not a {dialogue.name} reply")
+        raise CodecError(f"not a valid {dialogue.name} reply")
     return next((line.removesuffix(b"\r") for line in lines if line.startswith(known)), None)
 
 

@@ -122,7 +122,17 @@ def test_other_records(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [b"", b"no end", b"no colon\r\n\r\n", b"Status: x\r\n\r\n", b"A:" * 20_000],
+    [
+        b"",
+        b"no end",
+        b"no colon\r\n\r\n",
+        b"Status: x\r\n\r\n",
+        b"A:" * 20_000,
+        b"Status: 2000\r\n\r\n",
+        b"Status: 200OK\r\n\r\n",
+        b"Status:\r\n\r\n",
+        b"Content-Length: 10\r\n\r\nshort",
+    ],
 )
 def test_malformed_pages(page: bytes) -> None:
     with pytest.raises(CodecError):

@@ -441,6 +441,12 @@ def test_other_lines(name: str, data: bytes) -> None:
         decode_line(DIALOGUES[name], data)
 
 
+def test_a_peer_that_repeats_what_it_gets_is_no_ssh_server() -> None:
+    with Peer(lambda connection: connection.send(connection.hear())) as peer:
+        found = check(f"ssh://{peer.address}")
+    assert found.reason is Reason.INVALID_RESPONSE
+
+
 def test_endless_line() -> None:
     with Peer(blurt(b"VERSION " + b"x" * 70_000, hold)) as peer:
         found = check(f"memcached://{peer.address}")
