@@ -75,6 +75,12 @@ def test_every_scheme_has_its_row_in_the_table_of_targets() -> None:
     assert sorted(documented) == sorted(SCHEMES)  # each once, and no other
 
 
+def test_default_ports_are_those_of_the_program() -> None:
+    listed = re.findall(r"(\w+) (\d+)", " ".join(PAGE.table("ports")))
+    ports = {name: scheme.default_port for name, scheme in SCHEMES.items() if scheme.default_port}
+    assert {name: int(port) for name, port in listed} == ports
+
+
 def test_shell_examples_do_what_is_shown(tmp_path: Path) -> None:
     shown_examples = examples(PAGE.block("In a shell", "console"))
     assert len(shown_examples) > 5
