@@ -387,13 +387,13 @@ def test_files_that_cannot_be_used(
 
 
 def test_server_name_is_sent_for_names_only(form: Form) -> None:
-    asked: list[str | None] = []
+    requested: list[str | None] = []
     context = localhost()
-    context.sni_callback = lambda _socket, name, _context: asked.append(name)
+    context.sni_callback = lambda _socket, name, _context: requested.append(name)
     with Peer(respond(HEALTHY), context=context) as peer:
         for host in ("localhost", "127.0.0.1"):
             assert run(form, ["--insecure", f"https://{host}:{peer.port}/"]).code == 0
-    assert asked == ["localhost", None]
+    assert requested == ["localhost", None]
 
 
 def test_the_store_named_by_the_environment(form: Form, files: dict[str, str]) -> None:

@@ -120,7 +120,7 @@ def udp_peer(reply: Reply) -> Iterator[int]:
             thread.join()
 
 
-def ask(reply: Reply, timeout: float = 0.4) -> CheckResult:
+def check_peer(reply: Reply, timeout: float = 0.4) -> CheckResult:
     with udp_peer(reply) as port:
         return check(f"dns://127.0.0.1:{port}/a.test", timeout=timeout)
 
@@ -165,7 +165,7 @@ def answer(query: bytes, flags: bytes = b"\x81\x80") -> bytes:
     ],
 )
 def test_replies(reply: Reply, reason: Reason, detail: str) -> None:
-    result = ask(reply)
+    result = check_peer(reply)
     assert result.reason is reason
     assert detail in result.detail
 
@@ -177,7 +177,7 @@ def test_lost_datagram() -> None:
         heard.append(query)
         return [answer(query)] if len(heard) > 1 else []
 
-    assert ask(reply, timeout=10)
+    assert check_peer(reply, timeout=10)
     assert heard[0] == heard[1]
 
 

@@ -42,7 +42,7 @@ def context() -> ssl.SSLContext:
     return server_context(trustme.CA(), "127.0.0.1")
 
 
-def ask(
+def check_peer(
     form: Form,
     behaviour: Behaviour,
     context: ssl.SSLContext | None,
@@ -90,7 +90,7 @@ def rows(table: Sequence[Hostile] | Sequence[HostileBehaviour]) -> list[pytest.P
 @pytest.mark.emulated
 @pytest.mark.parametrize("hostile", rows(HOSTILE))
 def test_hostile_peer(form: Form, hostile: Hostile, context: ssl.SSLContext) -> None:
-    outcome = ask(
+    outcome = check_peer(
         form,
         hostile.behaviour,
         context if hostile.tls else None,
@@ -105,7 +105,7 @@ def test_hostile_peer(form: Form, hostile: Hostile, context: ssl.SSLContext) -> 
 @pytest.mark.parametrize("hostile", HOSTILE_GRPC, ids=lambda hostile: hostile.name)
 def test_hostile_http2(form: Form, hostile: Hostile) -> None:
     expected = hostile.as_http or hostile.reason
-    outcome = ask(
+    outcome = check_peer(
         form,
         hostile.behaviour,
         None,
@@ -128,7 +128,7 @@ def test_every_protocol_has_its_opening() -> None:
 
 @pytest.mark.parametrize("hostile", rows(HOSTILE_BEHAVIOURS))
 def test_hostile_behaviour(form: Form, hostile: HostileBehaviour, context: ssl.SSLContext) -> None:
-    outcome = ask(
+    outcome = check_peer(
         form,
         hostile.behaviour,
         context if hostile.after_tls else None,

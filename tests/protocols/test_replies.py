@@ -164,7 +164,7 @@ def test_closed_immediately_on_a_unix_socket(open_directory: Path) -> None:
 
 def test_closed_after_a_greeting() -> None:
     with Peer(blurt(b"12:00\r\n", close)) as peer:
-        assert ask(peer) == (Reason.OK, "connected")
+        assert check_peer(peer) == (Reason.OK, "connected")
 
 
 @pytest.mark.timing
@@ -174,19 +174,19 @@ def test_look_at_a_silent_peer_is_short() -> None:
         assert check(f"tcp://{peer.address}", timeout=0.02)
 
 
-def ask(peer: Peer, timeout: float = 2, **options: str | bytes) -> tuple[Reason, str]:
+def check_peer(peer: Peer, timeout: float = 2, **options: str | bytes) -> tuple[Reason, str]:
     result = check(f"tcp://{peer.address}", timeout=timeout, **options)  # type: ignore[arg-type]
     return result.reason, result.detail
 
 
 def test_any_reply_is_one() -> None:
     with Peer(blurt(b"\0\x1b[2J", hold)) as peer:
-        assert ask(peer, send="x") == (Reason.OK, r"reply '\x00\x1b[2J'")
+        assert check_peer(peer, send="x") == (Reason.OK, r"reply '\x00\x1b[2J'")
 
 
 def test_bytes_are_shown_as_escapes() -> None:
     with Peer(blurt(b"\x81\x82\xc3\xbc\\\r\n", close)) as peer:
-        assert ask(peer, send="x", expect_reply=b"\xff\0") == (
+        assert check_peer(peer, send="x", expect_reply=b"\xff\0") == (
             Reason.UNEXPECTED_REPLY,
             r"no '\xff\x00' in the reply '\x81\x82\xc3\xbc\\\r\n'",
         )
@@ -216,7 +216,7 @@ def test_reply_in_pieces() -> None:
         connection.hold()
 
     with Peer(behave) as peer:
-        assert ask(peer, expect_reply="PONG")[0] is Reason.OK
+        assert check_peer(peer, expect_reply="PONG")[0] is Reason.OK
 
 
 def test_bytes_are_sent_as_they_are() -> None:
@@ -228,7 +228,7 @@ def test_bytes_are_sent_as_they_are() -> None:
         connection.hold()
 
     with Peer(behave) as peer:
-        assert ask(peer, send=b"\x00\xff", expect_reply=b"\xfe")[0] is Reason.OK
+        assert check_peer(peer, send=b"\x00\xff", expect_reply=b"\xfe")[0] is Reason.OK
     assert heard == [b"\x00\xff"]
 
 

@@ -30,7 +30,7 @@ def probers(*urls: str) -> list[Prober]:
 
 
 @pytest.mark.parametrize(
-    ("statuses", "attempts", "code", "asked"),
+    ("statuses", "attempts", "code", "requests"),
     [
         ((500, 200), 3, 0, 2),
         ((500, 500, 200), 3, 0, 3),
@@ -40,12 +40,12 @@ def probers(*urls: str) -> list[Prober]:
     ],
 )
 def test_a_blip_is_no_outage(
-    form: Form, statuses: tuple[int, ...], attempts: int, code: int, asked: int
+    form: Form, statuses: tuple[int, ...], attempts: int, code: int, requests: int
 ) -> None:
     with scripted(*statuses) as service:
         args = [f"--attempts={attempts}", "--interval=20ms", service.url]
         assert run(form, args).code == code
-        assert len(service.requested_at) == asked
+        assert len(service.requested_at) == requests
 
 
 def test_attempts_are_apart(form: Form) -> None:

@@ -470,7 +470,7 @@ def test_async_keeps_its_times() -> None:
     with scripted(200) as target:
         start = time.monotonic()
         run(program(target.url))
-    beats = [asked - start for asked in target.requested_at]
+    beats = [requested - start for requested in target.requested_at]
     assert beats[0] >= 0.3
     gaps = [later - earlier for earlier, later in pairwise(beats)]
     assert sum(gaps) == pytest.approx(1.5, abs=0.3)

@@ -107,7 +107,7 @@ def credentials(authority: trustme.CA, *, mutual: bool = False) -> grpc.ServerCr
     )
 
 
-def ask(behaviour: Behaviour, timeout: float = LONG) -> CheckResult:
+def check_peer(behaviour: Behaviour, timeout: float = LONG) -> CheckResult:
     """Check a peer once; whatever it does, there is a result within the timeout."""
     with Peer(behaviour) as peer:
         start = time.monotonic()
@@ -396,11 +396,11 @@ def test_only_grpc_targets_are_listed_and_watched() -> None:
 
 @pytest.mark.parametrize("then", [hold, close, reset])
 def test_an_answer_is_enough_whatever_becomes_of_the_connection(then: Behaviour) -> None:
-    assert ask(respond_to_call(HEALTHY, then)).healthy
+    assert check_peer(respond_to_call(HEALTHY, then)).healthy
 
 
 def test_an_answer_to_a_request_that_was_not_read() -> None:
-    assert ask(blurt(HEALTHY, hold)).healthy
+    assert check_peer(blurt(HEALTHY, hold)).healthy
 
 
 @pytest.mark.parametrize(
@@ -409,12 +409,12 @@ def test_an_answer_to_a_request_that_was_not_read() -> None:
     ids=["immediately", "after SETTINGS", "after headers", "after the message"],
 )
 def test_a_reset_before_the_end_is_one(frames: bytes) -> None:
-    assert ask(respond_to_call(frames, reset)).reason is Reason.CONNECTION_RESET
+    assert check_peer(respond_to_call(frames, reset)).reason is Reason.CONNECTION_RESET
 
 
 @pytest.mark.timing
 def test_silence_ends_by_the_limit() -> None:
-    result = ask(respond_to_call(settings() + headers() + data(SERVING)), timeout=LIMIT)
+    result = check_peer(respond_to_call(settings() + headers() + data(SERVING)), timeout=LIMIT)
     assert result.reason is Reason.TIMEOUT
     assert result.detail == "timed out after 400 ms (response)"
 
@@ -440,7 +440,7 @@ def test_dripping_ends_by_the_limit(before: bytes, dripped: bytes) -> None:
     def drip(connection: Connection) -> None:
         connection.drip(dripped)
 
-    result = ask(respond_to_call(before, drip), timeout=LIMIT)
+    result = check_peer(respond_to_call(before, drip), timeout=LIMIT)
     assert not result.healthy
     assert result.reason in (Reason.TIMEOUT, Reason.INVALID_RESPONSE), result
     assert result.elapsed < LIMIT + GRACE
@@ -476,7 +476,7 @@ def test_a_flood_ends_by_the_limit(frames: bytes) -> None:
     def flood(connection: Connection) -> None:
         connection.flood(frames * 1000)
 
-    result = ask(respond_to_call(settings(), flood), timeout=LIMIT)
+    result = check_peer(respond_to_call(settings(), flood), timeout=LIMIT)
     assert result.reason in (Reason.TIMEOUT, Reason.INVALID_RESPONSE), result
     assert result.elapsed < LIMIT + GRACE
 
@@ -657,16 +657,16 @@ def test_a_quiet_watch_asks_for_signs_of_life(
 
 def test_a_grpcio_server_does_not_mind_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEEPALIVE_INTERVAL", 0.02)
-    asked = mock.create_autospec(
+    update = mock.create_autospec(
         H2Connection.update_settings, side_effect=H2Connection.update_settings
     )
-    monkeypatch.setattr(H2Connection, "update_settings", asked)
+    monkeypatch.setattr(H2Connection, "update_settings", update)
     servicer = health.HealthServicer()
     with grpc_server(servicer) as port, ThreadPoolExecutor() as pool:
         results = watch(port)
         assert next(results).healthy
         waiting = pool.submit(next, results)
-        poll(lambda: asked.call_count >= 10, timeout=LONG, what="ten signs of life")
+        poll(lambda: update.call_count >= 10, timeout=LONG, what="ten signs of life")
         servicer.set("", STATUS.NOT_SERVING)
         assert waiting.result(timeout=LONG).status == "NOT_SERVING"
         results.close()  # type: ignore[attr-defined]
