@@ -7,6 +7,7 @@ of `CheckOptions` or `TlsOptions` (default, verification, documentation), and on
 
 from __future__ import annotations
 
+import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -188,11 +189,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def with_options_documented(function: Function) -> Function:
     """Add the list of options, with types, units, defaults and meanings, to a docstring."""
     if function.__doc__:  # not in an executable without docstrings
+        indent = "" if sys.version_info >= (3, 13) else "    "  # the compiler of 3.13 removes it
         listed = "\n".join(
-            f"    {name}: {type_of(name)} = {metadata['shown']}\n        {meaning_of(name)}"
+            f"{indent}{name}: {type_of(name)} = {metadata['shown']}\n{indent}    {meaning_of(name)}"
             for name, metadata in OPTIONS.items()
         )
-        function.__doc__ = f"{function.__doc__.rstrip()}\n\n    Options:\n\n{listed}\n"
+        function.__doc__ = f"{function.__doc__.rstrip()}\n\n{indent}Options:\n\n{listed}\n"
     return function
 
 

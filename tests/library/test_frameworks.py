@@ -48,7 +48,13 @@ class Recipe:
     @property
     def modules(self) -> set[str]:
         imported = re.findall(r"^(?:from|import) (\w+)", "".join(self.files.values()), re.MULTILINE)
-        return {self.command.split()[0], *imported} - {"worker", "project", "tasks", "app"}
+        workers = re.findall(r"--worker-class (\w+)", self.command)
+        return {self.command.split()[0], *imported, *workers} - {
+            "worker",
+            "project",
+            "tasks",
+            "app",
+        }
 
 
 def recipes() -> Iterator[Recipe]:

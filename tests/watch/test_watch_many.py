@@ -243,7 +243,7 @@ def test_a_table_of_more_targets_than_there_are_lines(form: Form, columns: int) 
 
 @pytest.mark.parametrize(("wide", "narrow"), [(200, 40), (40, 200)])
 def test_a_table_on_a_terminal_that_is_resized(form: Form, wide: int, narrow: int) -> None:
-    table = r"watching for \d+ s, 3 of 3 targets healthy\n.*\n(healthy .*{}\n?){{3}}"
+    table = r"watching for \d+ s, 3 of 3 targets h.*\n.*\n(healthy .*{}\n?){{3}}"
     last = {40: r"\.\.\.", 200: "HTTP status 200"}
     with servers(3) as all_servers, Tty(wide) as tty:
         for server in all_servers:
