@@ -104,6 +104,8 @@ def _takes(scheme: Scheme, option: str, given: Collection[str]) -> bool:
 
 def not_applicable(option: str, scheme: str) -> BadArgumentError:
     """Return the error for an option that does not apply to a target of this scheme."""
+    if option in TLS_OPTIONS and "starttls" in SCHEMES[scheme].options:
+        return BadArgumentError(option, f"{scheme}://", "also needs starttls= here")
     return BadArgumentError(option, f"{scheme}://", f"only applies to {targets_with(option)}")
 
 

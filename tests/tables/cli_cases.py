@@ -45,6 +45,9 @@ _WARNING = "healthchecker: warning: ignoring unknown environment"
 UNKNOWN = f"{_WARNING} variable: HEALTHCHECKER_PROT\n"
 SEVERAL_UNKNOWN = f"{_WARNING} variables: HEALTHCHECKER_HSOT, HEALTHCHECKER_PROT\n"
 
+STARTTLS = "postgresql://, postgres://, mysql://, smtp://, imap://, pop3:// and ldap://"
+ROLES = r"postgresql://, postgres://, mysql://, redis\[s\]:// and mongodb\[s\]://"
+
 CASES = [
     # The main job.
     Case("port", "--port {port}", 0),
@@ -980,6 +983,97 @@ CASES = [
         "--insecure --port {port}",
         1,
         stderr=usage("--insecure: 'http://': only applies to TLS targets, such as https://"),
+    ),
+    *(
+        Case(
+            f"TLS of {scheme} without its command",
+            f"{scheme}://127.0.0.1:{{closed}} --cert-lifetime 1d",
+            1,
+            stderr=usage(f"--cert-lifetime: '{scheme}://': also needs --starttls here"),
+        )
+        for scheme in ("postgresql", "mysql", "smtp", "imap", "pop3", "ldap")
+    ),
+    Case(
+        "TLS by its command",
+        "smtp://127.0.0.1:{closed} --starttls --cert-lifetime 1d",
+        1,
+        stderr=REFUSED,
+    ),
+    *(
+        Case(
+            f"starttls of {scheme}",
+            f"{scheme}://127.0.0.1:1 --starttls",
+            1,
+            stderr=usage(f"--starttls: '{scheme}://': only applies to {STARTTLS} targets"),
+        )
+        for scheme in ("http", "tcp", "tls", "smtps", "redis", "nats")
+    ),
+    *(
+        Case(
+            f"login of {scheme}",
+            f"{scheme}://us3r:s3cret@127.0.0.1 --login",
+            1,
+            stderr=usage(
+                f"--login: '{scheme}://': only applies to postgresql://, postgres:// and mysql:// "
+                "targets"
+            ),
+        )
+        for scheme in ("http", "redis", "mqtt", "mongodb", "ldap")
+    ),
+    *(
+        Case(
+            f"login of {scheme} without a user",
+            f"{scheme}://{credentials}127.0.0.1 --login",
+            1,
+            stderr=usage(
+                f"--login: '{scheme}://127.0.0.1': "
+                r"needs a user \(and a password\) in the TARGET"
+            ),
+        )
+        for scheme, credentials in (("postgresql", ""), ("postgres", ":s3cret@"), ("mysql", ""))
+    ),
+    *(
+        Case(
+            f"role of {scheme}",
+            f"{scheme}://127.0.0.1:1 --role primary",
+            1,
+            stderr=usage(f"--role: '{scheme}://': only applies to {ROLES} targets"),
+        )
+        for scheme in ("http", "tcp", "kafka", "zookeeper")
+    ),
+    *(
+        Case(
+            f"unknown role of {target}",
+            f"{target} --role master",
+            1,
+            stderr=usage("--role: 'master': not one of primary, replica, secondary"),
+        )
+        for target in ("redis://127.0.0.1", "mongodb://127.0.0.1", "mysql://u:p@127.0.0.1 --login")
+    ),
+    *(
+        Case(
+            f"role of {scheme} without a login",
+            f"{scheme}://us3r:s3cret@127.0.0.1 --role primary",
+            1,
+            stderr=usage(f"--role: '{scheme}://127.0.0.1': also needs --login here"),
+        )
+        for scheme in ("postgresql", "mysql")
+    ),
+    *(
+        Case(f"{name} in order", args, 1, stderr=REFUSED)
+        for name, args in {
+            "starttls": "ldap://127.0.0.1:{closed} --starttls --insecure",
+            "login": "postgresql://us3r:s3cret@127.0.0.1:{closed}/name --login",
+            "login and role": "mysql://us3r:s3cret@127.0.0.1:{closed} --login --role replica",
+            "role of a cache": "redis://127.0.0.1:{closed} --role primary",
+            "role of a document database": "mongodb://127.0.0.1:{closed} --role secondary",
+        }.items()
+    ),
+    Case(
+        "login for one of two targets",
+        "mysql://us3r:s3cret@127.0.0.1:{closed} tcp://127.0.0.1:{closed} --login",
+        1,
+        stderr=2 * REFUSED,
     ),
     Case(
         "insecure for a redirect",
