@@ -193,7 +193,9 @@ LEFT_OUT = BUILD / "left-out.txt"
 _GUARDED = (
     *(str(BUILD / "python/python"), "-I", "-S", "-X", "utf8"),
     *("-X", f"pycache_prefix={BUILD}/pycache"),
-    str(_PROGRAMS / "guarded.py"),
+    "-c",  # not as a script, which CPython opens with the system call ioctl
+    f"""__file__ = {str(_PROGRAMS / "guarded.py")!r}
+exec(compile(open(__file__).read(), __file__, "exec"))""",
 )
 GUARDED = Form("guarded", (*_GUARDED, str(LEFT_OUT)), PYTHON.max_rss_kib, False)
 """The Python form, which ends if it calls one of these: the saved form lacks it."""

@@ -225,7 +225,13 @@ def _resets() -> list[Hostile]:
             "response: ",
             tls=True,
         ),
-        Hostile("tcp target that closes immediately", close, Reason.OK, "connected", scheme="tcp"),
+        Hostile(
+            "tcp target that closes immediately",
+            close,
+            Reason.CONNECTION_RESET,
+            "the peer closed the connection immediately",
+            scheme="tcp",
+        ),
     ]
 
 
@@ -397,7 +403,7 @@ def _long_bodies() -> list[Hostile]:
             "JSON that is too long",
             respond(UNSIZED + b'{"status":"UP"}' + b" " * BODY_LIMIT),
             unexpected,
-            f"longer than {BODY_LIMIT} bytes",
+            f"more than {BODY_LIMIT} bytes",
             up,
         ),
     ]
@@ -408,7 +414,7 @@ def _encodings() -> list[Hostile]:
     up = ("--expect-json", "status=UP")
     healthy, invalid = Reason.OK, Reason.INVALID_RESPONSE
     unexpected = Reason.UNEXPECTED_BODY
-    longer = f"longer than {BODY_LIMIT} bytes"
+    longer = f"more than {BODY_LIMIT} bytes"
     raw = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     deflated = raw.compress(b'{"status": "UP"}') + raw.flush()
     members = gzip.compress(b'{"sta') + gzip.compress(b"") + gzip.compress(b'tus": "UP"}')
@@ -608,7 +614,7 @@ def _bodies() -> list[Hostile]:
         Hostile("terminal commands in JSON", body(b'{"status":"\\u001b[2J"}'), unexpected, "", up),
         Hostile("lone surrogate in JSON", body(b'{"status":"\\ud800"}'), unexpected, "", up),
         *(
-            Hostile(f"JSON nested {name}", body(data), unexpected, "deeper than 128 levels", up)
+            Hostile(f"JSON nested {name}", body(data), unexpected, "more than 128 levels deep", up)
             for name, data in NESTED.items()
         ),
         Hostile(
@@ -627,7 +633,7 @@ def _bodies() -> list[Hostile]:
             "",
             up,
         ),
-        Hostile("long JSON number", body(b"1" * BODY_LIMIT), unexpected, "status is not UP", up),
+        Hostile("long JSON number", body(b"1" * BODY_LIMIT), unexpected, "status is missing", up),
         Hostile(
             "JSON beside long numbers",
             body(
