@@ -9,7 +9,7 @@ import click
 
 from healthchecker._cli.problems import shown
 from healthchecker._cli.signals import signal_number
-from healthchecker._values.target import MAX_PORT
+from healthchecker._values.target import HIDDEN, MAX_PORT
 from healthchecker._values.text import parse_duration, parse_escapes
 from healthchecker._values.validate import MAX_SECONDS
 
@@ -39,7 +39,9 @@ class Port(ParamType[int, object]):
     ) -> int:
         text = str(value)
         if not (text.isascii() and text.isdigit() and 0 < int(text[:_MAX_DIGITS]) <= MAX_PORT):
-            self.fail(f"{shown(text)} is not a port number (1 to {MAX_PORT})", param, ctx)
+            # mysql takes a password after -p: only a number is certain not to be one.
+            quoted = shown(text) if text.lstrip("-").isdigit() else repr(HIDDEN)
+            self.fail(f"{quoted} is not a port number (1 to {MAX_PORT})", param, ctx)
         return int(text)
 
 

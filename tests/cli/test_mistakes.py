@@ -42,7 +42,9 @@ MISTAKES: dict[str, str] = {
     "-q -v": "--quiet cannot be combined with --verbose; use one",
     "--port 1 tcp://a:1": "--port cannot be combined with a TARGET; put it in the TARGET",
     "--port ${NO_SUCH}": "NO_SUCH is not set; use ${NO_SUCH:-DEFAULT}",
-    "--port x": "'x' is not a port number (1 to 65535)",
+    "--port x": "'...' is not a port number (1 to 65535)",
+    "--port -1": "'-1' is not a port number (1 to 65535)",
+    "wait -pSECRET": "'...' is not a port number (1 to 65535)",
     "--timeout soon": "'soon' is not a duration (500ms, 2s, 1m30s, 1h, 7d, or seconds)",
     "--timeout 0": "'0' is out of range (more than 0, at most 24h)",
     "watch --initial-delay 25h": "'25h' is out of range (from 0, at most 24h)",
@@ -134,7 +136,7 @@ MISTAKES: dict[str, str] = {
     "install /tmp": "only the static executable can install itself; run that instead",
 }
 VARIABLES = {
-    ("PORT", "x"): "HEALTHCHECKER_PORT: 'x' is not",
+    ("PORT", "x"): "HEALTHCHECKER_PORT: ... is not a port",
     ("QUIET", "maybe"): "HEALTHCHECKER_QUIET: ... 'maybe' is not a boolean (use 1 or 0)",
     ("TARGET", "grpc://a:1\ngrpc://b:1"): "HEALTHCHECKER_TARGET: list takes a single TARGET",
     ("CERT_LIFETIME", "11y"): "is not a duration (500ms, 2s, 1m30s, 1h, 7d, or seconds)",

@@ -881,7 +881,7 @@ CASES = [
         "a bad value in the environment",
         "",
         1,
-        stderr=usage(r".*HEALTHCHECKER_PORT.*'x' is not a port number \(1 to 65535\)"),
+        stderr=usage(r".*HEALTHCHECKER_PORT.*'\.\.\.' is not a port number \(1 to 65535\)"),
         env={"HEALTHCHECKER_PORT": "x"},
     ),
     Case(
@@ -903,7 +903,7 @@ CASES = [
         env={"_HEALTHCHECKER_COMPLETE": "bash_source"},
     ),
     # Mistakes.
-    Case("no number", "--port abc", 1, stderr=usage(".*--port.*'abc' is not a port .*")),
+    Case("no number", "--port abc", 1, stderr=usage(r".*--port.*'\.\.\.' is not a port .*")),
     Case("port 0", "--port 0", 1, stderr=usage(".*--port.*'0' is not a port .*")),
     Case("port too large", "--port 65536", 1, stderr=usage(".*--port.*'65536' is not a port .*")),
     Case("port far too large", f"--port {'9' * 5000}", 1, stderr=usage(".*--port.*")),
