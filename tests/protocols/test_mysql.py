@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from healthchecker._protocols.mysql import (
 from healthchecker._protocols.reply import CodecError
 from tests.servers.mariadb import MAX_CONNECT_ERRORS, MariaDb, running_mariadb
 from tests.servers.peers import Connection, Peer
-from tests.support import require
+from tests.support import poll, require
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +254,54 @@ def test_role(server: MariaDb, address: str) -> None:
         assert (wrong.reason, wrong.status) == (Reason.NOT_SERVING, "replica")
     finally:
         server.execute("SET GLOBAL read_only = 0")
+
+
+@pytest.fixture
+def primary_and_replica() -> Iterator[tuple[MariaDb, MariaDb]]:
+    """Two servers, of which one replicates the other, also its user `app`."""
+    with (
+        running_mariadb(options=["--server-id=1", "--log-bin=binary"]) as primary,
+        running_mariadb(options=["--server-id=2", "--read-only"]) as replica,
+    ):
+        replica.replicate(primary)
+        primary.execute("CREATE USER app@'%' IDENTIFIED BY 's3cret'")
+        has_app = "SELECT user FROM mysql.user WHERE user = 'app'"
+        poll(lambda: replica.execute(has_app), timeout=30, what="the replica has the user")
+        yield primary, replica
+
+
+def require_role(server: MariaDb, role: str, other: str) -> None:
+    url = f"mysql://app:s3cret@127.0.0.1:{server.port}"
+    assert check(url, login=True, role=role).reason is Reason.OK
+    wrong = check(url, login=True, role=other)
+    assert (wrong.reason, wrong.status) == (Reason.NOT_SERVING, role)
+
+
+def test_role_of_a_real_replica(primary_and_replica: tuple[MariaDb, MariaDb]) -> None:
+    primary, replica = primary_and_replica
+    require_role(primary, "primary", "replica")
+    require_role(replica, "replica", "primary")
+
+    # `read_only` alone decides: a user without privileges cannot see whether the replication runs.
+    command = ["mariadb", "--no-defaults", f"--socket={replica.socket}", "-uapp", "-ps3cret"]
+    command += ["-e", "SHOW SLAVE STATUS"]
+    denied = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert "ERROR 1227" in denied.stderr  # a missing privilege
+    replica.execute("SET GLOBAL read_only = 0")
+    require_role(replica, "primary", "replica")
+    replica.execute("SET GLOBAL read_only = 1")
+
+    replica.execute("STOP SLAVE")
+    assert not replica.replicates()
+    require_role(replica, "replica", "primary")
+    replica.execute("START SLAVE")
+    poll(replica.replicates, timeout=30, what="the replication runs again")
+    primary.stop()
+    poll(lambda: not replica.replicates(), timeout=30, what="the replica has lost its primary")
+    require_role(replica, "replica", "primary")
+
+    replica.execute("STOP SLAVE; SET GLOBAL read_only = 0")  # as a failover promotes it
+    require_role(replica, "primary", "replica")
 
 
 def test_starttls(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -22,7 +22,12 @@ _ERROR = b"\xff"  # the first byte of an error packet
 class MariaDb:
     """One MariaDB server, on all addresses and on a Unix socket."""
 
-    def __init__(self, directory: Path, certificate: trustme.LeafCert | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        certificate: trustme.LeafCert | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
         self.port = free_port()
         self.socket = directory / "socket"
         data = directory / "data"
@@ -53,6 +58,7 @@ class MariaDb:
                 "--innodb-buffer-pool-size=8M",
                 "--innodb-flush-log-at-trx-commit=0",
                 *tls,
+                *options,
             ],
             directory,
         )
@@ -74,6 +80,21 @@ class MariaDb:
         """Run a statement as administrator; return the reply."""
         command = [*self._client, "-e", statement]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def replicate(self, primary: MariaDb) -> None:
+        """Replicate another server, which writes a binary log; return when that runs."""
+        primary.execute("CREATE USER replication@'%' IDENTIFIED BY 'r3plicate'")
+        primary.execute("GRANT REPLICATION SLAVE ON *.* TO replication@'%'")
+        self.execute(
+            f"CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={primary.port},"
+            " MASTER_USER='replication', MASTER_PASSWORD='r3plicate'; START SLAVE"
+        )
+        poll(self.replicates, timeout=30, what="the replication runs")
+
+    def replicates(self) -> bool:
+        """Return whether both threads of the replication run."""
+        status = self.execute("SHOW SLAVE STATUS\\G")
+        return all(f"Slave_{thread}_Running: Yes" in status for thread in ("IO", "SQL"))
 
     def ping(self, *where: str, timeout: int = 10) -> bool:
         """Return the verdict of `mysqladmin ping`."""
@@ -124,11 +145,13 @@ class MariaDb:
 
 
 @contextmanager
-def running_mariadb(certificate: trustme.LeafCert | None = None) -> Iterator[MariaDb]:
+def running_mariadb(
+    certificate: trustme.LeafCert | None = None, options: Sequence[str] = ()
+) -> Iterator[MariaDb]:
     """Make and start a server; afterwards neither a process nor a file of it is left."""
     program("mariadb-install-db")
     with data_directory("mysql") as directory:
-        server = MariaDb(directory, certificate)
+        server = MariaDb(directory, certificate, options)
         try:
             server.start()
             yield server
