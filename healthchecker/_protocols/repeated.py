@@ -14,6 +14,8 @@ from healthchecker._values.target import HIDDEN, Target
 from healthchecker._values.text import encode
 
 _SHORTEST_SECRET = 4
+_LONGEST_QUOTED = 1024
+"""A longer secret is looked for as it is: quoting takes fifty times its memory."""
 _PUBLIC_HEADERS = frozenset(
     {
         *("accept", "accept-charset", "accept-encoding", "accept-language", "cache-control"),
@@ -36,8 +38,9 @@ def without_repeated(result: CheckResult, target: Target, options: CheckOptions)
         return result
     texts = {text for secret in secrets for text in _spellings(secret)}
     detail = result.detail
-    if texts:
-        longest_first = sorted(texts, key=lambda text: (-len(text), text))
+    short_enough = (text for text in texts if len(text) <= len(detail))
+    longest_first = sorted(short_enough, key=lambda text: (-len(text), text))
+    if longest_first:
         detail = re.sub("(?i:" + "|".join(map(re.escape, longest_first)) + ")", HIDDEN, detail)
     sent = b"\n".join([*map(encode, sorted(texts)), options.data or b""])
     # An excerpt may end in the middle of a secret.
@@ -59,5 +62,7 @@ def _secrets(target: Target, options: CheckOptions) -> Iterator[str]:
 
 def _spellings(secret: str) -> tuple[str, ...]:
     """Return the secret as it is, and as a URL has it."""
+    if len(secret) > _LONGEST_QUOTED:
+        return (secret,)
     quoted = quote(encode(secret), safe="")
     return (secret, quoted, quote(encode(secret)))

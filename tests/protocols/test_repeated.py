@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
+import tracemalloc
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from healthchecker import CheckResult, Reason, check
+from healthchecker import CheckResult, Phase, Reason, check
 from healthchecker._cli.expansion import expand_target
 from healthchecker._protocols.base import Prober
 from healthchecker._protocols.registry import make_probers, parse_target
+from healthchecker._protocols.repeated import without_repeated
 from healthchecker._values.options import make_options
 from tests.servers.peers import Connection, Peer
 
@@ -122,3 +124,17 @@ def echo_data(connection: Connection) -> None:
     body = b"bad " + request.partition(b"\r\n\r\n")[2]
     connection.send(b"HTTP/1.1 503 No\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
     connection.close()
+
+
+def test_long_secrets_take_little_memory() -> None:
+    """Quoting them, or a pattern of them, would take seconds and fifty times their size."""
+    options = make_options(headers=[(f"X-{number}", "x" * 120_000) for number in range(2)])
+    failure, reason = "response: Connection reset by peer", Reason.CONNECTION_RESET
+    result = CheckResult("http://a/", False, reason, failure, None, 0.1, Phase.RESPONSE)
+    tracemalloc.start()
+    try:
+        shown = without_repeated(result, parse_target("http://a/"), options)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert shown.detail == failure
