@@ -86,7 +86,10 @@ def command_with_buildkit() -> str | None:
 @pytest.mark.parametrize(
     ("buildkit", "options"),
     # One of them compiles all. The classic builder makes all stages, and took as long.
-    [("0", ["--build-arg", "EXECUTABLE=dist"]), ("1", [])],
+    [
+        ("0", ["--build-arg", "EXECUTABLE=dist"]),
+        ("1", ["--build-arg", "SOURCES=--allow-older"]),  # as in .ci/run
+    ],
     ids=["legacy", "buildkit"],
 )
 def test_each_builder_builds_both_images(images: None, buildkit: str, options: list[str]) -> None:
