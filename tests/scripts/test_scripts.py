@@ -38,7 +38,7 @@ def script(
     tree: Path, name: str, *arguments: str, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     inherited = {
-        name: value for name, value in os.environ.items() if name not in ("VENV", "PYTHON")
+        name: value for name, value in os.environ.items() if name not in ("VENV", "PYTHON", "SETUP")
     }
     return subprocess.run(
         [str(tree / "scripts" / name), *arguments],
