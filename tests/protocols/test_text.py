@@ -437,7 +437,7 @@ def test_lines(name: str, data: bytes, line: bytes) -> None:
     ],
 )
 def test_other_lines(name: str, data: bytes) -> None:
-    with pytest.raises(CodecError, match=f"not an? {name} reply"):
+    with pytest.raises(CodecError, match=f"not a valid {name} reply"):
         decode_line(DIALOGUES[name], data)
 
 
