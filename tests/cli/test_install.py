@@ -77,7 +77,7 @@ def test_several_at_once_and_after_one_that_was_killed(executable: Form, tmp_pat
     isolated = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
     tried = subprocess.run([*isolated, "true"], capture_output=True, check=False)
     require(tried.returncode == 0, "no process namespace can be made: needs unshare and root")
-    command = [*isolated, *executable.argv, "install", tmp_path]
+    command = [*isolated, *executable.argv, "install", str(tmp_path)]
     running = [subprocess.Popen(command) for _ in range(6)]
     assert [one.wait(60) for one in running] == [0] * 6
     assert is_copy(tmp_path / "healthchecker", executable)
