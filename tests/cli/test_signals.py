@@ -12,6 +12,7 @@ import pytest
 
 from healthchecker._cli.signals import send, signal_name, signal_number
 from tests.servers.peers import SilentPeer, refusing_port
+from tests.support import require
 from tests.support.forms import Form, run
 from tests.support.running import start
 
@@ -132,6 +133,8 @@ NO_HANDLER = (
 )
 def test_process_1(form: Form, word: str, setup: str, message: str) -> None:
     isolated = ["unshare", "--user", "--map-root-user", "--pid", "--mount-proc", "--fork"]
+    tried = subprocess.run([*isolated, "true"], capture_output=True, check=False)
+    require(tried.returncode == 0, "no process namespace can be made: needs unshare and root")
     init = [sys.executable, "-ISc", _AS_INIT.format(setup=setup)]
     check = [*form.argv, "--port=1", f"--on-unhealthy={word}:1"]
     done = subprocess.run(
