@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from urllib.parse import quote
 
-from healthchecker._protocols.reply import without_parts
+from healthchecker._protocols.reply import SHORTEST_SECRET, without_parts
 from healthchecker._values.options import CheckOptions, basic_authorization
 from healthchecker._values.result import CheckResult, Phase
 from healthchecker._values.target import HIDDEN, Target
 from healthchecker._values.text import encode
 
-_SHORTEST_SECRET = 4
 _LONGEST_QUOTED = 1024
 """A longer secret is looked for as it is: quoting takes fifty times its memory."""
 _PUBLIC_HEADERS = frozenset(
@@ -57,7 +56,7 @@ def _secrets(target: Target, options: CheckOptions) -> Iterator[str]:
     for name, value in options.headers:
         if name.lower() not in _PUBLIC_HEADERS:
             sent += (word for word in value.split() if word.lower() not in _KINDS)
-    return (secret for secret in sent if len(secret) >= _SHORTEST_SECRET)
+    return (secret for secret in sent if len(secret) >= SHORTEST_SECRET)
 
 
 def _spellings(secret: str) -> tuple[str, ...]:

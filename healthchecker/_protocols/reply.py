@@ -17,8 +17,10 @@ T = TypeVar("T")
 MAX_REPLY_BYTES = 64 * 1024
 """No reply that a check waits for is nearly as long."""
 
+SHORTEST_SECRET = 4
+"""Shorter runs of what was sent are shown: they appear in any reply."""
+
 _MAX_SHOWN = 200
-_SHORTEST_SECRET = 4
 _SPACE = 0x20
 
 
@@ -114,7 +116,7 @@ def without_parts(data: bytes, sent: bytes) -> bytes:
         while end < len(data) and data[end] > _SPACE and data[start : end + 1] in sent:
             end += 1
         run = data[start:end]
-        if len(run) >= _SHORTEST_SECRET:
+        if len(run) >= SHORTEST_SECRET:
             kept += b"..."
             start = end
         else:
