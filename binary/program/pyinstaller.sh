@@ -11,15 +11,10 @@ cd "$1"
 "$interpreter" -I -S -B "$here/imported.py" ../packages linked "$root" "$binary/heap/build" >modules.txt
 printf '%s\n' constants forget never_called servers start unused >>modules.txt
 
-rm -rf work/cold work/warm
-for entry in heap/product/cold.py heap/build/warm.py; do
-    name=$(basename "$entry" .py)
-    env -i PATH="$PWD/musl/bin:$PATH" HOME="$PWD/work" PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=0 PYTHONDONTWRITEBYTECODE=1 \
-        PYTHONPATH="../tools/pyinstaller:../tools:../packages:linked:$root:$binary/heap:$binary/heap/build:$binary/heap/product" \
-        MODULES="$PWD/modules.txt" BOOTLOADER="$PWD/link/$name" ENTRY="$binary/$entry" \
-        "$interpreter" -m PyInstaller --noconfirm --workpath "work/$name" --distpath work \
-        "$here/healthchecker.spec" >"$name.log" 2>&1 || { tail "$name.log" >&2; exit 1; }
-    mv "work/$name/healthchecker/$name" "work/$name.new"
-    rm -r "work/$name"
-    mv "work/$name.new" "work/$name"
-done
+rm -rf work/cold work/warm work/pyinstaller
+env -i PATH="$PWD/musl/bin:$PATH" HOME="$PWD/work" PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=0 PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONPATH="../tools/pyinstaller:../tools:../packages:linked:$root:$binary/heap:$binary/heap/build:$binary/heap/product" \
+    MODULES="$PWD/modules.txt" BOOTLOADERS="$PWD/link" ENTRIES="$binary/heap/product/cold.py $binary/heap/build/warm.py" \
+    "$interpreter" -m PyInstaller --noconfirm --workpath work/pyinstaller --distpath work "$here/healthchecker.spec"
+mv work/pyinstaller/healthchecker/{cold,warm} work
+rm -r work/pyinstaller
