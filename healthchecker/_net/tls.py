@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import certifi
 
@@ -34,6 +35,11 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
 """The file name of a certificate that OpenSSL looks up without reading the others."""
+
+_OPTIONS: Any = vars(ssl.SSLContext.__base__)["options"]
+"""An integer. `SSLContext.options` makes a member of an enum of each new combination."""
+_NO_RX_CERTIFICATE_COMPRESSION = 1 << 33
+"""OpenSSL's, which the module `ssl` does not name. Older versions than 3.2 do not compress."""
 
 _MOMENT = 0.2
 """How many seconds the constructor waits for the files that the caller named."""
@@ -116,6 +122,8 @@ class TlsClient:
         context.hostname_checks_common_name = False  # RFC 9525, section 1.2
         context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
         context.options |= ssl.OP_NO_RENEGOTIATION  # which would bring other certificates
+        if ssl.OPENSSL_VERSION_INFO >= (3, 2):
+            _refuse_compression(context)
         if self._alpn_protocol is not None:
             context.set_alpn_protocols([self._alpn_protocol])
         if options.insecure:
@@ -209,6 +217,13 @@ def _is_hashed(directory: str) -> bool:
     except OSError as error:
         demand_resources(error)
         return False
+
+
+def _refuse_compression(context: ssl.SSLContext) -> None:
+    """Offer no compressed certificates: they would pass the limit on the size of a handshake."""
+    options = _OPTIONS.__get__(context) | _NO_RX_CERTIFICATE_COMPRESSION
+    with contextlib.suppress(OverflowError):  # Python 3.12 on a machine of 32 bits
+        _OPTIONS.__set__(context, options)
 
 
 def _readable(argument: str, name: str) -> None:
