@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import pytest
 import trustme
@@ -12,13 +15,12 @@ import trustme
 from healthchecker import Reason
 from healthchecker._protocols.registry import SCHEMES
 from healthchecker._values.target import Place
-from tests.servers.peers import Behaviour, Peer, respond
+from tests.servers.peers import Peer, respond
 from tests.servers.tls import server_context
-from tests.support.forms import Form, Outcome, run, undisturbed
+from tests.support.forms import SAVED, Form, Outcome, run, undisturbed
 from tests.tables.hostile_behaviours import (
     DATAGRAMS,
     HOSTILE_BEHAVIOURS,
-    LONG,
     OPENINGS,
     SHORT,
     HostileBehaviour,
@@ -31,10 +33,13 @@ from tests.tables.hostile_http2 import HOSTILE_HTTP2
 # Hundreds of programs; the tests in this process cover the same code at less cost.
 pytestmark = pytest.mark.usefixtures("full_speed")
 
-HOSTILE = [*HOSTILE_HTTP, *HOSTILE_HTTP2, *HOSTILE_GRPC]
+Row = Hostile | HostileBehaviour
+HOSTILE: list[Row] = [*HOSTILE_HTTP, *HOSTILE_HTTP2, *HOSTILE_GRPC, *HOSTILE_BEHAVIOURS]
 
 GRACE = 0.15
 """Seconds by which the whole process may exceed its time limit."""
+LISTED = 8
+"""How many checks fit the 4096 bytes of a report with their whole details."""
 
 
 @pytest.fixture(scope="module")
@@ -42,79 +47,112 @@ def context() -> ssl.SSLContext:
     return server_context(trustme.CA(), "127.0.0.1")
 
 
-def check_peer(
-    form: Form,
-    behaviour: Behaviour,
-    context: ssl.SSLContext | None,
-    *,
-    scheme: str,
-    timeout: float,
-    args: Sequence[str] = (),
-    grace: float = GRACE,
-) -> Outcome:
-    """Check a peer that behaves like this; everything but the verdict is looked at here."""
-    if SCHEMES[scheme].tls:
-        args = ["--insecure", *args]
-    timeout *= form.slowness
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Hostile peers of a scheme that one command can check: they need the same options."""
+
+    scheme: str
+    timeout: float
+    args: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def __str__(self) -> str:
+        what = self.rows[0].name if len(self.rows) == 1 else f"{len(self.rows)} peers"
+        return f"{self.scheme} {self.timeout} s, {what}"
+
+
+def check_peers(
+    form: Form, group: Group, context: ssl.SSLContext, *, grace: float = GRACE
+) -> list[tuple[Reason, str]]:
+    """Check all peers of a group by one command, and return the reasons and details.
+
+    Everything but the verdicts is looked at here.
+    """
+    insecure = ["--insecure"] if SCHEMES[group.scheme].tls else []
+    timeout = group.timeout * form.slowness
     connected_at: list[float] = []
 
     def attempt() -> Outcome:
-        with Peer(behaviour, context=context) as peer:
-            target = f"{scheme}://{peer.address}"
-            outcome = run(form, [f"--timeout={timeout}", "--output=json", *args, target])
-        connected_at[:] = peer.connected_at
+        with ExitStack() as stack:
+            peers = [
+                stack.enter_context(Peer(row.behaviour, context=context if row.tls else None))
+                for row in group.rows
+            ]
+            targets = [f"{group.scheme}://{peer.address}" for peer in peers]
+            options = [f"--timeout={timeout}", "--output=json", *insecure, *group.args]
+            outcome = run(form, [*options, *targets])
+        connected_at[:] = [at for peer in peers for at in peer.connected_at]
         assert outcome.max_rss_kib <= form.max_rss_kib
-        assert outcome.code == (0 if outcome.check["reason"] == "ok" else 1)
         assert outcome.stderr == ""
-        assert_harmless(outcome)
+        assert_harmless(outcome, checks=len(group.rows))
         return outcome
 
     outcome = undisturbed(attempt)
-    # Where the start of the process is no matter of milliseconds, the connection is the start.
-    start = outcome.started if form.starts_at_once else connected_at[0]
-    assert outcome.ended - start <= timeout + grace * form.slowness, (
-        outcome.ended - start,
-        outcome.check,
-    )
-    return outcome
+    # Unless the start of the process takes milliseconds only, the first connection is the start.
+    start = outcome.started if form.starts_at_once else min(connected_at)
+    assert outcome.ended - start <= timeout + grace * form.slowness, outcome
+    checks = json.loads(outcome.stdout)["checks"]
+    assert len(checks) == len(group.rows)
+    reasons = [Reason(check["reason"]) for check in checks]
+    assert outcome.code == (0 if set(reasons) == {Reason.OK} else 1)
+    return [(reason, check["detail"]) for reason, check in zip(reasons, checks, strict=True)]
 
 
-def rows(table: Sequence[Hostile] | Sequence[HostileBehaviour]) -> list[pytest.ParameterSet]:
-    """Return a table as parameters; rows that end by the timeout are marked `timing`."""
+def assert_allowed(found: Sequence[tuple[Reason, str]], group: Group) -> None:
+    wrong = [
+        (str(row), *verdict)
+        for row, verdict in zip(group.rows, found, strict=True)
+        if not row.allows(*verdict)
+    ]
+    assert not wrong
+
+
+def alone(row: Row) -> Group:
+    return Group(row.target_scheme, row.timeout, row.args, (row,))
+
+
+def together(rows: Sequence[Row]) -> Iterator[Group]:
+    """Yield the rows in as few groups as possible."""
+
+    def shared(row: Row) -> tuple[str, float, tuple[str, ...]]:
+        return row.target_scheme, row.timeout, row.args
+
+    for common, same in groupby(sorted(rows, key=shared), key=shared):
+        alike = tuple(same)
+        for first in range(0, len(alike), LISTED):
+            yield Group(*common, alike[first : first + LISTED])
+
+
+def parameters(groups: Iterable[Group]) -> list[pytest.ParameterSet]:
+    """Return groups as parameters; those that end by the timeout are marked `timing`."""
     return [
-        pytest.param(row, id=str(row), marks=[pytest.mark.timing] * (row.timeout == SHORT))
-        for row in table
+        pytest.param(group, id=str(group), marks=[pytest.mark.timing] * (group.timeout == SHORT))
+        for group in groups
     ]
 
 
+@pytest.mark.parametrize("form", [SAVED], ids=str)
+@pytest.mark.parametrize("group", parameters(map(alone, HOSTILE)))
+def test_hostile_peer(form: Form, group: Group, context: ssl.SSLContext) -> None:
+    """Each has a process for itself, with its limits of time and memory, in the released form."""
+    assert_allowed(check_peers(form, group, context), group)
+
+
 @pytest.mark.emulated
-@pytest.mark.parametrize("hostile", rows(HOSTILE))
-def test_hostile_peer(form: Form, hostile: Hostile, context: ssl.SSLContext) -> None:
-    outcome = check_peer(
-        form,
-        hostile.behaviour,
-        context if hostile.tls else None,
-        scheme=hostile.target_scheme,
-        timeout=hostile.timeout,
-        args=hostile.args,
-    )
-    assert outcome.check["reason"] == hostile.reason, outcome.check
-    assert hostile.detail in outcome.check["detail"], outcome.check
+@pytest.mark.parametrize("group", parameters(together(HOSTILE)))
+def test_hostile_peers_together(form: Form, group: Group, context: ssl.SSLContext) -> None:
+    assert_allowed(check_peers(form, group, context), group)
 
 
-@pytest.mark.parametrize("hostile", HOSTILE_GRPC, ids=lambda hostile: hostile.name)
-def test_hostile_http2(form: Form, hostile: Hostile) -> None:
-    expected = hostile.as_http or hostile.reason
-    outcome = check_peer(
-        form,
-        hostile.behaviour,
-        None,
-        scheme="http",
-        timeout=SHORT if expected is Reason.TIMEOUT else LONG,
-        args=["--http2"],
-        grace=1.0,  # other tests run at the same time
-    )
-    assert outcome.check["reason"] == expected, outcome.check
+def as_http2(hostile: Hostile) -> Hostile:
+    """Return the row of a gRPC peer for an HTTP/2 check."""
+    reason = hostile.as_http or hostile.reason
+    return replace(hostile, scheme="http", tls=False, args=("--http2",), reason=reason, detail="")
+
+
+@pytest.mark.parametrize("group", parameters(together(list(map(as_http2, HOSTILE_GRPC)))))
+def test_hostile_http2(form: Form, group: Group, context: ssl.SSLContext) -> None:
+    assert_allowed(check_peers(form, group, context), group)
 
 
 def test_every_protocol_has_its_opening() -> None:
@@ -126,21 +164,9 @@ def test_every_protocol_has_its_opening() -> None:
     assert {SCHEMES[name] for name in OPENINGS} == wanted
 
 
-@pytest.mark.parametrize("hostile", rows(HOSTILE_BEHAVIOURS))
-def test_hostile_behaviour(form: Form, hostile: HostileBehaviour, context: ssl.SSLContext) -> None:
-    outcome = check_peer(
-        form,
-        hostile.behaviour,
-        context if hostile.after_tls else None,
-        scheme=hostile.scheme,
-        timeout=hostile.timeout,
-    )
-    assert Reason(outcome.check["reason"]) in hostile.reasons, outcome.check
-
-
 FOR_TERMINALS = [
     hostile
-    for hostile in HOSTILE
+    for hostile in (*HOSTILE_HTTP, *HOSTILE_HTTP2, *HOSTILE_GRPC)
     if any(word in hostile.name for word in ("terminal", "NUL", "control", "redirect to", "bytes"))
 ]
 
@@ -175,9 +201,9 @@ INNER_WORDS = ("bytearray(", "memory at", "b'", "_SWITCH", "Errno", "codec", "h1
 """Phrases of libraries, which mean nothing to users."""
 
 
-def assert_harmless(outcome: Outcome) -> None:
+def assert_harmless(outcome: Outcome, checks: int = 1) -> None:
     output = outcome.stdout + outcome.stderr
-    assert len(output.encode()) < 4096
+    assert len(output.encode()) < 4096 * checks
     assert all(line.isprintable() and line.isascii() for line in output.splitlines()), output
     assert output.count("\n") == 1
     assert "secret" not in output

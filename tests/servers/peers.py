@@ -25,10 +25,12 @@ _DRIP = 0.03
 class Connection:
     """One accepted connection, which a behaviour handles."""
 
-    def __init__(self, sock: socket.socket, peer_stops: threading.Event) -> None:
+    def __init__(self, sock: socket.socket, peer_stops: threading.Event, number: int) -> None:
         sock.settimeout(_GIVE_UP)
         self.sock = sock
         self.peer_stops = peer_stops
+        self.number = number
+        """How many connections the peer had before."""
 
     def __enter__(self) -> Self:
         return self
@@ -114,6 +116,7 @@ class SilentPeer:
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self._listener.settimeout(_GIVE_UP)
         self._stops = threading.Event()
+        self._accepted = itertools.count()
 
     def __enter__(self) -> Self:
         return self
@@ -132,7 +135,7 @@ class SilentPeer:
 
     def accept(self) -> Connection:
         """Return the next connection, for the test to handle."""
-        return Connection(self._listener.accept()[0], self._stops)
+        return Connection(self._listener.accept()[0], self._stops, next(self._accepted))
 
 
 class Peer(SilentPeer):
@@ -305,10 +308,8 @@ def blurt(data: bytes, then: Behaviour = close) -> Behaviour:
 
 def in_turn(*behaviours: Behaviour) -> Behaviour:
     """Use a behaviour for each connection, in order; the last one is repeated."""
-    remaining = list(behaviours)
 
     def behave(connection: Connection) -> None:
-        now = remaining.pop(0) if len(remaining) > 1 else remaining[0]
-        now(connection)
+        behaviours[min(connection.number, len(behaviours) - 1)](connection)
 
     return behave

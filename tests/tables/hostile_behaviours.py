@@ -174,19 +174,23 @@ OTHERS = {
 class HostileBehaviour:
     """A behaviour, and the reasons that a check of a scheme may report."""
 
-    scheme: str
+    target_scheme: str
     name: str
     behaviour: Behaviour
     reasons: frozenset[Reason]
-    after_tls: bool
-    """Whether the peer really does TLS before."""
+    tls: bool
+    """Whether the peer really does TLS first."""
+    args: tuple[str, ...] = ()
 
     @property
     def timeout(self) -> float:
         return SHORT if Reason.TIMEOUT in self.reasons else LONG
 
+    def allows(self, reason: Reason, _detail: str) -> bool:
+        return reason in self.reasons
+
     def __str__(self) -> str:
-        return f"{self.scheme} {self.name}"
+        return f"{self.target_scheme} {self.name}"
 
 
 _Row = tuple[str, Behaviour, set[Reason]]
@@ -248,7 +252,7 @@ def _of_connections(scheme: str) -> Iterator[HostileBehaviour]:
         found = frozenset(_FINE | (_LOST if closes else reasons & _LOST))
         if tls and found & _LOST:
             found |= {Reason.TLS_FAILURE}
-        yield HostileBehaviour(scheme, name, behaviour, found, after_tls=tls)
+        yield HostileBehaviour(scheme, name, behaviour, found, tls)
 
 
 def _of_scheme(scheme: str, opening: Opening) -> Iterator[HostileBehaviour]:
@@ -265,7 +269,7 @@ def _of_scheme(scheme: str, opening: Opening) -> Iterator[HostileBehaviour]:
         # refuse a client that has no certificate.
         cut = tls and ("half close" in name or reasons & _LOST)
         found = frozenset(reasons | {Reason.TLS_FAILURE} if cut else reasons)
-        yield HostileBehaviour(scheme, name, behaviour, found, after_tls=tls)
+        yield HostileBehaviour(scheme, name, behaviour, found, tls)
     if is_short:
         return
     for turn in range(1, len(opening.turns)):
@@ -276,7 +280,7 @@ def _of_scheme(scheme: str, opening: Opening) -> Iterator[HostileBehaviour]:
     if tls:
         for name, behaviour, reasons in _instead(_SERVER_HELLO):
             found = frozenset(map(_in_tls, reasons))
-            yield HostileBehaviour(scheme, f"{name} in TLS", behaviour, found, after_tls=False)
+            yield HostileBehaviour(scheme, f"{name} in TLS", behaviour, found, tls=False)
 
 
 def _in_tls(reason: Reason) -> Reason:

@@ -43,6 +43,9 @@ class Hostile:
     as_http: Reason | None = None
     """The verdict of an HTTP/2 check on a gRPC peer, if it is another one."""
 
+    def allows(self, reason: Reason, detail: str) -> bool:
+        return reason is self.reason and self.detail in detail
+
     def __str__(self) -> str:
         return self.name
 
