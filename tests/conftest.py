@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import NIGHTLY
 from tests.support.forms import (
+    COLD,
     EMULATED,
     FORMS,
     Form,
@@ -35,7 +37,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the forms that are not built, and emulated ones of tests without that mark.
+    """Leave out forms that are not built or that a test does not need, and nightly tests.
 
     Time is measured neither of emulated programs nor of programs whose coverage is measured.
     """
@@ -43,12 +45,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         is_timed = item.get_closest_marker("timing") is not None
         is_for_all = item.get_closest_marker("emulated") is not None
+        is_not_cold = item.get_closest_marker("not_cold") is not None
+        is_nightly = item.get_closest_marker("nightly") is not None
         if is_timed:
             item.add_marker(pytest.mark.usefixtures("full_speed"))
         parameters = _parameters(item)
         forms = [value for value in parameters.values() if isinstance(value, Form)]
         is_emulated = parameters.get("form") in EMULATED
         if any(map(left_out, forms)) or (is_emulated and (is_timed or not is_for_all)):
+            deselected.add(item)
+        if (is_not_cold and parameters.get("form") == COLD) or (is_nightly and not NIGHTLY):
             deselected.add(item)
     config.hook.pytest_deselected(items=deselected)
     items[:] = [item for item in items if item not in deselected]

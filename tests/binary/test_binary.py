@@ -312,8 +312,10 @@ def test_killed_at_any_moment_it_leaves_nothing(executable: Form, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("machine", "cold", "saved"),
-    [(BUILD.name, COLD, SAVED), (OTHER, OTHER_COLD, OTHER_SAVED)],
-    ids=lambda value: str(value) if isinstance(value, str) else "",
+    [
+        pytest.param(BUILD.name, COLD, SAVED, id=BUILD.name),
+        pytest.param(OTHER, OTHER_COLD, OTHER_SAVED, id=OTHER, marks=pytest.mark.nightly),
+    ],
 )
 def test_two_builds_are_equal(machine: str, cold: Form, saved: Form, tmp_path: Path) -> None:
     """Also in another folder, and with another environment.

@@ -27,6 +27,8 @@ from tests.support.forms import Form, run
 from tests.support.running import Program, start
 from tests.tables.hostile_behaviours import OPENINGS
 
+pytestmark = pytest.mark.not_cold
+
 Make = Callable[..., ScriptedServer]
 LIMIT = 0.2
 EVERY_SCHEME = pytest.mark.parametrize("scheme", SCHEMES)
