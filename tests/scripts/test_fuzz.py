@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from healthchecker._values.expect.json_path import JsonExpectation
-from tests.support import ROOT
+from tests.support import NIGHTLY, ROOT
 from tests.support.forms import SAVED, why_not_built
 from tests.support.fuzzing import fuzz
 from tests.support.fuzzing_cli import SECRET, Line, Outcome, fuzz_cli, problems, shows_secret
@@ -35,9 +35,9 @@ def test_a_bug_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("full_speed")
-@pytest.mark.parametrize("part", range(20))
+@pytest.mark.parametrize("part", range(20 if NIGHTLY else 3))
 def test_command_lines(part: int) -> None:
-    """A thousand if forms can be compared; the Python form alone is tested less."""
+    """Fifty take a third of a minute if forms are compared; the Python form alone is tested less."""
     lines: list[str] = []
     alone = bool(why_not_built(SAVED))
     assert fuzz_cli(10 if alone else 50, 20261124 + part, lines.append, alone=alone), lines
