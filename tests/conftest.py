@@ -15,6 +15,7 @@ from tests.support.forms import (
     COLD,
     EMULATED,
     FORMS,
+    GUARDED,
     Form,
     forking,
     left_out,
@@ -23,6 +24,8 @@ from tests.support.forms import (
 )
 
 COLLECTED_FORMS = (*FORMS, *EMULATED)
+UNTIMED = (GUARDED, COLD, *EMULATED)
+"""After the start, they run the code of the Python and the saved form."""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -39,7 +42,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out forms that are not built or that a test does not need, and nightly tests.
 
-    Time is measured neither of emulated programs nor of programs whose coverage is measured.
+    Time is not measured of programs whose coverage is measured.
     """
     deselected = set()
     for item in items:
@@ -51,10 +54,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.usefixtures("full_speed"))
         parameters = _parameters(item)
         forms = [value for value in parameters.values() if isinstance(value, Form)]
-        is_emulated = parameters.get("form") in EMULATED
-        if any(map(left_out, forms)) or (is_emulated and (is_timed or not is_for_all)):
-            deselected.add(item)
-        if (is_not_cold and parameters.get("form") == COLD) or (is_nightly and not NIGHTLY):
+        form = parameters.get("form")
+        if (
+            any(map(left_out, forms))
+            or (form in EMULATED and not is_for_all)
+            or (form in UNTIMED and is_timed)
+            or (form == COLD and is_not_cold)
+            or (is_nightly and not NIGHTLY)
+        ):
             deselected.add(item)
     config.hook.pytest_deselected(items=deselected)
     items[:] = [item for item in items if item not in deselected]

@@ -37,7 +37,7 @@ def test_a_bug_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("full_speed")
 @pytest.mark.parametrize("part", range(20 if NIGHTLY else 3))
 def test_command_lines(part: int) -> None:
-    """Fifty take a third of a minute if forms are compared; the Python form alone is tested less."""
+    """Fifty take 16 s if forms can be compared; the Python form alone is tested less."""
     lines: list[str] = []
     alone = bool(why_not_built(SAVED))
     assert fuzz_cli(10 if alone else 50, 20261124 + part, lines.append, alone=alone), lines
