@@ -64,12 +64,18 @@ def binary(request: pytest.FixtureRequest) -> Path:
     return Path(request.param.argv[0])
 
 
-@pytest.fixture(scope="module", params=BASES)
+@pytest.fixture(
+    scope="module",
+    params=[(COLD, "scratch"), *((SAVED, base) for base in BASES)],
+    ids=lambda param: f"{param[0]} in {param[1]}",
+)
 def checker(
-    request: pytest.FixtureRequest, binary: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """Build an image on each base with the executable in it."""
-    with image(request.param, binary, tmp_path_factory.mktemp("image")) as identity:
+    """Build an image with the executable in it: on each base, with the cold form on the first."""
+    form, base = request.param
+    require_form(form)
+    with image(base, Path(form.argv[0]), tmp_path_factory.mktemp("image")) as identity:
         yield identity
 
 
