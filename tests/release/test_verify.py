@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -11,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from healthchecker._version import VERSION
-from release.facts import NAME
-from tests.release.test_release import ARCHITECTURE, DOCKER, PRINTED, make_release
+from release.facts import ARCHITECTURES, NAME
+from tests.release.test_release import ARCHITECTURE, DOCKER, PRINTED
 from tests.servers.daemons import free_port
 from tests.support import ROOT, poll, require
 from tests.support.engine import docker, require_engine, succeed
@@ -23,31 +24,23 @@ pytestmark = pytest.mark.alone
 PAGE = Page(ROOT / "docs/verify.md")
 
 
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a pair of keys without a password; return the secret one."""
-    require(shutil.which("minisign"), "needs minisign (Debian: apt-get install minisign)")
-    folder = tmp_path_factory.mktemp("keys")
-    secret = folder / "minisign.key"
-    succeed(
-        ["minisign", "-G", "-W", "-s", str(secret), "-p", str(folder / "minisign.pub")], timeout=60
-    )
-    return secret
-
-
-@pytest.fixture(scope="module")
-def signed(key: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_release(tmp_path_factory.mktemp("release"), "--sign", str(key))
-
-
 @pytest.fixture
 def copy(signed: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(signed, tmp_path / "copy"))
 
 
-def verify(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def verify(
+    folder: Path, *options: str, path: str = os.environ["PATH"]
+) -> subprocess.CompletedProcess[str]:
     command = [str(ROOT / "scripts/verify-release"), *options, str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(
+        command,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
 
 
 def test_a_release_verifies(signed: Path, key: Path) -> None:
@@ -124,6 +117,88 @@ def test_a_key_in_the_environment_signs(copy: Path, key: Path) -> None:
     command = [str(ROOT / "scripts/sign-release"), str(copy)]
     succeed(command, timeout=60, env={**os.environ, "MINISIGN_KEY": key.read_text()})
     assert verify(copy, "--key", str(key.with_suffix(".pub"))).returncode == 0
+
+
+def test_the_key_and_folders_may_be_beside_the_files(copy: Path, key: Path) -> None:
+    shutil.copy(key.with_suffix(".pub"), copy)
+    (copy / "source").mkdir()
+    assert verify(copy, "--key", str(copy / "minisign.pub")).returncode == 0
+
+
+def test_the_provenance_is_of_the_release_workflow(copy: Path, tmp_path: Path) -> None:
+    """The same command as on the page, for each executable."""
+    program = tmp_path / "bin/gh"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "gh $*" >>{tmp_path}/calls\n')
+    program.chmod(0o755)
+    path = f"{program.parent}:{os.environ['PATH']}"
+    done = verify(copy, "--attestation", "OWNER/REPOSITORY", path=path)
+    assert done.returncode == 0, done.stderr
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert len(calls) == done.stdout.count("\nprovenance: ") == len(list(copy.glob("*-linux-*64")))
+    shown, *_ = PAGE.block("Which workflow built them?", "sh").replace("\\\n", "").splitlines()
+    assert any(call.split() == shown.split() for call in calls)
+
+
+# ---- a rebuild
+
+
+@pytest.fixture
+def rebuildable(tmp_path: Path) -> Path:
+    """Make a release for all machines, whose source builds files with the names of the machines."""
+    require_engine()
+    build = tmp_path / f"{NAME}-1/scripts/build-binary"
+    build.parent.mkdir(parents=True)
+    build.write_text(
+        "#!/bin/sh\n"
+        '[ "$1 $3 $(cat "$4") $5" = "--machine --revisions zlib 1 --allow-older" ] || exit 1\n'
+        f'mkdir -p "dist/$2" && printf "$2" >"dist/$2/{NAME}"\n'
+    )
+    build.chmod(0o755)
+    folder = tmp_path / "release"
+    folder.mkdir()
+    source = str(folder / f"{NAME}-1-source.tar.gz")
+    succeed(["tar", "-C", str(tmp_path), "-czf", source, f"{NAME}-1"], timeout=60)
+    (folder / f"{NAME}-1-revisions.txt").write_text("zlib 1")
+    for machine, architecture in ARCHITECTURES.items():
+        for name in (f"{NAME}-linux", f"{NAME}-1-linux"):
+            (folder / f"{name}-{architecture.platform}").write_text(machine)
+    list_sums(folder)
+    return folder
+
+
+def list_sums(folder: Path) -> None:
+    sums = [
+        f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n"
+        for file in sorted(folder.iterdir())
+        if file.name != "SHA256SUMS"
+    ]
+    (folder / "SHA256SUMS").write_text("".join(sums))
+
+
+def test_a_rebuild_compares_all_machines(rebuildable: Path) -> None:
+    done = verify(rebuildable, "--rebuild")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("rebuild: ")]
+    assert len(lines) == 2 * len(ARCHITECTURES)
+
+
+def test_an_executable_of_another_source_is_found(rebuildable: Path) -> None:
+    name = f"{NAME}-linux-{ARCHITECTURE.platform}"
+    (rebuildable / name).write_text("another")
+    list_sums(rebuildable)
+    done = verify(rebuildable, "--rebuild")
+    assert done.returncode == 1
+    assert f"{name} differs from what its source builds" in done.stderr
+
+
+def test_a_rebuild_needs_an_executable(rebuildable: Path) -> None:
+    for file in rebuildable.glob("*-linux-*"):
+        file.unlink()
+    list_sums(rebuildable)
+    done = verify(rebuildable, "--rebuild")
+    assert done.returncode == 1
+    assert "no executable in " in done.stderr
 
 
 def test_a_rebuild_needs_the_source(copy: Path) -> None:
