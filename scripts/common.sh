@@ -39,8 +39,8 @@ misused() {
 }
 
 # progress LABEL COMMAND...: run it, with the label and a dot each second on standard error in the meantime; the
-# status is the command's. Its output goes to the file $PROGRESS_FILE if that is set. If it fails, the last
-# $PROGRESS_LINES lines (40) are printed, and $PROGRESS_WHY is one sentence about the reason.
+# status is the command's. Its output goes to the file $PROGRESS_FILE if that is set. If it fails, $PROGRESS_WHY is one
+# sentence about the reason, and the last $PROGRESS_LINES lines (40) are printed, unless the reason is $OFFLINE.
 progress() {
     local label=$1 begun=$SECONDS status=0 log dots
     shift
@@ -54,8 +54,8 @@ progress() {
     wait "$dots" 2>/dev/null || true
     printf ' %s s\n' $((SECONDS - begun)) >&2
     if [ "$status" != 0 ]; then
-        tail -n "${PROGRESS_LINES:-40}" "$log" >&2
         PROGRESS_WHY=$(why "$log")
+        [ "$PROGRESS_WHY" = "$OFFLINE" ] || tail -n "${PROGRESS_LINES:-40}" "$log" >&2
     fi
     [ -n "${PROGRESS_FILE:-}" ] || rm -f "$log"
     return "$status"
@@ -93,10 +93,16 @@ with_apt_lock() {
     return "$status"
 }
 
+OFFLINE="no connection to the package server; is this machine online?"
+# What apt, pip and wget print without a network. A dependency that pip cannot resolve is none of these.
+NO_CONNECTION="(failure|failed|not|unable) (to )?resolv(ing|e host|e ')|name resolution|network is unreachable"
+NO_CONNECTION+="|no route to host|could not connect|failed: connection (refused|timed out)|newconnectionerror|max retries"
+NO_CONNECTION+="|proxyerror|connect to proxy"
+
 # why LOG: one sentence about why a command failed, a download in particular
 why() {
-    if grep -qiE "resolv|network is unreachable|connection (refused|timed out)|NewConnectionError|Max retries|could not connect|no route to host|proxy" "$1"; then
-        echo "no connection to the package server; is this machine online?"
+    if grep -qiE "$NO_CONNECTION" "$1"; then
+        echo "$OFFLINE"
     else
         { grep -E '(ERROR|E): ' "$1" || cat "$1"; } | tail -n 1 | sed 's/^ *//'
     fi

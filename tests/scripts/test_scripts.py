@@ -202,6 +202,9 @@ NO_NETWORK = (
     "'NewConnectionError: [Errno -3] Temporary failure in name resolution': /simple/ruff/"
 )
 NO_VERSION = "ERROR: No matching distribution found for ruff==99"
+CONFLICT = (
+    "ERROR: Cannot install ruff==1 and ruff==2, which the dependency resolver cannot resolve."
+)
 
 
 @pytest.mark.parametrize(
@@ -209,6 +212,7 @@ NO_VERSION = "ERROR: No matching distribution found for ruff==99"
     [
         (NO_NETWORK, "no connection to the package server; is this machine online?"),
         (NO_VERSION, NO_VERSION),
+        (CONFLICT, CONFLICT),
     ],
 )
 def test_no_network_is_one_plain_sentence(
@@ -254,6 +258,24 @@ def test_a_slow_command_is_never_silent(tree: Path) -> None:
 def test_a_command_that_fails_shows_its_output(tree: Path) -> None:
     shown = in_shell(tree, "progress compiling bash -c 'echo no such file; exit 3'")
     assert shown.endswith(" s\nno such file\nexit code 3\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "E: Failed to fetch http://deb.debian.org/x  Temporary failure resolving 'deb.debian.org'",
+        "E: Failed to fetch http://deb.debian.org/x  Could not connect to deb.debian.org:80",
+        "pip: Failed to resolve 'pypi.org' ([Errno -2] Name or service not known)",
+        "wget: unable to resolve host address 'deb.debian.org'",
+    ],
+)
+def test_a_command_without_a_network_shows_a_sentence_only(tree: Path, line: str) -> None:
+    failing = f'progress fetching bash -c "echo \\"{line}\\"; echo resolve it; exit 3"'
+    shown = in_shell(tree, f'{failing} || fail scripts/x "$PROGRESS_WHY"')
+    sentence = "no connection to the package server; is this machine online?"
+    assert re.fullmatch(
+        rf"fetching \.* \d+ s\nscripts/x: {re.escape(sentence)}\nexit code 1\n", shown
+    )
 
 
 def test_setup_runs_once_at_a_time(tree: Path, tmp_path: Path) -> None:
