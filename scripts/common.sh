@@ -94,7 +94,7 @@ with_apt_lock() {
 }
 
 OFFLINE="no connection to the package server; is this machine online?"
-# What apt, pip and wget print without a network. A dependency that pip cannot resolve is none of these.
+# As apt, pip and wget report it. It must not match a dependency that pip cannot resolve.
 NO_CONNECTION="(failure|failed|not|unable) (to )?resolv(ing|e host|e ')|name resolution|network is unreachable"
 NO_CONNECTION+="|no route to host|could not connect|failed: connection (refused|timed out)|newconnectionerror|max retries"
 NO_CONNECTION+="|proxyerror|connect to proxy"

@@ -313,13 +313,15 @@ def machine_wheel(released: Path) -> Path:
 @pytest.fixture(scope="module")
 def virtual_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("venv")
-    succeed([sys.executable, "-m", "venv", str(place)], timeout=120)
+    succeed([sys.executable, "-m", "venv", "--without-pip", str(place)], timeout=120)
     return place
 
 
 def pip_install(place: Path, *arguments: str) -> None:
-    pip = [str(place / "bin/python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    succeed([*pip, "install", "-c", str(ROOT / "constraints.txt"), *arguments], timeout=300)
+    """Install with the pip of the tests, as one of its own takes seconds to make."""
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    into = ["--python", str(place / "bin/python")]
+    succeed([*pip, *into, "install", "-c", str(ROOT / "constraints.txt"), *arguments], timeout=300)
 
 
 def test_the_command_of_a_wheel_is_the_executable(
