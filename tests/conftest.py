@@ -47,6 +47,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     deselected = set()
     for item in items:
         is_timed = item.get_closest_marker("timing") is not None
+        is_timed_in_all = item.get_closest_marker("timed_in_every_form") is not None
         is_for_all = item.get_closest_marker("emulated") is not None
         is_not_cold = item.get_closest_marker("not_cold") is not None
         is_nightly = item.get_closest_marker("nightly") is not None
@@ -58,7 +59,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if (
             any(map(left_out, forms))
             or (form in EMULATED and not is_for_all)
-            or (form in UNTIMED and is_timed)
+            or (form in UNTIMED and is_timed and not is_timed_in_all)
             or (form == COLD and is_not_cold)
             or (is_nightly and not NIGHTLY)
         ):

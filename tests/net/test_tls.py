@@ -718,6 +718,7 @@ _BOMBS = [
 
 
 @pytest.mark.timing
+@pytest.mark.timed_in_every_form
 @pytest.mark.parametrize(("seconds", "count", "trust"), _BOMBS)
 def test_a_certificate_bomb_holds_a_check_no_longer_than_its_limit(
     form: Form, seconds: float, count: int, trust: str, files: dict[str, str]
