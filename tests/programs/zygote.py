@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 from runpy import run_module
+from typing import Any
 
 from tests.programs.launch import observe
 
@@ -71,10 +72,14 @@ def main(module: str, descriptor: str) -> None:
     # The program is imported first: it must be the first to load OpenSSL.
     import_module(f"{module}.__main__")
     del sys.modules[f"{module}.__main__"]  # each run has its own
-    coverage = import_module("coverage")
+    try:
+        coverage: Any = import_module("coverage")
+    except ModuleNotFoundError:  # it needs sqlite3, which scripts/fuzz --sanitize does not build
+        coverage = None
 
     def program() -> None:
-        coverage.process_startup()  # if the environment of this run enables it
+        if coverage is not None:
+            coverage.process_startup()  # if the environment of this run enables it
         run_module(module, run_name="__main__", alter_sys=True)
 
     with socket.socket(fileno=int(descriptor)) as channel:

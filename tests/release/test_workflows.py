@@ -16,7 +16,7 @@ WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 
 
 def test_they_are_all_there() -> None:
-    assert [file.stem for file in WORKFLOWS] == ["ci", "release", "rescan"]
+    assert [file.stem for file in WORKFLOWS] == ["ci", "nightly", "release", "rescan"]
     assert (ROOT / ".github/dependabot.yml").exists()
 
 

@@ -87,8 +87,9 @@ def test_build_binary_describes_the_executable(option: str, shown: str) -> None:
 
 
 @pytest.mark.usefixtures("full_speed")
-def test_fuzz() -> None:
-    done = command("fuzz", "--cases=100", "--seed=1")
+@pytest.mark.parametrize("options", [[], ["--tls"]])
+def test_fuzz(options: list[str]) -> None:
+    done = command("fuzz", "--cases=100", "--seed=1", *options)
     assert done.returncode == 0, done.stdout
     assert done.stdout.startswith("seed 1")
 

@@ -91,6 +91,7 @@ def test_each_script_prints_its_usage_and_does_nothing(tree: Path, name: str, op
         ("deploy-swarm", ["--nonsense"]),
         ("engine", []),
         ("engine", ["nothing"]),
+        ("fuzz", ["--sanitize", "--tls"]),
         ("generate-proto", ["/nonexistent"]),
         ("kernel", ["nothing"]),
         ("release", ["--nonsense"]),
@@ -369,6 +370,10 @@ def shown_commands() -> dict[str, str]:
 
 
 CI = (ROOT / ".ci/run").read_text().splitlines()
+EACH_NIGHT = [
+    line.partition("run: scripts/in-debian ")[2]
+    for line in (ROOT / ".github/workflows/nightly.yml").read_text().splitlines()
+]
 RUN_BY = {
     "scripts/bench process": "tests/scripts/test_commands.py",
     "scripts/bench watch": "tests/scripts/test_commands.py",
@@ -380,6 +385,8 @@ RUN_BY = {
     "scripts/deploy-swarm": "tests/images/test_deploy.py",
     "scripts/engine start": CI,
     "scripts/fuzz": "tests/scripts/test_commands.py",
+    "scripts/fuzz --sanitize": EACH_NIGHT,
+    "scripts/fuzz --tls": "tests/scripts/test_commands.py",
     "scripts/fuzz cli": "tests/scripts/test_commands.py",
     "scripts/generate-proto": "tests/accountservice/test_accountservice_grpc.py",
     "scripts/in-debian": "tests/release/test_verify.py",
@@ -395,7 +402,7 @@ RUN_BY = {
     "scripts/test": CI,
     "scripts/verify-release": "tests/release/test_verify.py",
 }
-"""Where a command is run, by how it begins: a file of tests, or the lines of .ci/run."""
+"""Where a command is run, by how it begins: a file of tests, or lines of .ci/run or a workflow."""
 
 
 @pytest.mark.parametrize("command", RUN_BY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import ssl
 import struct
+from collections.abc import Iterable
 from functools import cache
 
 import trustme
@@ -63,7 +64,12 @@ def server_flight(*certificates: bytes) -> bytes:
     hello = struct.pack("!H32sBHB", 0x0303, b"r" * 32, 0, 0xC02B, 0)
     hello += struct.pack("!H", len(extensions)) + extensions
     chain = b"".join(_with_size(certificate) for certificate in certificates)
-    data = _message(_SERVER_HELLO, hello) + _message(_CERTIFICATE, _with_size(chain))
+    return in_records([(_SERVER_HELLO, hello), (_CERTIFICATE, _with_size(chain))])
+
+
+def in_records(messages: Iterable[tuple[int, bytes]]) -> bytes:
+    """Return messages of a handshake, given by type and body, as they are sent unencrypted."""
+    data = b"".join(bytes([kind]) + _with_size(body) for kind, body in messages)
     return b"".join(
         struct.pack("!BHH", _HANDSHAKE, 0x0303, len(part)) + part
         for part in (
@@ -73,8 +79,19 @@ def server_flight(*certificates: bytes) -> bytes:
     )
 
 
-def _message(kind: int, body: bytes) -> bytes:
-    return bytes([kind]) + _with_size(body)
+def from_records(flight: bytes) -> list[tuple[int, bytes]]:
+    """Return types and bodies of the messages of a handshake that are not encrypted."""
+    data = b""
+    while flight and flight[0] == _HANDSHAKE:
+        end = 5 + int.from_bytes(flight[3:5])
+        data += flight[5:end]
+        flight = flight[end:]
+    messages = []
+    while data:
+        end = 4 + int.from_bytes(data[1:4])
+        messages.append((data[0], data[4:end]))
+        data = data[end:]
+    return messages
 
 
 def _with_size(data: bytes) -> bytes:

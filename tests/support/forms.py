@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-from tests.support import LOADED, REQUIRE_ALL, ROOT, require
+from tests.support import LOADED, REQUIRE_ALL, ROOT, SANITIZED, require
 
 _STALL = 0.02
 _ATTEMPTS = 5
@@ -171,6 +171,8 @@ class Form:
 BUILD, DIST = (ROOT / folder / os.uname().machine for folder in ("build", "dist"))
 """The results of `scripts/build-binary` for this machine."""
 PYTHON = Form("python", (sys.executable, "-m", "healthchecker"), 60_000_000 // 1024, False)
+if SANITIZED:
+    PYTHON = replace(PYTHON, max_rss_kib=1 << 20, slowness=10)
 COLD = Form("cold", (str(DIST / "healthchecker-cold"),), 32 * 1024, False)
 SAVED = Form("saved", (str(DIST / "healthchecker"),), 32 * 1024, True)
 OTHER = {"aarch64": "x86_64", "x86_64": "aarch64"}[os.uname().machine]

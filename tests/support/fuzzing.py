@@ -8,7 +8,6 @@ timeout, or if its output is not printable. The run fails if memory, descriptors
 from __future__ import annotations
 
 import argparse
-import ctypes
 import faulthandler
 import gc
 import gzip
@@ -31,6 +30,11 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived
 from httpx import Request
+
+try:
+    import ctypes
+except ModuleNotFoundError:  # in the interpreter of scripts/fuzz --sanitize
+    ctypes = None  # type: ignore[assignment]
 
 from healthchecker import CheckResult, Reason, check
 from healthchecker._cli.render import MAX_OUTPUT_BYTES, json_line, text_lines
@@ -60,18 +64,20 @@ from healthchecker._values.result import BadArgumentError, ProbeFailure
 from healthchecker._values.text import parse_escapes
 from tests.servers import dns as dns_server
 from tests.servers.peers import Connection, Peer
-from tests.servers.tls import server_flight
-from tests.support import open_files
-from tests.support.fuzzing_tls import DER_WORDS, certificates
+from tests.servers.tls import from_records, in_records, server_flight
+from tests.support import SANITIZED, open_files
+from tests.support.fuzzing_tls import DER_WORDS, certificates, first_flight, servers
 from tests.support.http2_heads import broken_head
 from tests.tables.decoders import DECODERS
 from tests.tables.hostile_behaviours import OPENINGS
 
-TIMEOUT = 0.5
-GRACE = 0.5
+_SLOWNESS = 4 if SANITIZED else 1
+TIMEOUT = 0.5 * _SLOWNESS
+GRACE = 0.5 * _SLOWNESS
 """Seconds; more than that of the program, as the peer is a thread of the same interpreter."""
-MAX_GROWTH_KIB = 8 * 1024
-HANG = 20.0
+MAX_GROWTH_KIB = (512 if SANITIZED else 8) * 1024
+"""A sanitizer keeps 256 MiB of freed memory, to detect its use."""
+HANG = 20.0 * _SLOWNESS
 
 _FRAME_HEADER = 9
 _WARM_UP = 0.2
@@ -349,6 +355,17 @@ def broken_handshake(chance: random.Random) -> bytes:
     return broken(chance, [server_flight(one) for one in certificates()], DER_WORDS)
 
 
+def broken_response(chance: random.Random, hello: bytes) -> bytes:
+    """Return a real server's response to a ClientHello, with one message broken."""
+    messages = from_records(first_flight(chance.choice(servers()), hello))
+    if not messages:
+        return b""
+    at = chance.randrange(len(messages))
+    kind, body = messages[at]
+    messages[at] = (kind, broken(chance, [body], DER_WORDS))
+    return in_records(messages)
+
+
 # The cases
 
 
@@ -356,15 +373,15 @@ def broken_handshake(chance: random.Random) -> bytes:
 class _Reply:
     """A behaviour that sends the bytes of the current case."""
 
-    response: bytes = b""
+    response: Callable[[bytes], bytes] = bytes
+    """Of the bytes that the client sent first, if it does."""
     client_first: bool = True
     hold: bool = False
     """Whether the connection stays open afterwards."""
 
     def __call__(self, connection: Connection) -> None:
-        if self.client_first:
-            connection.sock.recv(65536)
-        connection.send(self.response)
+        heard = connection.sock.recv(65536) if self.client_first else b""
+        connection.send(self.response(heard))
         (Connection.hold if self.hold else Connection.half_close)(connection)
 
 
@@ -389,6 +406,7 @@ class Run:
     unix_socket: str
     reply: _Reply
     reasons: Counter[str]
+    only_tls: bool = False
 
     def case(self, number: int) -> None:
         """Run one case; raise an error if a property is missing."""
@@ -396,7 +414,8 @@ class Run:
         self.reply.hold = chance.random() < 0.004
         self.reply.client_first = True
         probes = (self._http, self._http2, self._grpc, self._tls, self._one_reply, self._parsers)
-        chance.choices(probes, (4, 3, 4, 2, 3, 3))[0](chance)
+        probe = self._tls if self.only_tls else chance.choices(probes, (4, 3, 4, 2, 3, 3))[0]
+        probe(chance)
 
     def _http(self, chance: random.Random) -> None:
         data = broken(chance, HTTP, HTTP_WORDS)
@@ -459,8 +478,14 @@ class Run:
 
     def _tls(self, chance: random.Random) -> None:
         insecure = chance.random() < 0.5
+        is_real = chance.random() < 0.5
+        seed = chance.random()
+
+        def respond(hello: bytes) -> bytes:
+            return broken_response(random.Random(seed), hello)
+
         self._probe(
-            broken_handshake(chance),
+            respond if is_real else broken_handshake(chance),
             lambda: check(
                 "https://localhost/",
                 insecure=insecure,
@@ -480,8 +505,10 @@ class Run:
             ),
         )
 
-    def _probe(self, response: bytes, probe: Callable[[], CheckResult]) -> None:
-        self.reply.response = response
+    def _probe(
+        self, response: bytes | Callable[[bytes], bytes], probe: Callable[[], CheckResult]
+    ) -> None:
+        self.reply.response = (lambda _: response) if isinstance(response, bytes) else response
         for _ in range(_ATTEMPTS):
             start = time.monotonic()
             result = probe()
@@ -650,7 +677,14 @@ _PARSERS: tuple[
 # The run
 
 
-def fuzz(cases: int, seed: int, report: Callable[[str], object], only: int | None = None) -> bool:
+def fuzz(
+    cases: int,
+    seed: int,
+    report: Callable[[str], object],
+    only: int | None = None,
+    *,
+    only_tls: bool = False,
+) -> bool:
     """Run the cases; report failures and a summary, and return whether all passed."""
     failures = 0
     reasons: Counter[str] = Counter()
@@ -661,7 +695,7 @@ def fuzz(cases: int, seed: int, report: Callable[[str], object], only: int | Non
     name = f"@healthchecker-fuzz-{os.getpid()}"
     reply = _Reply()
     with Peer(reply, unix_socket=name) as peer:
-        run = Run(seed, name, reply, reasons)
+        run = Run(seed, name, reply, reasons, only_tls)
         for number in numbers:
             faulthandler.dump_traceback_later(HANG, exit=True)
             try:
@@ -669,7 +703,8 @@ def fuzz(cases: int, seed: int, report: Callable[[str], object], only: int | Non
             except Exception as error:  # noqa: BLE001 - any error is a failure
                 failures += 1
                 report(f"case {number}: {type(error).__name__}: {error}")
-                report(f"  to repeat it: scripts/fuzz --seed {seed} --only {number}")
+                tls = " --tls" if only_tls else ""
+                report(f"  to repeat it: scripts/fuzz --seed {seed} --only {number}{tls}")
                 if failures == _MAX_FAILURES:
                     break
             if time.monotonic() > shown + 1:
@@ -703,7 +738,7 @@ def _resident_kib() -> int:
     While 16 MiB are in use, glibc keeps 10 to 19 MiB more: it depends on the seed.
     """
     gc.collect()
-    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+    if ctypes is not None and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() // 1024
@@ -720,6 +755,7 @@ def _main() -> int:
     parser.add_argument("--cases", type=int, default=30_000, help="how many (%(default)s)")
     parser.add_argument("--seed", type=int, help="repeat a run (default: a new seed)")
     parser.add_argument("--only", type=int, metavar="N", help="repeat this case of the seed")
+    parser.add_argument("--tls", action="store_true", help="only broken TLS handshakes")
     arguments = parser.parse_args()
     seed = arguments.seed
     if seed is None:
@@ -730,7 +766,8 @@ def _main() -> int:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
-    return 0 if fuzz(arguments.cases, seed, report, arguments.only) else 1
+    passed = fuzz(arguments.cases, seed, report, arguments.only, only_tls=arguments.tls)
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":

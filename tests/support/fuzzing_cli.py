@@ -377,8 +377,8 @@ def _run_forked(zygote: Zygote) -> Runner:
 
 
 @contextmanager
-def runners() -> Iterator[dict[str, Runner]]:
-    """Yield a runner for each form that is built."""
+def runners(*, alone: bool) -> Iterator[dict[str, Runner]]:
+    """Yield a runner for each form that is built, or for the Python form alone."""
     with forking() as forked:
         zygote = forked(PYTHON).zygote
         assert zygote
@@ -386,7 +386,7 @@ def runners() -> Iterator[dict[str, Runner]]:
         made |= {
             form.name: _run_executable(form.argv[0])
             for form in (COLD, SAVED)
-            if not why_not_built(form)
+            if not (alone or why_not_built(form))
         }
         yield made
 
@@ -472,7 +472,7 @@ def fuzz_cli(
     failures = 0
     reasons: Counter[str] = Counter()
     start = shown = time.monotonic()
-    with places() as values, runners() as forms:
+    with places() as values, runners(alone=alone) as forms:
         if len(forms) == 1 and not alone:
             report(f"only one form, nothing to compare: {why_not_built(SAVED)}")
             return False
@@ -512,6 +512,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cases", type=int, default=1000, help="how many (%(default)s)")
     parser.add_argument("--seed", type=int, help="repeat a run (default: a new seed)")
     parser.add_argument("--only", type=int, metavar="N", help="repeat this case of the seed")
+    parser.add_argument("--alone", action="store_true", help="compare with no other form")
     arguments = parser.parse_args(argv)
     seed = int.from_bytes(os.urandom(4)) if arguments.seed is None else arguments.seed
     sys.stdout.write(f"seed {seed}\n")
@@ -520,7 +521,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
-    return 0 if fuzz_cli(arguments.cases, seed, report, arguments.only) else 1
+    passed = fuzz_cli(arguments.cases, seed, report, arguments.only, alone=arguments.alone)
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":

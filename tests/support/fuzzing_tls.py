@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import ipaddress
+import ssl
+import tempfile
 from functools import cache
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -22,11 +26,51 @@ DER_WORDS = (
 @cache
 def certificates() -> tuple[bytes, bytes]:
     """Return a plain certificate and one with many extensions, in DER; the same in each run."""
-    return _certificate(), _certificate(*_extensions())
+    plain, rich = (_certificate(*some) for some in ((), _extensions()))
+    encoding = serialization.Encoding.DER
+    return plain.public_bytes(encoding), rich.public_bytes(encoding)
 
 
-def _certificate(*extensions: x509.ExtensionType) -> bytes:
-    key = Ed25519PrivateKey.from_private_bytes(bytes(32))  # whose signatures are not random
+@cache
+def servers() -> tuple[ssl.SSLContext, ...]:
+    """Return servers with these certificates that ask for one, for TLS 1.2 and for TLS 1.3."""
+    key = _key().private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    made = []
+    for extensions in ((), _extensions()):
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            with tempfile.TemporaryDirectory() as name:
+                file = Path(name, "server.pem")
+                certificate = _certificate(*extensions)
+                file.write_bytes(key + certificate.public_bytes(serialization.Encoding.PEM))
+                context.load_cert_chain(file)
+                context.load_verify_locations(file)  # the CA that it names
+            context.verify_mode = ssl.CERT_OPTIONAL
+            context.maximum_version = version
+            context.set_alpn_protocols(["h2", "http/1.1"])
+            made.append(context)
+    return tuple(made)
+
+
+def first_flight(context: ssl.SSLContext, hello: bytes) -> bytes:
+    """Return what a server responds to a ClientHello."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    incoming.write(hello)
+    with contextlib.suppress(ssl.SSLError):  # it waits for more, or refuses
+        context.wrap_bio(incoming, outgoing, server_side=True).do_handshake()
+    return outgoing.read()
+
+
+def _key() -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(bytes(32))  # whose signatures are not random
+
+
+def _certificate(*extensions: x509.ExtensionType) -> x509.Certificate:
+    key = _key()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     builder = (
         x509.CertificateBuilder()
@@ -39,7 +83,7 @@ def _certificate(*extensions: x509.ExtensionType) -> bytes:
     )
     for extension in extensions:
         builder = builder.add_extension(extension, critical=False)
-    return builder.sign(key, None).public_bytes(serialization.Encoding.DER)
+    return builder.sign(key, None)
 
 
 def _extensions() -> tuple[x509.ExtensionType, ...]:
