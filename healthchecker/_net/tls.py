@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import ssl
+import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import certifi
 
 from healthchecker._net.deadline import Deadline
+from healthchecker._net.issuers import in_der, in_pem, trust_issuers
 from healthchecker._net.stream import Stream, demand_resources, os_message
 from healthchecker._net.unbounded import UnboundedCalls
 from healthchecker._values.result import BadArgumentError, ProbeFailure, Reason
@@ -41,6 +43,9 @@ _OPTIONS: Any = vars(ssl.SSLContext.__base__)["options"]
 _NO_RX_CERTIFICATE_COMPRESSION = 1 << 33
 """OpenSSL's, which the module `ssl` does not name. Older versions than 3.2 do not compress."""
 
+_MANY_BYTES = range(16 * 1024, 4 * 1024 * 1024)
+"""The size of a file of which only the certificates that are needed are decoded."""
+
 _MOMENT = 0.2
 """How many seconds the constructor waits for the files that the caller named."""
 
@@ -51,8 +56,8 @@ class TlsClient:
     Trusts `cacert` if given; otherwise what SSL_CERT_FILE and SSL_CERT_DIR name; otherwise the
     system's store; otherwise the bundled CA certificates. Each certificate in a store is trusted by
     itself, also an intermediate or the server's own. In a directory OpenSSL looks up the one that
-    it needs; a file, of which it decodes every certificate, takes longer than the rest of a check,
-    so it is loaded only if the directory was not enough (see `trust_more`).
+    it needs. To decode every certificate of a large file takes longer than the rest of a check, so
+    that is done only if neither the directory nor `trust_issuers` was enough (see `trust_more`).
 
     All files are read within a deadline, whatever their file system does.
     """
@@ -67,12 +72,10 @@ class TlsClient:
         self._context: ssl.SSLContext | None = None
         self._stores: Iterator[None] | None = None
         self._looks_up_files = False
+        self._lacks_files = options.cacert is not None or options.cert is not None
         self._calls = UnboundedCalls()
         with contextlib.suppress(ProbeFailure):  # not an argument's error: the probe reports it
-            if options.cacert is None and options.cert is None:
-                self._context = self._make_context()
-            else:
-                self._context = self._calls.call(self._make_context, Deadline(_MOMENT))
+            self._open_files(Deadline(_MOMENT))
 
     def start(self, stream: Stream, host: str, deadline: Deadline) -> None:
         """Do the handshake with `host` on a stream.
@@ -92,13 +95,21 @@ class TlsClient:
         return self._calls.call(lambda: next(stores, stores), deadline) is not stores
 
     def _open_context(self, deadline: Deadline) -> ssl.SSLContext:
-        if self._context is None:
-            self._context = self._calls.call(self._make_context, deadline)
+        context = self._open_files(deadline)
         if self._stores is None and not self._options.insecure and self._options.cacert is None:
-            stores = self._load_stores(self._context)
+            stores = self._load_stores(context)
             self._calls.call(lambda: next(stores, None), deadline)
             self._stores = stores
-        return self._context
+        return context
+
+    def _open_files(self, deadline: Deadline) -> ssl.SSLContext:
+        """Return the context, with the files that the caller named."""
+        context = self._context
+        if context is None:
+            context = self._context = self._make_context()
+        if self._lacks_files:
+            self._calls.call(lambda: self._load_files(context), deadline)
+        return context
 
     def _demand_lifetime(self, end: str | None) -> None:
         """Demand that the peer's certificate ends late enough; `end` as OpenSSL prints it."""
@@ -129,13 +140,17 @@ class TlsClient:
         if options.insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        elif options.cacert is not None:
+        return context
+
+    def _load_files(self, context: ssl.SSLContext) -> None:
+        """Load the files that the caller named, unless a call that took long has done so."""
+        options = self._options
+        if not self._lacks_files:
+            return
+        if options.cacert is not None:
             _readable("cacert", options.cacert)
-            try:
-                context.load_verify_locations(cafile=options.cacert)
-            except (OSError, ValueError) as error:
-                problem = "must be a file of PEM certificates"
-                raise BadArgumentError("cacert", options.cacert, problem) from error
+            self._stores = stores = _load_cacert(context, options.cacert)
+            next(stores)
         if options.cert is not None:
             _readable("cert", options.cert)
             if options.key is not None:
@@ -145,7 +160,7 @@ class TlsClient:
             except (OSError, ValueError) as error:
                 problem = "must be a PEM certificate with its matching, unencrypted private key"
                 raise BadArgumentError("cert", options.cert, problem) from error
-        return context
+        self._lacks_files = False
 
     def _load_stores(self, context: ssl.SSLContext) -> Iterator[None]:
         """Load one store at each step."""
@@ -159,23 +174,53 @@ class TlsClient:
             yield
         if file:
             try:
-                context.load_verify_locations(cafile=file)
+                yield from _load_file(context, file, needed_first=not directories)
             except OSError as error:
                 raise _unusable("SSL_CERT_FILE", file, error) from error
-            yield
         if named:
             return
         for bundle in _SYSTEM_BUNDLES:
             try:
-                context.load_verify_locations(cafile=bundle)
+                yield from _load_file(context, bundle, needed_first=not directories)
             except OSError as error:
                 demand_resources(error)
                 continue
-            yield
             return
         if not directories:
-            context.load_verify_locations(cadata=certifi.contents())
-            yield
+            yield from _load_bundled(context)
+
+
+def _load_cacert(context: ssl.SSLContext, file: str) -> Iterator[None]:
+    try:
+        yield from _load_file(context, file, needed_first=True)
+    except (OSError, ValueError) as error:
+        problem = "must be a file of PEM certificates"
+        raise BadArgumentError("cacert", file, problem) from error
+
+
+def _load_file(context: ssl.SSLContext, name: str, *, needed_first: bool) -> Iterator[None]:
+    """Trust a file of PEM certificates: of a large one those that are needed first, then all."""
+    if needed_first:
+        file = Path(name)
+        status = file.stat()
+        if stat.S_ISREG(status.st_mode) and status.st_size in _MANY_BYTES:
+            find = in_pem(file.read_bytes())
+            if find is not None:
+                trust_issuers(context, find)
+                yield
+    context.load_verify_locations(cafile=name)
+    yield
+
+
+def _load_bundled(context: ssl.SSLContext) -> Iterator[None]:
+    """Trust the bundled CA certificates, in the same two steps."""
+    contents: str | bytes = certifi.contents()  # the executables have them in DER
+    find = in_der(contents) if isinstance(contents, bytes) else in_pem(contents.encode())
+    if find is not None:
+        trust_issuers(context, find)
+        yield
+    context.load_verify_locations(cadata=contents)
+    yield
 
 
 def _read_time(text: str) -> datetime:

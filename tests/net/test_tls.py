@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import certifi
 import pytest
@@ -30,7 +31,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from healthchecker import OptionValues, Reason, check, watch
 from healthchecker._net import tls
+from healthchecker._net.connect import open_tcp
 from healthchecker._net.deadline import Deadline
+from healthchecker._net.issuers import in_pem, trust_issuers
 from healthchecker._values.tls_options import TlsOptions
 from tests.servers.hanging import hanging_file_system
 from tests.servers.peers import (
@@ -166,6 +169,8 @@ def without_a_common_cipher() -> ssl.SSLContext:
     return context
 
 
+MANY = certifi.contents().encode()
+NOISE = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 INTERMEDIATE = CA.create_child_ca()
 OWN = OTHER_CA.issue_cert("localhost")
 
@@ -244,6 +249,12 @@ UNTRUSTED = (
         "mismatch",
         ("--cacert={own}", "--server-name=else.example"),
     ),
+    Untrusted(
+        "unknown authority, many known",
+        lambda: server(OTHER_CA.issue_cert("localhost")),
+        "unable to get local issuer certificate",
+        ("--cacert={many}",),
+    ),
     Untrusted("wrong purpose", for_clients_only, "purpose"),
     Untrusted("weak key", with_a_weak_key, "too weak"),
     Untrusted("TLS 1.0", lambda: old(ssl.TLSVersion.TLSv1), "does not support TLS 1.2 or later"),
@@ -283,6 +294,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "other_ca": OTHER_CA.cert_pem.bytes(),
         "intermediate": INTERMEDIATE.cert_pem.bytes(),
         "own": OWN.cert_chain_pems[0].bytes(),
+        "many": MANY + CA.cert_pem.bytes(),
+        "many_intermediate": MANY + INTERMEDIATE.cert_pem.bytes(),
+        "many_own": OWN.cert_chain_pems[0].bytes() + MANY,
+        "many_broken": MANY + NOISE,
         "client": client.private_key_and_cert_chain_pem.bytes(),
         "client_cert": client.cert_chain_pems[0].bytes(),
         "client_key": client.private_key_pem.bytes(),
@@ -294,7 +309,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "other_client": other_client.private_key_and_cert_chain_pem.bytes(),
         "other_key": other_client.private_key_pem.bytes(),
         "empty": b"",
-        "noise": b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        "noise": NOISE,
     }
     for name, content in contents.items():
         (path / name).write_bytes(content)
@@ -331,6 +346,10 @@ TRUSTED: tuple[tuple[Callable[[], ssl.SSLContext], str, str], ...] = (
     (with_its_intermediate, "--cacert={ca}", "localhost"),
     (of_the_intermediate, "--cacert={intermediate}", "localhost"),
     (lambda: server(OWN), "--cacert={own}", "localhost"),
+    (localhost, "--cacert={many}", "localhost"),
+    (lambda: old(ssl.TLSVersion.TLSv1_2), "--cacert={many}", "localhost"),
+    (of_the_intermediate, "--cacert={many_intermediate}", "localhost"),
+    (lambda: server(OWN), "--cacert={many_own}", "localhost"),
     (self_signed, "--insecure", "localhost"),
     (lambda: server(OTHER_CA.issue_cert("other.example")), "--insecure", "127.0.0.1"),
     (lambda: old(ssl.TLSVersion.TLSv1_2), "--cacert={ca}", "localhost"),
@@ -365,6 +384,7 @@ def test_trusted_servers(
         ("--cacert={missing}", "No such file"),
         ("--cacert={empty}", "a file of PEM certificates"),
         ("--cacert={noise}", "a file of PEM certificates"),
+        ("--cacert={many_broken}", "a file of PEM certificates"),
         ("--cacert=/", "directory"),
         ("--cert={missing}", "No such file"),
         ("--cert={client_cert}", "matching"),
@@ -471,8 +491,52 @@ def test_the_order_of_the_stores(
     monkeypatch.setattr(tls, "_SYSTEM_BUNDLES", (files["missing"],))
     assert stores() == [[]]  # a store with few certificates is meant to be so
     monkeypatch.setattr(tls, "_SYSTEM_DIRECTORIES", (str(Path(files["ca"]).parent),))
-    (certifis,) = stores()
+    nothing, certifis = stores()  # at first only what a handshake needs
+    assert not nothing
     assert len(certifis) == certifi.contents().count("BEGIN CERTIFICATE")
+
+
+@pytest.mark.parametrize("make_context", [localhost, lambda: old(ssl.TLSVersion.TLSv1_2)])
+def test_of_many_certificates_only_the_issuer_is_decoded(
+    make_context: Callable[[], ssl.SSLContext], files: dict[str, str]
+) -> None:
+    client = tls.TlsClient(TlsOptions(cacert=files["many"]))
+    deadline = Deadline(30)
+    context = client._open_context(deadline)  # noqa: SLF001 - shows what is loaded
+    assert context.get_ca_certs() == []
+    with Peer(respond(HEALTHY), context=make_context()) as peer:
+        for _ in range(2):  # the second handshake needs nothing more
+            with open_tcp(["127.0.0.1"], peer.port, deadline) as stream:
+                client.start(stream, "localhost", deadline)
+            (issuer,) = context.get_ca_certs()
+            assert issuer["subject"] == ca_subject(files["ca"])
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"\x0b\0\0\x04\0\0\0\0",
+        b"\x0b\0\0\x10\0\0\0\x0c\0\0\x03\x30\x84\xff\0\0\0\0",
+        b"\x0b" + bytes(100),
+        b"\x0b" + b"\xff" * 100,
+    ],
+)
+@pytest.mark.parametrize("version", [0x303, 0x304])
+def test_a_malformed_chain_names_no_issuer(message: bytes, version: int) -> None:
+    loaded: list[bytes] = []
+
+    class Context(ssl.SSLContext):
+        def load_verify_locations(self, **given: Any) -> None:  # type: ignore[override]
+            loaded.append(given["cadata"])
+
+    context = Context(ssl.PROTOCOL_TLS_CLIENT)
+    find = in_pem(MANY)
+    assert find is not None
+    trust_issuers(context, find)
+    look = ssl._SSLContext._msg_callback.__get__(context)  # type: ignore[attr-defined]  # noqa: SLF001
+    look(None, "read", version, 22, 11, message)
+    assert not loaded
 
 
 _OWN_STORE = 'mount --bind "$1" /etc/ssl/certs && shift && exec "$@"'
