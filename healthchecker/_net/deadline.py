@@ -101,8 +101,11 @@ class Cancel:
         """
         ends = []
         for one in self.chain:
-            with suppress(OSError):
-                ends.append(one._open()[0])  # noqa: SLF001 - of the same class
+            try:
+                end, _ = one._open()  # noqa: SLF001 - of the same class
+            except OSError:
+                continue
+            ends.append(end)
         return ends
 
 

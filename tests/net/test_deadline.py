@@ -221,5 +221,5 @@ def test_a_filter_that_denies_every_wait_is_named(form: Form, code: str, command
         prefix = (*SECCOMP, code, "poll,select")
         outcome = run(form, [command, silent.url()], prefix=prefix)
     assert outcome.code == 1
-    line = r"\S+: (\S+: )?connection_failed: (connect: )?the system denies poll: .*\n"
+    line = r"\S+: (\S+: )?connection_failed: ((connect|response): )?the system denies poll: .*\n"
     assert re.fullmatch(line, outcome.stderr)
