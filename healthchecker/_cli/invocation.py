@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import click
 from click.core import ParameterSource
@@ -38,8 +37,7 @@ Write: TypeAlias = Callable[[int, str], object]
 """Writes a text to a file descriptor."""
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """How much is printed, and in which format."""
 
     verbose: bool
@@ -80,8 +78,7 @@ class Output:
         return [] if healthy and not self.verbose else unknown_variables(VARIABLES)
 
 
-@dataclass(frozen=True, slots=True)
-class Invocation:
+class Invocation(NamedTuple):
     """The values common to all commands."""
 
     targets: tuple[Target, ...]

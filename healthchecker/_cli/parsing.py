@@ -69,6 +69,8 @@ class _Parameter(click.Parameter, Generic[V]):
                 if isinstance(value, str)
                 else [self._expanded(one, ctx) for one in value]
             )
+        if self.nargs == 1 and not self.multiple:  # click would ask again, in twice the time
+            return None if value is None else self.type(value, self, ctx)
         return super().type_cast_value(ctx, value)
 
     def _expanded(self, value: str, ctx: click.Context) -> str:
@@ -335,7 +337,7 @@ class Command(click.Command):
 
     def _refuse(self, given: Sequence[click.Parameter], ctx: click.Context) -> None:
         """Refuse options that conflict, and those that no target can use."""
-        for first, second in self._conflicts:
+        for first, second in self._conflicts if len(given) > 1 else ():
             if first in given and second in given and first.is_given(ctx) and second.is_given(ctx):
                 instead = (
                     "use one of them" if isinstance(second, Option) else "put it in the TARGET"

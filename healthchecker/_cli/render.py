@@ -140,10 +140,13 @@ def list_lines(statuses: Mapping[str, str]) -> str:
 
 def escape(text: str, max_length: int = _MAX_PART) -> str:
     """Return printable ASCII; control and other characters are escaped."""
-    shown = "".join(
-        char if char.isprintable() and char.isascii() else ascii(char)[1:-1]
-        for char in text[: max_length + 1]
-    )
+    if text.isascii() and text.isprintable():
+        shown = text
+    else:
+        shown = "".join(
+            char if char.isprintable() and char.isascii() else ascii(char)[1:-1]
+            for char in text[: max_length + 1]
+        )
     return shown if len(shown) <= max_length else shown[: max_length - 3] + "..."
 
 

@@ -7,8 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from healthchecker._net.connect import open_tcp, open_unix
 from healthchecker._net.deadline import Cancel, Deadline
@@ -34,8 +33,7 @@ _LEAVE_SECONDS = 0.1
 _LEAVE_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Healthy:
+class Healthy(NamedTuple):
     """What a healthy target reported."""
 
     status: int | str | None

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 import httpx
 
@@ -106,8 +107,7 @@ class Scheme:
     """The names of the options that apply, besides those for every target and those of TLS."""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """Where to connect: a host and port, or the Unix socket that stands in for them."""
 
     host: str
@@ -116,8 +116,7 @@ class Endpoint:
     """A path, or a name in the abstract namespace after a leading `@`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """One thing to check."""
 
     scheme: str
@@ -150,25 +149,23 @@ class Target:
 
 def read_target(text: str, schemes: Mapping[str, Scheme], unix_socket: str | None = None) -> Target:
     """Parse a TARGET with one of these schemes; raise `BadArgumentError` if it is invalid."""
-    shown = shown_target(text)
-    url = _read_url(text, shown)
+    url = _read_url(text)
     scheme = schemes.get(url.scheme)
     if scheme is None:
-        raise BadArgumentError("target", shown, _meant(text, schemes))
+        raise _refused(text, _meant(text, schemes))
     if not scheme.has_query and ("?" in text or "#" in text):
         problem = f"{url.scheme}:// takes no query or fragment; remove everything from ? or # on"
         # libpq has passwords there
-        raise BadArgumentError("target", re.split("[?#]", shown)[0], problem)
+        raise BadArgumentError("target", re.split("[?#]", shown_target(text))[0], problem)
     if "\0" in url.username + url.password or ("\0" in url.path and not scheme.has_query):
-        raise BadArgumentError("target", shown, "contains a NUL (%00); remove it")
+        raise _refused(text, "contains a NUL (%00); remove it")
     if unix_socket is not None and not scheme.over_unix_socket:
-        problem = f"{url.scheme}:// cannot be used with unix_socket=; remove it"
-        raise BadArgumentError("target", shown, problem)
+        raise _refused(text, f"{url.scheme}:// cannot be used with unix_socket=; remove it")
     if scheme.place is not Place.HOST:
-        return _local_target(url, text, shown, scheme)
-    endpoint = _read_endpoint(url, shown, scheme, unix_socket)
+        return _local_target(url, text, scheme)
+    endpoint = _read_endpoint(url, text, scheme, unix_socket)
     if not scheme.has_path and (url.path not in ("", "/") or url.query):
-        raise BadArgumentError("target", shown, f"expected {scheme.form}")
+        raise _refused(text, f"expected {scheme.form}")
     basic_auth = (url.username, url.password) if url.userinfo else None
     url, label = _without_secrets(url, text)
     return Target(
@@ -191,20 +188,24 @@ def _secrets_of_query(text: Expanded) -> tuple[str, ...]:
     return tuple(word for value in values for word in _QUERY_DELIMITERS.split(value) if word)
 
 
-def _read_url(text: str, shown: str) -> httpx.URL:
+def _refused(text: str, problem: str) -> BadArgumentError:
+    return BadArgumentError("target", shown_target(text), problem)
+
+
+def _read_url(text: str) -> httpx.URL:
     if not text:
-        raise BadArgumentError("target", shown, "empty; expected a URL such as http://HOST")
+        raise _refused(text, "empty; expected a URL such as http://HOST")
     if not text.isprintable():
-        raise BadArgumentError("target", shown, unprintable(text, "URL"))
-    refuse_several("target", text, shown)
+        raise _refused(text, unprintable(text, "URL"))
+    if _SEVERAL.search(text):
+        refuse_several("target", text, shown_target(text))
     if ("," in text or ";" in text) and _LIST.search(text):
-        raise BadArgumentError("target", shown, "looks like a list; pass each target separately")
+        raise _refused(text, "looks like a list; pass each target separately")
     try:
         return httpx.URL(text)
     except (httpx.InvalidURL, ValueError) as error:
-        reason = f" ({error})" if shown == text else ""
-        problem = f"not a URL such as http://HOST:PORT/PATH{reason}"
-        raise BadArgumentError("target", shown, problem) from error
+        reason = f" ({error})" if shown_target(text) == text else ""
+        raise _refused(text, f"not a URL such as http://HOST:PORT/PATH{reason}") from error
 
 
 def _without_secrets(url: httpx.URL, text: str) -> tuple[httpx.URL, str]:
@@ -268,29 +269,29 @@ def _meant(text: str, schemes: Mapping[str, Scheme]) -> str:
     return "not a URL: no scheme such as http://"
 
 
-def _read_endpoint(url: httpx.URL, shown: str, scheme: Scheme, unix_socket: str | None) -> Endpoint:
+def _read_endpoint(url: httpx.URL, text: str, scheme: Scheme, unix_socket: str | None) -> Endpoint:
     host = url.raw_host.decode("ascii").replace("%25", "%", 1)  # a zone, by RFC 6874
     if not _HOST.fullmatch(host):
-        raise BadArgumentError("target", shown, f"no valid host; expected {scheme.form}")
+        raise _refused(text, f"no valid host; expected {scheme.form}")
     port = scheme.default_port if url.port is None else url.port
     if unix_socket is not None:
         port = port or _ANY_PORT
     if port is None:
-        raise BadArgumentError("target", shown, f"missing port; expected {scheme.form}")
+        raise _refused(text, f"missing port; expected {scheme.form}")
     if not 0 < port <= MAX_PORT:
-        raise BadArgumentError("target", shown, f"port out of range (1 to {MAX_PORT})")
+        raise _refused(text, f"port out of range (1 to {MAX_PORT})")
     return Endpoint(host, port, unix_socket)
 
 
-def _local_target(url: httpx.URL, text: str, shown: str, scheme: Scheme) -> Target:
+def _local_target(url: httpx.URL, text: str, scheme: Scheme) -> Target:
     path = url.path
     is_socket = scheme.place is Place.SOCKET
     is_abstract = is_socket and path.startswith("@") and path != "@"
     if url.netloc not in (b"", b"localhost") or not (is_abstract or path.startswith("/")):
-        raise BadArgumentError("target", shown, f"expected {scheme.form}")
+        raise _refused(text, f"expected {scheme.form}")
     if is_socket and len(path.encode()) > MAX_UNIX_PATH:
         problem = f"path longer than {MAX_UNIX_PATH} bytes; use a symbolic link"
-        raise BadArgumentError("target", shown, problem)
+        raise _refused(text, problem)
     label = f"{url.scheme}:{path}" if is_abstract else f"{url.scheme}://{path}"
     if isinstance(text, Expanded) and "@" in path[1:]:  # what precedes it may be a password
         label = text.shown()

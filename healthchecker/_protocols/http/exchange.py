@@ -14,8 +14,9 @@ from healthchecker._protocols.http.messages import ALPN_HTTP2, Client, invalid
 
 T = TypeVar("T")
 
-# A much larger buffer would be mapped and unmapped for each read.
+# A much larger buffer would be mapped and unmapped for each read. Most responses fit in a page.
 _READ_BYTES = 16 * 1024
+_FIRST_READ_BYTES = 4000
 
 
 def exchange(stream: Stream, request: httpx.Request, *, http2: bool = False) -> httpx.Response:
@@ -28,7 +29,7 @@ def exchange(stream: Stream, request: httpx.Request, *, http2: bool = False) -> 
         if http2:
             _demand_http2(stream)
         client: Client = Http2(request) if http2 else Http1(request)
-        head = _wait(stream, client, client.read_head)
+        head = _wait(stream, client, client.read_head, _FIRST_READ_BYTES)
     except BaseException:
         stream.close()
         raise
@@ -53,21 +54,21 @@ class _Body(httpx.SyncByteStream):
         self._client = client
 
     def __iter__(self) -> Iterator[bytes]:
-        while part := _wait(self._stream, self._client, self._client.read_body):
+        while part := _wait(self._stream, self._client, self._client.read_body, _READ_BYTES):
             yield part
 
     def close(self) -> None:
         self._stream.close()
 
 
-def _wait(stream: Stream, client: Client, read: Callable[[], T | None]) -> T:
+def _wait(stream: Stream, client: Client, read: Callable[[], T | None], size: int) -> T:
     """Move bytes between the peer and the client until `read` returns something."""
     while (found := read()) is None:
         data = client.bytes_to_send()
         if data:
             stream.write(data)
         try:
-            data = stream.read(_READ_BYTES)
+            data = stream.read(size)
         except UnannouncedEnd:
             data = b""  # the client knows whether the response is complete
         client.feed(data)

@@ -63,9 +63,10 @@ class Http1:
             method=request.method, target=request.url.raw_path, headers=request.headers.raw
         )
         data = self._h11.send(head) or b""
+        # No `EndOfMessage`, which neither sends a byte here nor is needed to read the response.
         if request.content:
             data += self._h11.send(h11.Data(request.content)) or b""
-        return data + (self._h11.send(h11.EndOfMessage()) or b"")
+        return data
 
     def _check_start(self, data: bytes) -> None:
         """Check what h11 does not: the length of all heads together, and who is speaking."""
