@@ -17,6 +17,11 @@ def run() -> NoReturn:
     Skips the interpreter's clean-up, which would print an error and exit with code 120 if standard
     output has been closed.
     """
+    os._exit(run_to_end())
+
+
+def run_to_end() -> int:
+    """Run the command line with all that belongs to a process but its end; return the exit code."""
     open_standard_streams()
     code = main()
     for stream in (sys.stdout, sys.stderr):
@@ -24,7 +29,7 @@ def run() -> NoReturn:
             stream.flush()
         except (AttributeError, OSError, ValueError):
             continue
-    os._exit(code)
+    return code
 
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ from healthchecker._values.target import Scheme
 _PREFIX = "HEALTHCHECKER_"
 _PREFIX_BYTES = _PREFIX.encode()
 
+names_at_start: Sequence[bytes] | None = None
+"""The names of our variables, if the start of the process has collected them: from a saved heap."""
+
 # What Kubernetes sets in every container of a namespace for a Service whose name begins with
 # `healthchecker`, in the form that Docker's links had.
 _SERVICE_LINK = re.compile(
@@ -30,8 +33,10 @@ def variable_of(option: str) -> str:
 
 def variables() -> list[str]:
     """Return the names of our variables; empty ones count as unset."""
-    # Compared as bytes, so that nothing is decoded in the common case of no match.
-    names = [name for name in os.environb if name.startswith(_PREFIX_BYTES)]
+    names = names_at_start
+    if names is None:
+        # Compared as bytes, so that nothing is decoded in the common case of no match.
+        names = [name for name in os.environb if name.startswith(_PREFIX_BYTES)]
     return [
         name for name in map(os.fsdecode, names) if os.environ[name] and not is_service_link(name)
     ]

@@ -19,6 +19,7 @@ int loader_main(int argc, char **argv);
 PyObject *PyInit__saved_heap(void);
 
 extern char __start_saved_data[], __stop_saved_data[];
+extern int _PyType_KeepsCache; /* see saved-method-cache.patch */
 static const char *memory_file = "";
 
 struct saved saved __attribute__((section("saved_header"))) = {.end = {1}};
@@ -63,9 +64,11 @@ static PyObject *forget_fork_handlers(PyObject *module, PyObject *unused)
 static PyMethodDef methods[] = {
     {"all_imported", all_imported, METH_NOARGS, "Mark the point from which allocations may differ between builds."},
     {"all_warm", all_warm, METH_NOARGS, "Mark the point from which large blocks are not saved."},
+    {"environment", heap_environment, METH_NOARGS, "Return all variables of the environment."},
     {"forget_fork_handlers", forget_fork_handlers, METH_NOARGS, "Drop the registered fork handlers."},
     {"immortalize", immortalize, METH_O, "Make the objects in a list, and all that they refer to, immortal."},
     {"start_with", start_with, METH_O, "Set the function that a process started from the saved heap calls."},
+    {"variable", heap_variable, METH_O, "Return the value of a variable of the environment, or None."},
     {0},
 };
 
@@ -146,6 +149,7 @@ void heap_finalize(void)
         Py_FatalError("no start function to save, or the memory file cannot be written");
     /* New objects then come from fresh memory instead of clean pages of the heap. */
     _PyObject_ClearFreeLists(&PyInterpreterState_Get()->object_state.freelists, 0);
+    _PyType_KeepsCache = 1;
     saved.thread = PyEval_SaveThread();
     forget_thread();
     pthread_key_create(&saved.keys, NULL);

@@ -8,9 +8,10 @@ import threading
 from types import ModuleType
 
 import _saved_heap
+from constants import OPEN
 from forget import forget
 from servers import answer_grpc_at_once, answer_http, server
-from start import start
+from start import start, take
 from unused import drop_unused
 from warmup import warm_up
 
@@ -26,7 +27,8 @@ def main() -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         closed = unused.getsockname()[1]
     with server(answer_http) as http, server(answer_grpc_at_once) as grpc:
-        warm_up(http, grpc, closed)
+        warm_up(http, grpc, closed, begin)
+    begin([])  # the arguments are saved, and the ports in them are random
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -37,6 +39,11 @@ def main() -> None:
     del sys._MEIPASS  # type: ignore[attr-defined]  # noqa: SLF001 - set by PyInstaller
     _saved_heap.start_with(start)
     put_away(_saved_heap, gc)
+
+
+def begin(arguments: list[str]) -> None:
+    """Do what a start does first."""
+    take(["healthchecker", *arguments], [], (OPEN, OPEN, OPEN), 0)
 
 
 def put_away(heap: ModuleType, collector: ModuleType) -> None:

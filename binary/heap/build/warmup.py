@@ -23,29 +23,45 @@ import encodings.utf_32_le
 import gc
 import heapq
 import shlex
+import sys
+from collections.abc import Callable, Iterable
 
 import click._textwrap
 import click.shell_completion
 from servers import usual_checks
 
 import healthchecker._values.expect.regex
-from healthchecker._cli.main import main
+from healthchecker.__main__ import run_to_end
 
 _ROUNDS = 20  # the interpreter specializes code after some runs
 
 
-def warm_up(http: int, grpc: int, closed: int) -> None:
-    """Check the servers on these ports of 127.0.0.1; no server listens on `closed`."""
+def warm_up(http: int, grpc: int, closed: int, begin: Callable[[list[str]], None]) -> None:
+    """Check the servers on these ports of 127.0.0.1; no server listens on `closed`.
+
+    `begin` does what a start does before it runs the command line.
+    """
     usual = usual_checks(http)
-    runs = [*usual, [f"grpc://127.0.0.1:{grpc}"]] * _ROUNDS
-    runs += [
-        [*usual[0], "--verbose", "--expect-json", "status=UP"],
-        [*usual[0], "--output", "json"],
-        ["--port", str(closed)],
-        [f"tcp://127.0.0.1:{http}"],
-        ["--help"],
-    ]
-    runs += usual  # the last cache entries are found first
-    for arguments in runs:
-        main(arguments)
+    _run([*usual, [f"grpc://127.0.0.1:{grpc}"]] * _ROUNDS, begin)
+    sys._clear_internal_caches()  # type: ignore[attr-defined]  # noqa: SLF001 - of what only imports look up
+    _run(
+        [
+            [f"grpc://127.0.0.1:{grpc}"],
+            [*usual[0], "--verbose", "--expect-json", "status=UP"],
+            [*usual[0], "--output", "json"],
+            ["--port", str(closed)],
+            [*usual[0], "--status", "204"],
+            ["--prot", str(http)],
+            [f"tcp://127.0.0.1:{http}"],
+            ["--help"],
+            *usual,  # the last cache entries are found first
+        ],
+        begin,
+    )
+
+
+def _run(checks: Iterable[list[str]], begin: Callable[[list[str]], None]) -> None:
+    for arguments in checks:
+        begin(arguments)
+        run_to_end()
         gc.collect()  # so that remains of this run do not mix with those of the next

@@ -74,10 +74,10 @@ static uint32_t mark_of(const void *block)
     return (uint32_t)((((uintptr_t)block ^ secret) * 0x9e3779b97f4a7c15) >> 32);
 }
 
-/* Stop the process if the block was freed twice or its header was overwritten. */
+/* Stop the started process if the block was freed twice or its header was overwritten. */
 static void demand(void *block, uint32_t mark)
 {
-    if (is_started() && header_of(block)->number != mark)
+    if (((Header *)block - 1)->number != mark)
         __builtin_trap();
 }
 
@@ -92,10 +92,29 @@ size_t heap_size(void *block)
     return is_large(block) ? *(size_t *)((char *)block - STEP) : header_of(block)->size;
 }
 
-/* Encode or decode the link from a freed block to the next one. It is plain in the build. */
+/* Encode or decode the link from a freed block of a started process to the next one. */
 static void *link_of(const void *block, const void *next)
 {
-    return is_started() ? (void *)((uintptr_t)next ^ secret ^ (uintptr_t)block / PAGE) : (void *)next;
+    return (void *)((uintptr_t)next ^ secret ^ (uintptr_t)block / PAGE);
+}
+
+/* Take the first freed block of a started process, or return NULL. */
+static void *take_freed(unsigned bin)
+{
+    void **freed = &zones[FRESH].freed[bin], *block = *freed;
+
+    if (block != NULL) {
+        demand(block, ~mark_of(block));
+        *freed = link_of(block, *(void **)block);
+    }
+    return block;
+}
+
+static void put_freed(void *block, unsigned bin)
+{
+    ((Header *)block - 1)->number = ~mark_of(block);
+    *(void **)block = link_of(block, zones[FRESH].freed[bin]);
+    zones[FRESH].freed[bin] = block;
 }
 
 /* Small sizes are multiples of a step; above, each power of two is divided into eight. */
@@ -174,31 +193,53 @@ static int zone_of(uint32_t number, size_t size)
     return zone == TEMPORARY && number > build.imported ? COLD : zone;
 }
 
-static void *allocate(size_t size)
+/* Take a block from the end of a zone. */
+static void *take_new(int zone, size_t rounded)
+{
+    void *block;
+
+    if (zones[zone].end - zones[zone].next < rounded && !grow(zone, rounded + STEP))
+        return NULL;
+    block = (void *)zones[zone].next;
+    zones[zone].next += rounded;
+    return block;
+}
+
+static inline void *allocate(size_t rounded, unsigned bin)
+{
+    void *block = take_freed(bin);
+
+    if (block == NULL && (block = take_new(FRESH, rounded)) == NULL)
+        return NULL;
+    ((Header *)block - 1)->size = (uint32_t)rounded;
+    ((Header *)block - 1)->number = mark_of(block);
+    return block;
+}
+
+static void *allocate_in_build(size_t size)
 {
     size_t rounded = block_size(size);
     unsigned bin = bin_of(rounded);
-    int zone = FRESH;
-    void *block;
+    int zone = zone_of(++build.allocations, rounded);
+    void *block = zones[zone].freed[bin];
 
-    build.allocations++;
-    if (!is_started())
-        zone = zone_of(build.allocations, rounded);
-    block = zones[zone].freed[bin];
-    if (block != NULL) {
-        demand(block, ~mark_of(block));
-        zones[zone].freed[bin] = link_of(block, *(void **)block);
-    } else {
-        if (zones[zone].end - zones[zone].next < rounded && !grow(zone, rounded + STEP))
-            return NULL;
-        block = (void *)zones[zone].next;
-        zones[zone].next += rounded;
-    }
-    header_of(block)->size = (uint32_t)rounded;
-    header_of(block)->number = is_started() ? mark_of(block) : build.allocations;
-    if (!is_started())
-        memset(block, 0, rounded); /* remains of earlier blocks are not saved */
+    if (block != NULL)
+        zones[zone].freed[bin] = *(void **)block;
+    else if ((block = take_new(zone, rounded)) == NULL)
+        return NULL;
+    *header_of(block) = (Header){.size = (uint32_t)rounded, .number = build.allocations};
+    memset(block, 0, rounded); /* remains of earlier blocks are not saved */
     return block;
+}
+
+static void free_in_build(void *block)
+{
+    Header *header = header_of(block);
+    void **freed = &zones[zone_of(header->number, header->size)].freed[bin_of(header->size)];
+
+    header->number = 0;
+    *(void **)block = *freed;
+    *freed = block;
 }
 
 /* Large blocks are mapped and unmapped one by one. They are never saved. */
@@ -223,6 +264,11 @@ void *heap_malloc(size_t size)
 {
     void *block;
 
+    /* A short way for nearly all blocks of a check: 0.96 of the instructions. */
+    if (size <= SMALL - sizeof(Header) && is_started() && !threaded) {
+        size_t rounded = (size + sizeof(Header) + STEP - 1) & ~(size_t)(STEP - 1);
+        return allocate(rounded, (unsigned)(rounded / WORD));
+    }
     if (size > UINT32_MAX / 2) {
         errno = ENOMEM;
         return NULL;
@@ -230,7 +276,12 @@ void *heap_malloc(size_t size)
     if (size >= LARGE && is_started())
         return allocate_large(size);
     lock();
-    block = allocate(size);
+    if (is_started()) {
+        size_t rounded = block_size(size);
+        block = allocate(rounded, bin_of(rounded));
+    } else {
+        block = allocate_in_build(size);
+    }
     unlock();
     return block;
 }
@@ -251,25 +302,23 @@ void *heap_calloc(size_t count, size_t size)
 
 void heap_free(void *block)
 {
-    unsigned bin;
-    int zone;
-    Header *header;
+    uint32_t size;
 
     if (block == NULL || is_saved(block))
         return;
-    demand(block, mark_of(block));
-    header = header_of(block);
-    if (is_large(block)) {
+    if (is_started())
+        demand(block, mark_of(block));
+    size = header_of(block)->size;
+    if (size == 0) {
         char *memory = (char *)block - STEP;
         munmap(memory, *(size_t *)memory);
         return;
     }
     lock();
-    bin = bin_of(header->size);
-    zone = is_started() ? FRESH : zone_of(header->number, header->size);
-    header->number = is_started() ? ~mark_of(block) : 0;
-    *(void **)block = link_of(block, zones[zone].freed[bin]);
-    zones[zone].freed[bin] = block;
+    if (is_started())
+        put_freed(block, bin_of(size));
+    else
+        free_in_build(block);
     unlock();
 }
 
@@ -291,7 +340,7 @@ void *heap_realloc(void *block, size_t size)
 
     if (block == NULL)
         return heap_malloc(size);
-    if (!is_saved(block))
+    if (is_started() && !is_saved(block))
         demand(block, mark_of(block));
     if (is_saved(block)) {
         old = readable(block);

@@ -51,7 +51,7 @@ struct zone {
 extern const uintptr_t zone_start[FRESH];
 extern struct zone zones[ZONES];
 
-enum { FIRST_MEMORY = 64 * 1024 }; /* of a started process: as much as a plain check uses */
+enum { FIRST_MEMORY = 40 * 1024 }; /* of a started process: as much as a plain check uses */
 
 /* The allocator's state in the build. */
 extern struct build {
@@ -87,6 +87,8 @@ static inline int is_started(void)
     return saved.end[COLD] > 1;
 }
 
+PyObject *heap_variable(PyObject *module, PyObject *name);
+PyObject *heap_environment(PyObject *module, PyObject *unused);
 int build_main(int argc, char **argv);
 PyObject *immortalize(PyObject *module, PyObject *objects);
 int shrink_interned(void);

@@ -7,29 +7,49 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from typing import NoReturn
 
+import _saved_heap
 from constants import CLOSED, TERMINAL
 
 from healthchecker.__main__ import run
-from healthchecker._cli import process
+from healthchecker._cli import environment, process
 
 _STREAMS = ("stdin", "stdout", "stderr")
 
 
-def start(
-    argv: list[str], variables: dict[bytes, bytes], streams: tuple[int, ...], ignored: int
-) -> NoReturn:
-    """Run the program with the arguments and variables of this process.
+class _Variables(dict[bytes, bytes]):
+    """The environment of the process, looked up when it is needed."""
 
-    `streams` are the states of the three standard files. `ignored` has a bit for each signal that
-    was ignored.
+    def __missing__(self, name: bytes) -> bytes:
+        value = _saved_heap.variable(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter({**_saved_heap.environment(), **dict(self.items())})
+
+
+os.environ._data = os.environb._data = _Variables()  # type: ignore[attr-defined]  # noqa: SLF001 - as in posix: bytes
+
+
+def start(argv: list[str], names: list[bytes], streams: tuple[int, ...], ignored: int) -> NoReturn:
+    """Run the program with what belongs to this process; see `take`."""
+    take(argv, names, streams, ignored)
+    run()
+
+
+def take(argv: list[str], names: list[bytes], streams: tuple[int, ...], ignored: int) -> None:
+    """Set the arguments and the state of this process; the build also runs this, to warm it up.
+
+    `names` are our variables. `streams` are the states of the three standard files. `ignored` has a
+    bit for each signal that was ignored.
     """
     sys.argv[:] = argv
     sys.orig_argv[:] = argv
-    environment = os.environ._data  # type: ignore[attr-defined]  # noqa: SLF001 - bytes, like in posix
-    environment.clear()
-    environment.update(variables)
+    environment.names_at_start = names
     for name, state in zip(_STREAMS, streams, strict=True):
         if state == CLOSED:
             setattr(sys, name, None)
@@ -38,6 +58,7 @@ def start(
             getattr(sys, name).reconfigure(line_buffering=True)
     threading.main_thread()._set_native_id()  # type: ignore[attr-defined]  # noqa: SLF001 - like in a new thread
     process.ignored_at_start = ignored
-    no_interrupt = ignored >> signal.SIGINT & 1
-    signal.signal(signal.SIGINT, signal.SIG_IGN if no_interrupt else signal.default_int_handler)
-    run()
+    if ignored >> signal.SIGINT & 1:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    else:
+        process.set_handler(signal.SIGINT, signal.default_int_handler)
