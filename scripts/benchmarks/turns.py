@@ -31,13 +31,15 @@ print([wall, usage.ru_utime + usage.ru_stime, usage.ru_minflt, status])
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A command that checks a healthy server."""
+    """A command that checks a server."""
 
     name: str
     kind: str
     """The kind of its target; only programs of one kind can be compared."""
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    code: int = 0
+    """The expected exit code."""
 
     @property
     def size(self) -> int:
@@ -94,7 +96,7 @@ class Taken:
         peaks = []
         for _ in range(5):
             done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, check=True
+                command, env=environment, capture_output=True, text=True, check=False
             )
             peaks.append(int(done.stderr.split()[-1]))
         return max(peaks) / 1024
@@ -113,7 +115,7 @@ class Taken:
 
 
 def start(program: Program) -> Run:
-    """Run a program once; a check that does not succeed is an error."""
+    """Run a program once; another exit code than the expected one is an error."""
     done = subprocess.run(
         [sys.executable, "-IS", "-c", _LAUNCHER, *program.argv],
         env={**os.environ, **program.environment},
@@ -124,12 +126,10 @@ def start(program: Program) -> Run:
     if done.returncode:
         raise SystemExit(f"{program.name} cannot be started: {done.stderr.splitlines()[-1]}")
     wall, cpu, faults, status = json.loads(done.stdout)
-    if status:
+    if os.waitstatus_to_exitcode(status) != program.code:
         command = " ".join(program.argv)
         output = done.stderr.strip() or "no message"
-        raise SystemExit(
-            f"{program.name} reports a healthy server as unhealthy: {command}: {output}"
-        )
+        raise SystemExit(f"{program.name} ends with another exit code: {command}: {output}")
     return Run(wall, cpu, faults)
 
 

@@ -23,9 +23,17 @@ import pytest
 import trustme
 
 from healthchecker._cli.main import main
-from scripts.benchmarks.instructions import MAX_INSTRUCTIONS, instructions
+from scripts.benchmarks.instructions import (
+    MANY_VARIABLES,
+    MAX_INSTRUCTIONS,
+    MAX_WITH_VARIABLES,
+    MAX_WRITTEN_PAGES,
+    instructions,
+    written_pages,
+)
 from scripts.benchmarks.turns import Program
 from tests.servers.http import http_service
+from tests.servers.peers import Peer, respond
 from tests.support import ROOT, require
 from tests.support.forms import (
     BUILD,
@@ -41,6 +49,7 @@ from tests.support.forms import (
     require_form,
     run,
 )
+from tests.tables.hostile_http import HEALTHY
 
 _LOAD, _DYNAMIC, _INTERPRETER = 1, 2, 3  # kinds of ELF segments
 _LARGEST_PAGE = {62: 4096, 183: 65536}  # by ELF's numbers of machines
@@ -355,12 +364,24 @@ def test_thousands_of_starts() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_a_check_takes_few_instructions(port: int) -> None:
-    """On a busy machine, times do not show that a start got slower."""
+def plain_check(port: int) -> Program:
     require(shutil.which("valgrind"), "no valgrind")
     require_form(SAVED)
-    plain = Program("healthchecker", "http", (SAVED.argv[0], "--port", str(port)))
-    assert instructions(plain) <= MAX_INSTRUCTIONS
+    return Program("healthchecker", "http", (SAVED.argv[0], "--port", str(port)))
+
+
+def test_a_check_takes_few_instructions() -> None:
+    """On a busy machine, times do not show that a start got slower."""
+    with Peer(respond(HEALTHY)) as peer:  # in one piece, with few headers
+        plain = plain_check(peer.port)
+        count = instructions(plain)
+        crowded = instructions(replace(plain, environment=MANY_VARIABLES))
+    assert count <= MAX_INSTRUCTIONS
+    assert crowded <= MAX_WITH_VARIABLES * count
+
+
+def test_a_check_writes_to_few_pages(port: int) -> None:
+    assert written_pages(plain_check(port)) <= MAX_WRITTEN_PAGES
 
 
 # ---- the build
