@@ -1,7 +1,11 @@
 """Constants of the heap's C code and Python code.
 
-As a program, it prints them as a header for C, which link.sh uses.
+As a program with the bytes of a pointer as its argument, it prints them as a header for C, which
+link.sh uses.
 """
+
+import sys
+from typing import NamedTuple
 
 PAGE = 4096  # the smallest of any kernel
 
@@ -16,9 +20,33 @@ ZONES = 6
 
 MOST_TOUCHED = 0x200000  # the limit of the zones WRITTEN, READ and OTHER together, in bytes
 
-AWAY = 0x1_0000_0000  # the distance from a block to its header in the build
-HEAP = AWAY  # the start of the lowest zone
-HEADERS = 2 * AWAY  # all addresses of headers are above, all those of blocks below
+
+class Places(NamedTuple):
+    """Addresses of the heap."""
+
+    away: int
+    """The distance from a block to its header in the build."""
+    written: int
+    """The start of each zone; this is the lowest one."""
+    read: int
+    other: int
+    cold: int
+    temporary: int
+
+    @property
+    def headers(self) -> int:
+        """All addresses of headers are above, all those of blocks below."""
+        return self.written + self.away
+
+
+PLACES = {
+    # Below 1 GiB, which every kernel leaves to its processes.
+    4: Places(0x1000_0000, 0x2000_0000, 0x2100_0000, 0x2180_0000, 0x2200_0000, 0x2800_0000),
+    8: Places(
+        0x1_0000_0000, 0x1_0000_0000, 0x1_0800_0000, 0x1_0C00_0000, 0x1_1000_0000, 0x1_2000_0000
+    ),
+}
+"""By the bytes of a pointer."""
 
 # States of a standard stream.
 CLOSED = 0
@@ -26,12 +54,17 @@ OPEN = 1
 TERMINAL = 2
 
 
-def main() -> None:
+def main(word: int) -> None:
+    places = PLACES[word]
+    away, *starts = places
+    numbers = {name: value for name, value in globals().items() if isinstance(value, int)}
+    names = (f"{zone.upper()}_START" for zone in places._fields[1:])
+    numbers |= dict(zip(names, starts, strict=True))
+    numbers |= {"AWAY": away, "HEAP": places.written, "HEADERS": places.headers}
     print("/* Made from constants.py. */")
-    for name, value in list(globals().items()):
-        if name.isupper():
-            print(f"#define {name} {value:#x}")
+    for name, value in numbers.items():
+        print(f"#define {name} {value:#x}")
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))

@@ -29,7 +29,7 @@ for file in "$bootloader"/*.c; do
         -c "$file" -o "bootloader/$(basename "$file" .c).o"
 done
 ld -r -o bootloader.o bootloader/*.o
-objcopy $(printf -- '--redefine-sym %s=loader_%s ' dlopen dlopen dlsym dlsym dlclose dlclose dlerror dlerror \
+objcopy $(printf -- '--redefine-sym %s=loader_%s ' dlopen dlopen "$dlsym" dlsym dlclose dlclose dlerror dlerror \
     realpath realpath execvp execvp getenv getenv setenv setenv unsetenv unsetenv) bootloader.o
 
 # The table of built-in modules, without those that the program does not import.
@@ -53,7 +53,7 @@ for library in ssl crypto; do
         exit 1
     fi
 done
-common+=("$python"/Modules/_hacl/*.a -L. -lssl -lcrypto "-L$build/zlib/lib" -lz)
+common+=("$python"/Modules/_hacl/*.a -L. -lssl -lcrypto "-L$build/zlib/lib" -lz "${libraries_of_compiler[@]}")
 
 guard=("${cc[@]}" "${core[@]}" -Wall -Wextra -Werror "-I$build/openssl/include" -c "$here/guard.c")
 "${guard[@]}"
@@ -63,7 +63,7 @@ guard=("${cc[@]}" "${core[@]}" -Wall -Wextra -Werror "-I$build/openssl/include" 
 # save.c instead of Py_Finalize().
 "${cc[@]}" -Wall -Wextra -Werror -I. -DPy_Finalize=heap_finalize -c "$here/loader.c" -o loader-warm.o
 objcopy --redefine-sym main=loader_main bootloader.o bootloader-warm.o
-python3 "$heap/constants.py" >constants.h
+python3 "$heap/constants.py" "$word" >constants.h
 mkdir heap
 for file in "$heap"/{build,product}/*.c; do
     "${cc[@]}" "${core[@]}" -Wall -Wextra -Werror -I. "-I$heap/product" "-I$build/openssl/include" \
@@ -82,7 +82,7 @@ ordered() { sed -n "s/^$1 \(.*\)/$2/p" "$here/order.txt"; }
 ordered variable '*(.data.\1 .bss.\1)' >variable.lds
 ordered plain '*(.text.\1 .text.unlikely.\1 .text.startup.\1 .text.hot.\1)' >plain.lds
 ordered other '*(.text.\1 .text.unlikely.\1)' >other.lds
-ordered plain '*(.rodata.\1.str1.1 .rodata.\1.str1.8)' >constant.lds
+ordered plain '*(.rodata.\1.str1.1 .rodata.\1.str1.4 .rodata.\1.str1.8)' >constant.lds
 ordered constant '*(.rodata.\1)' >>constant.lds
 # The bootloader and these parts of CPython only run in the build.
 ld -r -T "$here/bootloader.lds" -o bootloader-only.o bootloader-warm.o
@@ -92,7 +92,7 @@ ld -r --gc-sections -T "$here/saved.lds" -Map=python.map -o python.o config-warm
     $(sed 's/API(\(.*\))/-u \1/' api.h) $(nm -u heap.o guard-warm.o | sed -n 's/.* U \(_\?Py.*\)/-u \1/p') \
     "$python/libpython3.13.a" "$python"/Modules/_hacl/*.a
 objcopy $(printf -- '--redefine-sym %s=heap_%s ' malloc malloc calloc calloc realloc realloc free free \
-    clock_gettime clock_gettime getrandom getrandom poll poll recv recv) python.o
+    "$clock" clock_gettime getrandom getrandom poll poll recv recv) python.o
 "${cc[@]}" -c "$here/spare.c"
 # Code that only the build needs gets a segment of its own, which write_executable.py leaves out.
 "${link[@]}" -Wl,--wrap=pthread_create,--section-start=build_only=0x8000000,-T,"$here/order.lds",-Map=warm.map -o warm.symbols -Lheap heap.o \

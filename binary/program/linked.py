@@ -115,7 +115,7 @@ PARTS = (
     ),
     Part(
         "libgcc",
-        r"libgcc(_eh)?\.a\(.*|crt(begin|end)[ST]?\.o",
+        r"lib(gcc(_eh)?|atomic)\.a\(.*|crt(begin|end)[ST]?\.o",
         "GPL-3.0-or-later WITH GCC-exception-3.1",
         (),  # they come with the compiler
     ),

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from layout import blocks
-from write_executable import LOAD, Header, Segment
+from write_executable import LOAD, Header, Segment, word
 
 _PARTS = {
     "python.o": "CPython",
@@ -26,8 +26,8 @@ _PARTS = {
 # Without sections that are not in the file.
 _SECTION = re.compile(r"^ (?!\.bss|COMMON)\S*\s+0x([0-9a-f]+)\s+0x([0-9a-f]+) (\S+)$")
 _BUILD_ONLY = 0x8000000  # as in link.sh
-# Offsets in CPython 3.13: type of an object, name and flags of a type, characters of a str.
-_OB_TYPE, _TP_NAME, _TP_FLAGS, _TEXT = 8, 24, 168, 40
+# Offsets in pointers in CPython 3.13: type of an object, name and flags of a type, text of a str.
+_OB_TYPE, _TP_NAME, _TP_FLAGS, _TEXT = 1, 3, 21, 5
 _TYPE_SUBCLASS = 1 << 31
 _LONGEST = 200  # name
 _SMALLEST = 30_000  # of the parts that are printed
@@ -37,6 +37,7 @@ class Memory:
     """The initial memory of a started process."""
 
     def __init__(self, executable: bytearray) -> None:
+        self.pointer = word(executable)
         header = Header.read(executable)
         table = (header.phoff + i * header.phentsize for i in range(header.phnum))
         segments = [Segment.read(executable, at) for at in table]
@@ -52,12 +53,13 @@ class Memory:
                 return content[address - start : address - start + _LONGEST]
         return b""
 
-    def word(self, address: int) -> int:
-        """Return the pointer or number at an address, 0 if nothing is mapped there."""
-        return int.from_bytes(self._from(address)[:8], "little")
+    def word(self, address: int, offset: int) -> int:
+        """Return the pointer or number at an offset in pointers, 0 if nothing is mapped there."""
+        at = address + offset * self.pointer
+        return int.from_bytes(self._from(at)[: self.pointer], "little")
 
-    def text(self, address: int) -> str:
-        return self._from(address).partition(b"\0")[0].decode("latin-1")
+    def text(self, address: int, offset: int = 0) -> str:
+        return self._from(address + offset * self.pointer).partition(b"\0")[0].decode("latin-1")
 
 
 def parts(linker_map: str) -> Iterator[tuple[str, int]]:
@@ -84,31 +86,34 @@ class Heap:
 
     def __init__(self, memory: Memory, saved: bytes) -> None:
         self._memory = memory
-        self._blocks = {address: size for number, address, size in blocks(saved) if number}
+        self._blocks = {
+            address: size for number, address, size in blocks(saved, memory.pointer) if number
+        }
 
     def _is_type(self, address: int) -> bool:
         """Return whether it is an instance of a metaclass, which is an instance of `type`."""
-        metaclass = self._memory.word(address + _OB_TYPE)
-        top = self._memory.word(metaclass + _OB_TYPE)
-        is_top = top != 0 and self._memory.word(top + _OB_TYPE) == top
-        return is_top and bool(self._memory.word(metaclass + _TP_FLAGS) & _TYPE_SUBCLASS)
+        metaclass = self._memory.word(address, _OB_TYPE)
+        top = self._memory.word(metaclass, _OB_TYPE)
+        is_top = top != 0 and self._memory.word(top, _OB_TYPE) == top
+        return is_top and bool(self._memory.word(metaclass, _TP_FLAGS) & _TYPE_SUBCLASS)
 
     def objects(self) -> Iterator[tuple[int, str, int]]:
         """Yield address, name of the type and size; blocks that are no objects are "tables"."""
         for block, size in self._blocks.items():
-            for front in (0, 16, 32):  # the headers of the collector and of classes in Python
-                kind = self._memory.word(block + front + _OB_TYPE) if front < size else 0
+            for front in (0, 2, 4):  # the headers of the collector and of classes in Python
+                start = block + front * self._memory.pointer
+                kind = self._memory.word(start, _OB_TYPE) if start < block + size else 0
                 if kind and self._is_type(kind):
-                    yield block + front, self._memory.text(self._memory.word(kind + _TP_NAME)), size
+                    yield start, self._memory.text(self._memory.word(kind, _TP_NAME)), size
                     break
             else:
                 yield block, "tables of dictionaries and lists, others", size
 
     def package(self, code: int) -> str:
         """Return the origin of a code object, by the name of its file, one of its first words."""
-        for at in range(code, code + 200, 8):
-            pointer = self._memory.word(at)
-            text = self._memory.text(pointer + _TEXT) if pointer in self._blocks else ""
+        for offset in range(25):
+            pointer = self._memory.word(code, offset)
+            text = self._memory.text(pointer, _TEXT) if pointer in self._blocks else ""
             if text.endswith(".py") or text.startswith("<frozen "):
                 return text.partition("/")[0] if "/" in text else "standard library"
         return "unknown"

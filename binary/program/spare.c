@@ -3,6 +3,6 @@
  * entries. Each of these empty notes gets an entry, because its alignment differs from the previous one;
  * write_executable.py uses the entries for the zones of the heap.
  */
-__asm__(".section .note.spare1, \"a\", @note\n.balign 4\n.long 0, 0, 0\n"
-        ".section .note.spare2, \"a\", @note\n.balign 8\n.long 0, 0, 0, 0\n"
-        ".section .note.spare3, \"a\", @note\n.balign 16\n.long 0, 0, 0, 0\n");
+__asm__(".section .note.spare1, \"a\", %note\n.balign 4\n.long 0, 0, 0\n"
+        ".section .note.spare2, \"a\", %note\n.balign 8\n.long 0, 0, 0, 0\n"
+        ".section .note.spare3, \"a\", %note\n.balign 16\n.long 0, 0, 0, 0\n");

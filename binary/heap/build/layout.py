@@ -14,9 +14,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from constants import AWAY, COLD, HEADERS, OTHER, PAGE, READ, TEMPORARY, WRITTEN
+from constants import COLD, OTHER, PAGE, PLACES, READ, TEMPORARY, WRITTEN
 from servers import answer_grpc_at_once, answer_http, hang_up, server, usual_checks
-from write_executable import records
+from write_executable import records, word
 
 _NEARNESS = (WRITTEN, READ, OTHER, COLD, TEMPORARY)
 _TOUCHED = (WRITTEN, READ, OTHER)
@@ -24,15 +24,16 @@ _FEWEST = 0.97
 """How many blocks a look may find, of those of the look before."""
 
 
-def blocks(memory: bytes) -> Iterator[tuple[int, int, int]]:
+def blocks(memory: bytes, word: int) -> Iterator[tuple[int, int, int]]:
     """Yield number, address and size of all blocks; freed ones have number 0."""
+    away, headers = PLACES[word].away, PLACES[word].headers
     for address, content in records(memory):
-        if address < HEADERS:
+        if address < headers:
             continue
         at = 0
         while at < len(content):
             size = int.from_bytes(content[at : at + 4], "little")
-            yield int.from_bytes(content[at + 4 : at + 8], "little"), address - AWAY + at, size
+            yield int.from_bytes(content[at + 4 : at + 8], "little"), address - away + at, size
             at += size
 
 
@@ -74,7 +75,8 @@ def main(memory: str, executable: str, layout: str, *trace: str) -> None:
             *touched(trace, [*check, "--insecure", f"https://127.0.0.1:{no_tls}"], healthy=False),
         )
     zones: dict[int, int] = {}
-    for number, address, size in blocks(Path(memory).read_bytes()):
+    pointer = word(Path(executable).read_bytes())
+    for number, address, size in blocks(Path(memory).read_bytes(), pointer):
         words = range(address // 8, (address + size) // 8)
         is_written = not written.isdisjoint(words)
         if is_written and size <= PAGE:

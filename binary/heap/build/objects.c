@@ -11,12 +11,14 @@
 #include <internal/pycore_interp.h>
 
 /* strip_code() and visit() name every object that a code object refers to. */
-_Static_assert(offsetof(PyCodeObject, co_consts) == 24 && offsetof(PyCodeObject, co_names) == 32 &&
-                   offsetof(PyCodeObject, co_exceptiontable) == 40 &&
-                   offsetof(PyCodeObject, co_localsplusnames) == 96 &&
-                   offsetof(PyCodeObject, co_linetable) == 136 && sizeof(PyCodeObject) == 208,
+enum { POINTER = sizeof(void *), NUMBERS = 12 * sizeof(int) };
+_Static_assert(offsetof(PyCodeObject, co_consts) == 3 * POINTER && offsetof(PyCodeObject, co_names) == 4 * POINTER &&
+                   offsetof(PyCodeObject, co_exceptiontable) == 5 * POINTER &&
+                   offsetof(PyCodeObject, co_localsplusnames) == 6 * POINTER + NUMBERS &&
+                   offsetof(PyCodeObject, co_linetable) == 11 * POINTER + NUMBERS &&
+                   sizeof(PyCodeObject) == 20 * POINTER + NUMBERS,
                "the layout of code objects has changed");
-_Static_assert(sizeof(PyFunctionObject) == 144, "the layout of functions has changed");
+_Static_assert(sizeof(PyFunctionObject) == 18 * POINTER, "the layout of functions has changed");
 _Static_assert(sizeof(_Py_CODEUNIT) == 2 && sizeof(_Py_BackoffCounter) == 2, "the layout of instructions has changed");
 
 extern const uint8_t _PyOpcode_Caches[256], _PyOpcode_Deopt[256];

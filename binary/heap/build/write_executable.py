@@ -11,35 +11,52 @@ that only the build needs is left out.
 import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar, Self
 
-from constants import HEADERS
+from constants import PLACES
 
 _RECORD = struct.Struct("<QQ")
-_UNUSED, LOAD, _NOTE, _PROPERTY = 0, 1, 4, 0x6474E553  # kinds of segments
+# Kinds of segments; the last one describes a section of RISC-V, which is not kept.
+_UNUSED, LOAD, _NOTE, _PROPERTY, _ATTRIBUTES = 0, 1, 4, 0x6474E553, 0x70000003
 _WRITABLE, _READABLE = 2, 4
 
 
+def word(file: bytes | bytearray) -> int:
+    """Return the bytes of a pointer in an ELF file."""
+    return {1: 4, 2: 8}[file[4]]
+
+
+@dataclass
 class _Packed:
     """A structure of an ELF file, whose fields are those of a data class."""
 
-    FORMAT: ClassVar[struct.Struct]
+    FORMATS: ClassVar[dict[int, str]]
+    """By the bytes of a pointer."""
+    ORDERS: ClassVar[dict[int, str]] = {}
+    """The names of the fields, if a file has them in another order than the class."""
+
+    @classmethod
+    def _fields(cls, file: bytearray) -> list[str]:
+        order = cls.ORDERS.get(word(file))
+        return order.split() if order else [field.name for field in fields(cls)]
 
     @classmethod
     def read(cls, file: bytearray, at: int = 0) -> Self:
-        return cls(*cls.FORMAT.unpack_from(file, at))
+        values = struct.unpack_from(cls.FORMATS[word(file)], file, at)
+        return cls(**dict(zip(cls._fields(file), values, strict=True)))
 
     def write(self, file: bytearray, at: int = 0) -> None:
-        self.FORMAT.pack_into(file, at, *vars(self).values())
+        values = (getattr(self, name) for name in self._fields(file))
+        struct.pack_into(self.FORMATS[word(file)], file, at, *values)
 
 
 @dataclass
 class Header(_Packed):
     """The start of a file. Names are those of elf(5), without `e_`."""
 
-    FORMAT = struct.Struct("<16sHHIQQQIHHHHHH")
+    FORMATS: ClassVar = {4: "<16sHHIIIIIHHHHHH", 8: "<16sHHIQQQIHHHHHH"}
 
     ident: bytes
     type: int
@@ -61,7 +78,8 @@ class Header(_Packed):
 class Segment(_Packed):
     """A program header. Names are those of elf(5), without `p_`."""
 
-    FORMAT = struct.Struct("<IIQQQQQQ")
+    FORMATS: ClassVar = {4: "<IIIIIIII", 8: "<IIQQQQQQ"}
+    ORDERS: ClassVar = {4: "type offset vaddr paddr filesz memsz flags align"}
 
     type: int = _UNUSED
     flags: int = 0
@@ -104,15 +122,16 @@ def put(program: bytearray, memory: bytes) -> None:
     table = range(header.phoff, header.phoff + header.phnum * header.phentsize, header.phentsize)
     segments = [Segment.read(program, at) for at in table]
     loaded = sorted((s for s in segments if s.type == LOAD), key=lambda s: s.vaddr)
-    others = [s for s in segments if s.type not in (LOAD, _NOTE, _PROPERTY)]
+    others = [s for s in segments if s.type not in (LOAD, _NOTE, _PROPERTY, _ATTRIBUTES)]
     # Only the build needs the last segment, which only sections follow in the file.
     build_only = loaded.pop()
     if build_only.flags & _WRITABLE:
         raise ValueError("the last segment is not the one that only the build needs")
     del program[build_only.offset :]
     page = build_only.align  # of all segments, as set by link.sh
+    headers = PLACES[word(program)].headers
     for address, content in records(memory):
-        if address >= HEADERS:
+        if address >= headers:
             continue
         for segment in loaded:
             if segment.vaddr <= address < segment.vaddr + segment.memsz:

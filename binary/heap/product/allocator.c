@@ -21,8 +21,8 @@ enum { LARGE = 64 * 1024, GROWTH = 1 << 20 };
 
 /* Above everything that the kernel may map behind the program. Fresh memory may be anywhere. */
 const uintptr_t zone_start[FRESH] = {
-    [WRITTEN] = HEAP, [READ] = 0x108000000, [OTHER] = 0x10c000000, [COLD] = 0x110000000,
-    [TEMPORARY] = 0x120000000,
+    [WRITTEN] = WRITTEN_START, [READ] = READ_START, [OTHER] = OTHER_START, [COLD] = COLD_START,
+    [TEMPORARY] = TEMPORARY_START,
 };
 _Static_assert(PAGE % STEP == 0 && sizeof(Header) == WORD, "blocks are aligned");
 
@@ -126,7 +126,7 @@ static size_t block_size(size_t size)
     size = size == 0 ? step : (size + header + step - 1) & ~(step - 1);
     if (size <= SMALL)
         return size;
-    shift = 63 - 3 - (unsigned)__builtin_clzl(size - 1);
+    shift = 63 - 3 - (unsigned)__builtin_clzll(size - 1);
     return (((size - 1) >> shift) + 1) << shift;
 }
 
@@ -136,7 +136,7 @@ static unsigned bin_of(size_t block_size)
 
     if (block_size <= SMALL)
         return (unsigned)(block_size / WORD);
-    shift = 63 - 3 - (unsigned)__builtin_clzl(block_size - 1);
+    shift = 63 - 3 - (unsigned)__builtin_clzll(block_size - 1);
     return SMALL / WORD + 1 + 8 * (shift - 7) + (unsigned)((block_size >> shift) - 9);
 }
 

@@ -29,8 +29,7 @@
 #ifdef WITH_PYMALLOC
 #error "CPython must allocate all memory by malloc()"
 #endif
-_Static_assert(sizeof(void *) == 8, "addresses have 64 bits");
-_Static_assert(sizeof(PyObject) == 16, "an object starts with its reference count and its type");
+_Static_assert(sizeof(PyObject) == 2 * sizeof(void *), "an object starts with its reference count and its type");
 
 /* ---- the allocator */
 

@@ -14,14 +14,13 @@ cd "$prefix"
 cd source
 # A function that writes past an array on its stack stops the process; one that needs much stack touches each page.
 hardened="-fstack-protector-strong -fstack-clash-protection"
-target=$machine-linux-gnu
-./configure --prefix="$prefix" --target="$target" --disable-shared --enable-wrapper=gcc \
+./configure --prefix="$prefix" --target="$triplet" --disable-shared --enable-wrapper=gcc \
     CC="${tools}gcc" CROSS_COMPILE="$tools" CFLAGS="-Os -fno-pie $hardened $flags -ffile-prefix-map=$PWD=musl"
 make -s -j"$(nproc)" install
 for headers in linux asm-generic; do
     ln -s "/usr/include/$headers" "$prefix/include/$headers"
 done
-ln -s "$(find "/usr/include/$target/asm" "/usr/$target/include/asm" -maxdepth 0 2>/dev/null | head -n 1)" "$prefix/include/asm"
+ln -s "$(find "/usr/include/$triplet/asm" "/usr/$triplet/include/asm" -maxdepth 0 2>/dev/null | head -n 1)" "$prefix/include/asm"
 for tool in ar ld nm objcopy ranlib readelf strip; do
     ln -s "$(command -v "$tools$tool")" "$prefix/bin/$tool"
 done
@@ -30,7 +29,7 @@ done
 # functions only and without stack unwinding. CPython's configure needs the name of the platform.
 cat >"$prefix/bin/musl-cc" <<END
 #!/bin/sh
-[ "\$1" != --print-multiarch ] || exec echo $machine-linux-musl
+[ "\$1" != --print-multiarch ] || exec echo $platform
 exec ${tools}gcc -fno-pie -no-pie -static -ffunction-sections -fdata-sections $hardened $flags \\
     -fno-asynchronous-unwind-tables "\$@" -specs "$prefix/lib/musl-gcc.specs"
 END

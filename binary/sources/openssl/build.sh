@@ -20,9 +20,8 @@ algorithms="argon2 aria bf blake2 camellia cast des dsa ec2m gost idea md4 mdc2 
     seed siphash siv slh-dsa sm2 sm3 sm4 tls-deprecated-ec whirlpool"
 loading="autoload-config dso dynamic-engine engine legacy module shared"
 other="apps async comp docs filenames multiblock pic secure-memory ssl-trace tests thread-pool ui-console"
-# OpenSSL has its own names of machines.
 # shellcheck disable=SC2046
-./Configure "linux-$machine" $(printf 'no-%s ' $protocols $formats $algorithms $loading $other) \
+./Configure "$openssl" $(printf 'no-%s ' $protocols $formats $algorithms $loading $other) \
     --prefix=/usr --libdir=lib --openssldir=/usr/lib/ssl CC=musl-cc CFLAGS="-Os -Wa,--noexecstack"
 # The time of the build gets into it.
 export SOURCE_DATE_EPOCH=0

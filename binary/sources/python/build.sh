@@ -28,7 +28,7 @@ without="_asyncio _bz2 _codecs_cn _codecs_hk _codecs_iso2022 _codecs_jp _codecs_
 # The paths are relative so that the interpreter contains no path of the build.
 cross=()
 if [ "$machine" != "$native" ]; then
-    cross=("--host=$machine-linux-musl" "--build=$native-linux-musl" "--with-build-python=$interpreter")
+    cross=("--host=$platform" "--build=$native-linux-musl" "--with-build-python=$interpreter")
     cross+=("ac_cv_wchar_t_signed=$signed_wchar")
     while read -r result; do cross+=("$result"); done < <(sed 's/ *#.*//; /^$/d' "$here/cross-results.txt")
 fi
@@ -49,5 +49,5 @@ SOURCE_DATE_EPOCH=0 make -s -j"$(nproc)"
 
 # A wrong guess of configure would result in another interpreter.
 if [ "$machine" != "$native" ]; then
-    "$here/compare.py" "$(dirname "$interpreter")/pyconfig.h" pyconfig.h "$here/may-differ.txt"
+    "$here/compare.py" "$(dirname "$interpreter")/pyconfig.h" pyconfig.h "$here/may-differ.txt" "$native" "$machine"
 fi

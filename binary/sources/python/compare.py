@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Compare the results of configure for two machines; fail on a difference that is not allowed.
 
-    compare.py PYCONFIG PYCONFIG ALLOWED
+    compare.py PYCONFIG PYCONFIG ALLOWED MACHINE MACHINE
 
-ALLOWED lists names, one per line; the reason follows a #.
+Each line of ALLOWED is a name and the machines for which it differs from the others; the reason
+follows a #.
 """
 
 import re
@@ -17,9 +18,9 @@ def definitions(header: str) -> dict[str, str]:
     return dict(define.findall(Path(header).read_text()))
 
 
-def main(one: str, other: str, allowed: str) -> int:
-    lines = (line.partition("#")[0].strip() for line in Path(allowed).read_text().splitlines())
-    may_differ = {line for line in lines if line}
+def main(one: str, other: str, allowed: str, *machines: str) -> int:
+    lines = (line.partition("#")[0].split() for line in Path(allowed).read_text().splitlines())
+    may_differ = {name for name, *odd in filter(None, lines) if len({*odd} & {*machines}) == 1}
     ours, theirs = definitions(one), definitions(other)
     differing = {name for name in ours | theirs if ours.get(name) != theirs.get(name)}
     for name in sorted(differing - may_differ):
