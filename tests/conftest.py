@@ -16,6 +16,8 @@ from tests.support.forms import (
     EMULATED,
     FORMS,
     GUARDED,
+    NOT_BUILT,
+    OTHERS,
     Form,
     forking,
     left_out,
@@ -29,7 +31,10 @@ UNTIMED = (GUARDED, COLD, *EMULATED)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print one line for each form that is left out, and for each reason of skipped tests."""
+    """Print the emulated machines, each form that is left out, and each reason of skipped tests."""
+    machines = [f"emulated machines: {', '.join(OTHERS) or 'none'}"]
+    machines += [f"not built: {', '.join(NOT_BUILT)}"] if NOT_BUILT else []
+    terminalreporter.line("; ".join(machines))
     for form in COLLECTED_FORMS:
         if left_out(form):
             terminalreporter.line(f"left out: form {form}: {why_not_built(form)}")

@@ -38,21 +38,24 @@ from tests.support import ROOT, require
 from tests.support.forms import (
     BUILD,
     COLD,
+    EXECUTABLES,
     GUARDED,
     LEFT_OUT,
-    OTHER,
-    OTHER_COLD,
-    OTHER_SAVED,
+    MACHINE,
+    OTHERS,
     SAVED,
     Form,
     Outcome,
+    emulator,
     require_form,
     run,
 )
 from tests.tables.hostile_http import HEALTHY
 
 _LOAD, _DYNAMIC, _INTERPRETER = 1, 2, 3  # kinds of ELF segments
-_LARGEST_PAGE = {62: 4096, 183: 65536}  # by ELF's numbers of machines
+_ELF_64, _ARM = 2, 40
+_LARGEST_PAGE = {_ARM: 4096, 62: 4096, 183: 65536, 243: 4096}  # by ELF's numbers of machines
+_ADDRESS_SPACES = {"armv7l": ("2G", "3G")}  # by how a kernel divides 4 GiB; 64 bits: 256 GiB (Sv39)
 _MIB = 1 << 20
 
 # Files that a start may read: time zone and lookup of names.
@@ -97,23 +100,33 @@ def check(form: Form, port: int, prefix: str = "") -> Outcome:
 # ---- the files
 
 
-@pytest.fixture(params=(COLD, SAVED, OTHER_COLD, OTHER_SAVED), ids=str)
+@pytest.fixture(params=[form for pair in EXECUTABLES.values() for form in pair], ids=str)
 def content(request: pytest.FixtureRequest) -> bytes:
-    """Yield the executable for each machine."""
+    """Yield the executables for each machine."""
     require_form(request.param)
     return Path(request.param.argv[-1]).read_bytes()
 
 
 def segments(content: bytes) -> Iterator[tuple[int, int, int, int, int, int, int, int]]:
     """Yield the program headers: kind, flags, offset, two addresses, two sizes, alignment."""
-    (table,) = struct.unpack_from("<Q", content, 32)
-    size, count = struct.unpack_from("<HH", content, 54)
-    for number in range(count):
-        yield struct.unpack_from("<IIQQQQQQ", content, table + number * size)
+    if content[4] == _ELF_64:
+        (table,) = struct.unpack_from("<Q", content, 32)
+        size, count = struct.unpack_from("<HH", content, 54)
+        for at in range(table, table + count * size, size):
+            yield struct.unpack_from("<IIQQQQQQ", content, at)
+    else:
+        (table,) = struct.unpack_from("<I", content, 28)
+        size, count = struct.unpack_from("<HH", content, 42)
+        for at in range(table, table + count * size, size):
+            kind, *places, flags, alignment = struct.unpack_from("<IIIIIIII", content, at)
+            offset, address, physical, in_file, in_memory = places
+            yield kind, flags, offset, address, physical, in_file, in_memory, alignment
 
 
 def test_static(content: bytes) -> None:
-    assert content.startswith(b"\x7fELF\x02")
+    assert content.startswith(b"\x7fELF")
+    (machine,) = struct.unpack_from("<H", content, 18)
+    assert (content[4] == _ELF_64) == (machine != _ARM)
     assert not {kind for kind, *_ in segments(content)} & {_INTERPRETER, _DYNAMIC}
 
 
@@ -305,6 +318,19 @@ def test_on_other_processors(executable: Form, port: int, model: str, tmp_path: 
     assert (outcome.code, outcome.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("machine", "size"),
+    [(name, size) for name in EXECUTABLES for size in _ADDRESS_SPACES.get(name, ("256G",))],
+)
+def test_in_a_small_address_space(machine: str, size: str, port: int) -> None:
+    """The addresses of the heap must exist, also in kernels that leave little to a process."""
+    saved = EXECUTABLES[machine][1]
+    require(Path(emulator(machine)).exists(), f"no {emulator(machine)}")
+    form = replace(saved, argv=(emulator(machine), "-R", size, saved.argv[-1]))
+    outcome = run(form, ["--timeout=30s", "--port", str(port)])
+    assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "", "")
+
+
 def test_killed_at_any_moment_it_leaves_nothing(executable: Form, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         target = f"http://127.0.0.1:{silent.getsockname()[1]}/"
@@ -320,23 +346,20 @@ def test_killed_at_any_moment_it_leaves_nothing(executable: Form, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("machine", "cold", "saved"),
-    [
-        pytest.param(BUILD.name, COLD, SAVED, id=BUILD.name),
-        pytest.param(OTHER, OTHER_COLD, OTHER_SAVED, id=OTHER, marks=pytest.mark.nightly),
-    ],
+    "machine",
+    [MACHINE, *(pytest.param(name, marks=pytest.mark.nightly) for name in OTHERS)],
 )
-def test_two_builds_are_equal(machine: str, cold: Form, saved: Form, tmp_path: Path) -> None:
+def test_two_builds_are_equal(machine: str, tmp_path: Path) -> None:
     """Also in another folder, and with another environment.
 
     Libraries and CPython are compiled only once, which takes minutes.
     """
-    for form in (cold, saved):
+    for form in EXECUTABLES[machine]:
         require_form(form)
     place, made = tmp_path / "a build in another place" / machine, ROOT / "build" / machine
     place.mkdir(parents=True)
     compiled = ("musl", "zlib", "openssl", "python", "linked", "../packages", "../tools")
-    for name in (*compiled, *(() if machine == BUILD.name else (f"../{BUILD.name}",))):
+    for name in (*compiled, *(() if machine == MACHINE else (f"../{MACHINE}",))):
         (place / name).symlink_to((made / name).resolve())
     for script in ("program/link.sh", "program/pyinstaller.sh", "heap/build/save.sh"):
         subprocess.run(
@@ -345,7 +368,7 @@ def test_two_builds_are_equal(machine: str, cold: Form, saved: Form, tmp_path: P
             env={**os.environ, "LANG": "tr_TR.UTF-8", "ANOTHER": "variable"},
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
         )
-    for name, form in (("cold", cold), ("saved", saved)):
+    for name, form in zip(("cold", "saved"), EXECUTABLES[machine], strict=True):
         assert (place / "work" / name).read_bytes() == Path(form.argv[-1]).read_bytes(), name
 
 

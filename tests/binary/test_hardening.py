@@ -24,8 +24,8 @@ from tests.support import ROOT, require
 from tests.support.forms import (
     BUILD,
     COLD,
-    OTHER_COLD,
-    OTHER_SAVED,
+    EMULATED,
+    EXECUTABLES,
     SAVED,
     Form,
     require_form,
@@ -48,7 +48,7 @@ def executable(request: pytest.FixtureRequest) -> Form:
     return form
 
 
-@pytest.fixture(params=(COLD, SAVED, OTHER_SAVED), ids=str)
+@pytest.fixture(params=(COLD, SAVED, *EMULATED), ids=str)
 def any_executable(request: pytest.FixtureRequest) -> Form:
     form: Form = request.param
     require_form(form)
@@ -199,7 +199,7 @@ def test_no_memory_can_be_written_and_executed(executable: Form) -> None:
     assert not [line for line in mappings(executable) if "w" in line[1] and "x" in line[1]]
 
 
-@pytest.mark.parametrize("form", [COLD, SAVED, OTHER_COLD, OTHER_SAVED], ids=str)
+@pytest.mark.parametrize("form", [form for pair in EXECUTABLES.values() for form in pair], ids=str)
 def test_only_code_is_executable(form: Form) -> None:
     require_form(form)
     content = Path(form.argv[-1]).read_bytes()

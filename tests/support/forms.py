@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
+from release.facts import ARCHITECTURES
 from tests.support import LOADED, REQUIRE_ALL, ROOT, SANITIZED, require
 
 _STALL = 0.02
@@ -168,7 +169,8 @@ class Form:
         return replace(self, zygote=None)
 
 
-BUILD, DIST = (ROOT / folder / os.uname().machine for folder in ("build", "dist"))
+MACHINE = os.uname().machine
+BUILD, DIST = (ROOT / folder / MACHINE for folder in ("build", "dist"))
 """The results of `scripts/build-binary` for this machine."""
 PYTHON = Form("python", (sys.executable, "-m", "healthchecker"), 60_000_000 // 1024, False)
 if SANITIZED:
@@ -176,21 +178,33 @@ if SANITIZED:
     PYTHON = replace(PYTHON, max_rss_kib=1 << 20, slowness=4)
 COLD = Form("cold", (str(DIST / "healthchecker-cold"),), 32 * 1024, False)
 SAVED = Form("saved", (str(DIST / "healthchecker"),), 32 * 1024, True)
-OTHER = {"aarch64": "x86_64", "x86_64": "aarch64"}[os.uname().machine]
-"""The machine for which `scripts/build-binary --machine` builds here; its forms are emulated."""
-_EMULATOR = shutil.which(f"qemu-{OTHER}") or f"/usr/bin/qemu-{OTHER}"
+_QEMU_NAMES = {"armv7l": "arm"}
+_OTHERS = sorted({*ARCHITECTURES} - {MACHINE})
+OTHERS = [name for name in _OTHERS if (ROOT / "dist" / name / "healthchecker").exists()]
+"""The other machines for which executables are built here; their forms are emulated."""
+NOT_BUILT = [name for name in _OTHERS if name not in OTHERS]
+"""The machines for which none is built: no test requires them."""
 _EMULATED_RSS = 256 * 1024  # most of it is the emulator
 _EMULATED_SLOWNESS = 10
-OTHER_COLD, OTHER_SAVED = (
-    Form(
-        f"{form.name}-{OTHER}",
-        (_EMULATOR, str(ROOT / "dist" / OTHER / Path(form.argv[0]).name)),
-        _EMULATED_RSS,
-        False,
-        _EMULATED_SLOWNESS,
-    )
-    for form in (COLD, SAVED)
-)
+
+
+def emulator(machine: str) -> str:
+    """Return the path of the program that runs programs of a machine."""
+    name = f"qemu-{_QEMU_NAMES.get(machine, machine)}"
+    return shutil.which(name) or f"/usr/bin/{name}"
+
+
+def _emulated(form: Form, machine: str) -> Form:
+    program = ROOT / "dist" / machine / Path(form.argv[0]).name
+    argv = (emulator(machine), str(program))
+    return Form(f"{form.name}-{machine}", argv, _EMULATED_RSS, False, _EMULATED_SLOWNESS)
+
+
+EXECUTABLES = {
+    MACHINE: (COLD, SAVED),
+    **{name: (_emulated(COLD, name), _emulated(SAVED, name)) for name in OTHERS},
+}
+"""The cold and the saved form for each machine that is built."""
 LEFT_OUT = BUILD / "left-out.txt"
 """The functions that are not in the saved heap."""
 _GUARDED = (
@@ -203,8 +217,8 @@ exec(compile(open(__file__).read(), __file__, "exec"))""",
 GUARDED = Form("guarded", (*_GUARDED, str(LEFT_OUT)), PYTHON.max_rss_kib, False)
 """The Python form, which ends if it calls one of these: the saved form lacks it."""
 FORMS = (PYTHON, GUARDED, COLD, SAVED)
-EMULATED = (OTHER_SAVED,)
-"""For tests with the mark `emulated`. The cold form takes more than a second to start there."""
+EMULATED = tuple(EXECUTABLES[name][1] for name in OTHERS)
+"""For tests with the mark `emulated`. A cold form takes more than a second to start there."""
 # Python leaves a socket to the garbage collector if it was reset before TLS started.
 _STRICT = ("-W", "error", "-W", "ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 _ZYGOTES = {
