@@ -28,11 +28,17 @@ class Architecture(NamedTuple):
     rpm: str
     oci: str
     oci_variant: str
+    libcs: tuple[str, ...]
+    """In the tags of wheels: the first versions that PyPI accepts for the machine."""
 
 
+_LIBCS = ("manylinux_2_17", "manylinux2014", "musllinux_1_1")
+_LATER_LIBCS = ("manylinux_2_31", "musllinux_1_2")
 ARCHITECTURES = {
-    "x86_64": Architecture("amd64", "amd64", "x86_64", "amd64", ""),
-    "aarch64": Architecture("arm64", "arm64", "aarch64", "arm64", "v8"),
+    "x86_64": Architecture("amd64", "amd64", "x86_64", "amd64", "", _LIBCS),
+    "aarch64": Architecture("arm64", "arm64", "aarch64", "arm64", "v8", _LIBCS),
+    "armv7l": Architecture("arm-v7", "armhf", "armv7hl", "arm", "v7", _LATER_LIBCS),
+    "riscv64": Architecture("riscv64", "riscv64", "riscv64", "riscv64", "", _LATER_LIBCS),
 }
 """By the names of `uname -m`."""
 

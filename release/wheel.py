@@ -22,8 +22,6 @@ from pathlib import Path
 from release import sbom
 from release.facts import NAME, ROOT, File, Machine, Release
 
-_LIBCS = ("manylinux_2_17", "manylinux2014", "musllinux_1_1")
-
 
 def wheel(release: Release) -> dict[str, bytes]:
     """Return the wheel for any machine under its name: the build back end's, with URLs added."""
@@ -50,11 +48,11 @@ def machine_wheel(
     files = _unpacked(content)
     info = f"{package}.dist-info"
     del files[f"{info}/entry_points.txt"]  # the commands would be scripts
-    tags = [f"py3-none-{libc}_{machine.name}" for libc in _LIBCS]
+    platforms = [f"{libc}_{machine.name}" for libc in machine.architecture.libcs]
     files[f"{info}/WHEEL"] = _replaced(
         files[f"{info}/WHEEL"],
         {"Root-Is-Purelib: true": "Root-Is-Purelib: false"}
-        | {"Tag: py3-none-any": "\n".join(f"Tag: {tag}" for tag in tags)},
+        | {"Tag: py3-none-any": "\n".join(f"Tag: py3-none-{one}" for one in platforms)},
     )
     licenses = "License-File: LICENSE\nLicense-File: LICENSES.txt"
     files[f"{info}/METADATA"] = _replaced(
@@ -67,8 +65,8 @@ def machine_wheel(
     # The second name is that of the distribution, for `uvx` and `pipx run`.
     for command in (NAME, f"{NAME}-static"):
         files[f"{package}.data/scripts/{command}"] = File(machine.executable, 0o755)
-    platforms = ".".join(f"{libc}_{machine.name}" for libc in _LIBCS)
-    return {f"{package}-py3-none-{platforms}.whl": _packed(files, f"{info}/RECORD", release)}
+    name = f"{package}-py3-none-{'.'.join(platforms)}.whl"
+    return {name: _packed(files, f"{info}/RECORD", release)}
 
 
 def _with_urls(metadata: File, release: Release) -> File:

@@ -26,7 +26,7 @@ from release.vex import CONTEXT, NOT_AFFECTED
 from tests.release.conftest import MAINTAINER, SOURCE, release
 from tests.support import ROOT, require
 from tests.support.engine import docker, require_engine, succeed
-from tests.support.forms import DIST, SAVED
+from tests.support.forms import DIST, EXECUTABLES, SAVED
 
 pytestmark = pytest.mark.alone
 
@@ -305,8 +305,8 @@ def test_the_source_is_that_of_the_commit(released: Path) -> None:
 # ---- with pip
 
 
-def machine_wheel(released: Path) -> Path:
-    (path,) = released.glob(f"*_{MACHINE}.whl")
+def machine_wheel(released: Path, machine: str = MACHINE) -> Path:
+    (path,) = released.glob(f"*_{machine}.whl")
     return path
 
 
@@ -358,15 +358,37 @@ def test_a_wheel_has_absolute_links_and_urls(released: Path) -> None:
 
 
 def test_a_wheel_says_which_systems_it_runs_on(released: Path) -> None:
-    libcs = ("manylinux_2_17", "manylinux2014", "musllinux_1_1")
-    platforms = [f"{libc}_{MACHINE}" for libc in libcs]
-    assert machine_wheel(released).name.endswith(f"-py3-none-{'.'.join(platforms)}.whl")
-    with zipfile.ZipFile(machine_wheel(released)) as archive:
-        assert archive.testzip() is None
-        (name,) = (one for one in archive.namelist() if one.endswith("/WHEEL"))
-        lines = archive.read(name).decode().splitlines()
-    tags = [line for line in lines if line.startswith("Tag: ")]
-    assert tags == [f"Tag: py3-none-{platform}" for platform in platforms]
+    usual, later = (
+        ("manylinux_2_17", "manylinux2014", "musllinux_1_1"),
+        ("manylinux_2_31", "musllinux_1_2"),
+    )
+    libcs = {"x86_64": usual, "aarch64": usual, "armv7l": later, "riscv64": later}
+    for machine in EXECUTABLES:
+        wheel = machine_wheel(released, machine)
+        platforms = [f"{libc}_{machine}" for libc in libcs[machine]]
+        assert wheel.name.endswith(f"-py3-none-{'.'.join(platforms)}.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            assert archive.testzip() is None
+            (name,) = (one for one in archive.namelist() if one.endswith("/WHEEL"))
+            lines = archive.read(name).decode().splitlines()
+        tags = [line for line in lines if line.startswith("Tag: ")]
+        assert tags == [f"Tag: py3-none-{platform}" for platform in platforms]
+
+
+def test_each_machine_has_each_form(released: Path) -> None:
+    names = set(contents(released))
+    for machine in EXECUTABLES:
+        of = ARCHITECTURES[machine]
+        platform = f"linux-{of.platform}"
+        top = f"{NAME}-{VERSION}-{platform}"
+        expected = {f"{NAME}-{platform}", top, f"{top}.cdx.json", f"{top}.tar.gz"}
+        expected |= {f"{NAME}_{VERSION}-1_{of.debian}.deb", f"{NAME}-{VERSION}-1.{of.rpm}.rpm"}
+        assert expected <= names
+        shown = ["dpkg-deb", "--field", f"{released}/{NAME}_{VERSION}-1_{of.debian}.deb"]
+        assert succeed([*shown, "Architecture"], timeout=60) == of.debian
+        queried = ["rpm", "--query", "--queryformat", "%{ARCH}", "--package"]
+        package = str(released / f"{NAME}-{VERSION}-1.{of.rpm}.rpm")
+        assert succeed([*queried, package], timeout=60) == of.rpm
 
 
 # ---- as an image
@@ -427,10 +449,25 @@ def test_skopeo_copies_all_machines(released: Path, tmp_path: Path) -> None:
     archive = f"oci-archive:{released / f'{NAME}-{VERSION}-oci.tar'}"
     succeed(["skopeo", "copy", "--quiet", "--all", archive, f"dir:{tmp_path}"], timeout=120)
     index = json.loads((tmp_path / "manifest.json").read_text())
-    machines = sorted(
-        machine
-        for machine in ARCHITECTURES
-        if (released / f"{NAME}-linux-{ARCHITECTURES[machine].platform}").exists()
-    )
-    found = {one["platform"]["architecture"] for one in index["manifests"]}
-    assert found == {ARCHITECTURES[machine].oci for machine in machines}
+    platforms = [one["platform"] for one in index["manifests"]]
+    found = {(one["architecture"], one.get("variant", "")) for one in platforms}
+    of_machines = [ARCHITECTURES[machine] for machine in EXECUTABLES]
+    assert found == {(of.oci, of.oci_variant) for of in of_machines}
+    # As Docker names them.
+    assert {f"{arch}-{variant}" if arch == "arm" else arch for arch, variant in found} == {
+        of.platform for of in of_machines
+    }
+
+
+def test_podman_takes_each_platform_from_the_index(released: Path, tmp_path: Path) -> None:
+    require(shutil.which("podman"), "no podman: run scripts/engine start")
+    archive = f"oci-archive:{released / f'{NAME}-{VERSION}-oci.tar'}"
+    for machine in EXECUTABLES:
+        of = ARCHITECTURES[machine]
+        platform = f"linux/{of.platform.replace('-', '/')}"
+        image = succeed(["podman", "pull", "--quiet", "--platform", platform, archive], timeout=120)
+        try:
+            (described,) = json.loads(succeed(["podman", "image", "inspect", image], timeout=60))
+            assert described["Architecture"] == of.oci
+        finally:
+            succeed(["podman", "rmi", "--force", image], timeout=60)
