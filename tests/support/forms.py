@@ -188,15 +188,10 @@ _EMULATED_RSS = 256 * 1024  # most of it is the emulator
 _EMULATED_SLOWNESS = 10
 
 
-def emulator(machine: str) -> str:
-    """Return the path of the program that runs programs of a machine."""
-    name = f"qemu-{_QEMU_NAMES.get(machine, machine)}"
-    return shutil.which(name) or f"/usr/bin/{name}"
-
-
 def _emulated(form: Form, machine: str) -> Form:
+    emulator = f"qemu-{_QEMU_NAMES.get(machine, machine)}"
     program = ROOT / "dist" / machine / Path(form.argv[0]).name
-    argv = (emulator(machine), str(program))
+    argv = (shutil.which(emulator) or f"/usr/bin/{emulator}", str(program))
     return Form(f"{form.name}-{machine}", argv, _EMULATED_RSS, False, _EMULATED_SLOWNESS)
 
 
