@@ -12,11 +12,15 @@ place=$(mktemp -d /tmp/heap.XXXXXXXXXX)
 trap 'rm -r "$place"' EXIT
 cp work/warm "$place/warm"
 
+# Any processor, but one: whether a response is there when it is first looked for decides the order of allocations.
+processor=$(taskset --cpu-list --pid $$ | sed 's/.*: *\([0-9]*\).*/\1/')
+
 # save 0|1: run with a directory, name, environment and signals that do not depend on this machine or on how this
-# script was started; 1: for layout.py to trace
+# script was started; 1: for layout.py to trace. The output is a pipe: for a file, the program starts a thread, which
+# frees blocks in another order in each run.
 save() {
-    (cd / && exec env -i --default-signal "${emulator[@]}" /dev/fd/9 /dev/fd/7 /dev/fd/8 /dev/fd/6 "$1") \
-        6>left-out.txt 7<>work/layout 8>work/memory 9<"$place/warm" </dev/null >run.log 2>&1 ||
+    (cd / && exec taskset --cpu-list "$processor" env -i --default-signal "${emulator[@]}" /dev/fd/9 /dev/fd/7 /dev/fd/8 /dev/fd/6 "$1") \
+        6>left-out.txt 7<>work/layout 8>work/memory 9<"$place/warm" </dev/null 2>&1 | cat >run.log ||
         { tail run.log >&2; return 1; }
     allocations=$(sed -n 's/^allocations: //p' run.log)
     # Otherwise blocks get into wrong zones: the executable would be correct, but large and slow.
