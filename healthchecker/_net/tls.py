@@ -65,7 +65,7 @@ class TlsClient:
     def __init__(self, options: TlsOptions, alpn_protocol: str | None = None) -> None:
         """Read the files that `options` name; one that cannot be used is a `BadArgumentError`.
 
-        If they cannot be read in a moment, `start` waits for them and raises the error.
+        If they cannot be read in a moment, `read_files` waits for them and raises the error.
         """
         self._options = options
         self._alpn_protocol = alpn_protocol
@@ -76,6 +76,11 @@ class TlsClient:
         self._calls = UnboundedCalls()
         with contextlib.suppress(ProbeFailure):  # not an argument's error: the probe reports it
             self._open_files(Deadline(_MOMENT))
+
+    def read_files(self, deadline: Deadline) -> None:
+        """Read the files that the options name, unless the constructor has."""
+        if self._lacks_files:
+            self._open_files(deadline)
 
     def start(self, stream: Stream, host: str, deadline: Deadline) -> None:
         """Do the handshake with `host` on a stream.

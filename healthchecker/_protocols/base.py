@@ -127,6 +127,8 @@ class StreamProber(Prober):
         """How to end a session politely; `_exchange` may set it, and drops it with its failure."""
 
     def _probe(self, deadline: Deadline, progress: Progress) -> Healthy:
+        if self._tls is not None:
+            self._tls.read_files(deadline)
         tls = self._tls if self._target.tls else None
         with connect(
             self._target.endpoint, self._options, deadline, progress, tls, upgrade=self._upgrade

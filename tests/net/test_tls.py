@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from healthchecker import OptionValues, Reason, check, watch
+from healthchecker import BadArgumentError, OptionValues, Reason, check, watch
 from healthchecker._net import tls
 from healthchecker._net.connect import open_tcp
 from healthchecker._net.deadline import Deadline
@@ -889,6 +889,21 @@ def cannot_be_interrupted(pid: int) -> bool:
     """Return whether a thread of a process is in the state D, as of a call that hangs."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return any(") D " in (task / "stat").read_text() for task in tasks)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "tls", "grpcs", "rediss", "postgresql"])
+def test_a_missing_file_is_reported_before_a_connection(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if a busy machine does not try to read it in the moment that the constructor waits."""
+    monkeypatch.setattr(tls, "_MOMENT", 0)
+    options: OptionValues = {"cacert": "/nonexistent"}
+    if scheme == "http":
+        options["follow_redirects"] = True
+    if scheme == "postgresql":
+        options["starttls"] = True
+    with pytest.raises(BadArgumentError, match="No such file"):
+        check(f"{scheme}://127.0.0.1:1", **options)
 
 
 @pytest.mark.parametrize("name", ["cacert", "cert"])
