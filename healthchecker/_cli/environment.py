@@ -38,7 +38,9 @@ def variables() -> list[str]:
         # Compared as bytes, so that nothing is decoded in the common case of no match.
         names = [name for name in os.environb if name.startswith(_PREFIX_BYTES)]
     return [
-        name for name in map(os.fsdecode, names) if os.environ[name] and not is_service_link(name)
+        name
+        for name in map(os.fsdecode, dict.fromkeys(names))  # one may be set twice
+        if os.environ[name] and not is_service_link(name)
     ]
 
 

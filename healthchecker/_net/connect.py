@@ -134,7 +134,7 @@ def _begin(sock: socket.socket, address: tuple[str, int] | tuple[str, int, int, 
     code = sock.connect_ex(address)
     if code == errno.EINPROGRESS and sys.platform == "linux":
         code = sock.connect_ex(address)
-    return errno.EINPROGRESS if code == errno.EALREADY else code
+    return {errno.EALREADY: errno.EINPROGRESS, errno.EISCONN: 0}.get(code, code)
 
 
 def _self_connection(sock: socket.socket, port: int) -> int:

@@ -6,8 +6,7 @@ import contextlib
 import os
 import re
 import ssl
-import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from typing import Any
 import certifi
 
 from healthchecker._net.deadline import Deadline
-from healthchecker._net.issuers import in_der, in_pem, trust_issuers
 from healthchecker._net.stream import Stream, demand_resources, os_message
 from healthchecker._net.unbounded import UnboundedCalls
-from healthchecker._values.result import BadArgumentError, ProbeFailure, Reason
+from healthchecker._values.result import BadArgumentError, Phase, ProbeFailure, Reason
 from healthchecker._values.target import certified_name
 from healthchecker._values.tls_options import TlsOptions
 
@@ -43,10 +41,7 @@ _OPTIONS: Any = vars(ssl.SSLContext.__base__)["options"]
 _NO_RX_CERTIFICATE_COMPRESSION = 1 << 33
 """OpenSSL's, which the module `ssl` does not name. Older versions than 3.2 do not compress."""
 
-_MANY_BYTES = range(16 * 1024, 4 * 1024 * 1024)
-"""The size of a file of which only the certificates that are needed are decoded."""
-
-_MOMENT = 0.2
+_MOMENT = 0.5
 """How many seconds the constructor waits for the files that the caller named."""
 
 
@@ -56,8 +51,8 @@ class TlsClient:
     Trusts `cacert` if given; otherwise what SSL_CERT_FILE and SSL_CERT_DIR name; otherwise the
     system's store; otherwise the bundled CA certificates. Each certificate in a store is trusted by
     itself, also an intermediate or the server's own. In a directory OpenSSL looks up the one that
-    it needs. To decode every certificate of a large file takes longer than the rest of a check, so
-    that is done only if neither the directory nor `trust_issuers` was enough (see `trust_more`).
+    it needs; a file, of which it decodes every certificate, takes longer than the rest of a check,
+    so it is loaded only if the directory was not enough (see `trust_more`).
 
     All files are read within a deadline, whatever their file system does.
     """
@@ -77,9 +72,10 @@ class TlsClient:
         with contextlib.suppress(ProbeFailure):  # not an argument's error: the probe reports it
             self._open_files(Deadline(_MOMENT))
 
-    def read_files(self, deadline: Deadline) -> None:
-        """Read the files that the options name, unless the constructor has."""
+    def read_files(self, deadline: Deadline, enter: Callable[[Phase], None]) -> None:
+        """Read the files that the options name, unless the constructor has; `enter` the phase."""
         if self._lacks_files:
+            enter(Phase.TLS)
             self._open_files(deadline)
 
     def start(self, stream: Stream, host: str, deadline: Deadline) -> None:
@@ -154,8 +150,11 @@ class TlsClient:
             return
         if options.cacert is not None:
             _readable("cacert", options.cacert)
-            self._stores = stores = _load_cacert(context, options.cacert)
-            next(stores)
+            try:
+                context.load_verify_locations(cafile=options.cacert)
+            except (OSError, ValueError) as error:
+                problem = "must be a file of PEM certificates"
+                raise BadArgumentError("cacert", options.cacert, problem) from error
         if options.cert is not None:
             _readable("cert", options.cert)
             if options.key is not None:
@@ -179,53 +178,23 @@ class TlsClient:
             yield
         if file:
             try:
-                yield from _load_file(context, file, needed_first=not directories)
+                context.load_verify_locations(cafile=file)
             except OSError as error:
                 raise _unusable("SSL_CERT_FILE", file, error) from error
+            yield
         if named:
             return
         for bundle in _SYSTEM_BUNDLES:
             try:
-                yield from _load_file(context, bundle, needed_first=not directories)
+                context.load_verify_locations(cafile=bundle)
             except OSError as error:
                 demand_resources(error)
                 continue
+            yield
             return
         if not directories:
-            yield from _load_bundled(context)
-
-
-def _load_cacert(context: ssl.SSLContext, file: str) -> Iterator[None]:
-    try:
-        yield from _load_file(context, file, needed_first=True)
-    except (OSError, ValueError) as error:
-        problem = "must be a file of PEM certificates"
-        raise BadArgumentError("cacert", file, problem) from error
-
-
-def _load_file(context: ssl.SSLContext, name: str, *, needed_first: bool) -> Iterator[None]:
-    """Trust a file of PEM certificates: of a large one those that are needed first, then all."""
-    if needed_first:
-        file = Path(name)
-        status = file.stat()
-        if stat.S_ISREG(status.st_mode) and status.st_size in _MANY_BYTES:
-            find = in_pem(file.read_bytes())
-            if find is not None:
-                trust_issuers(context, find)
-                yield
-    context.load_verify_locations(cafile=name)
-    yield
-
-
-def _load_bundled(context: ssl.SSLContext) -> Iterator[None]:
-    """Trust the bundled CA certificates, in the same two steps."""
-    contents: str | bytes = certifi.contents()  # the executables have them in DER
-    find = in_der(contents) if isinstance(contents, bytes) else in_pem(contents.encode())
-    if find is not None:
-        trust_issuers(context, find)
-        yield
-    context.load_verify_locations(cadata=contents)
-    yield
+            context.load_verify_locations(cadata=certifi.contents())
+            yield
 
 
 def _read_time(text: str) -> datetime:

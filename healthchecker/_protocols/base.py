@@ -128,7 +128,7 @@ class StreamProber(Prober):
 
     def _probe(self, deadline: Deadline, progress: Progress) -> Healthy:
         if self._tls is not None:
-            self._tls.read_files(deadline)
+            self._tls.read_files(deadline, progress.enter)
         tls = self._tls if self._target.tls else None
         with connect(
             self._target.endpoint, self._options, deadline, progress, tls, upgrade=self._upgrade

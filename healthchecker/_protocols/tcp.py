@@ -51,7 +51,7 @@ class TcpProber(Prober):
     def _probe(self, deadline: Deadline, progress: Progress) -> Healthy:
         send, expected = self._options.send, self._options.expect_reply
         if self._tls is not None:
-            self._tls.read_files(deadline)
+            self._tls.read_files(deadline, progress.enter)
         with connect(self._target.endpoint, self._options, deadline, progress, self._tls) as stream:
             if send is None and expected is None:
                 round_trip = min(progress.spent(Phase.CONNECT), _MAX_ROUND_TRIP)

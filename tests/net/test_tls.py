@@ -20,7 +20,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import certifi
 import pytest
@@ -32,9 +31,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from healthchecker import BadArgumentError, OptionValues, Reason, check, watch
 from healthchecker._net import tls
-from healthchecker._net.connect import open_tcp
 from healthchecker._net.deadline import Deadline
-from healthchecker._net.issuers import in_pem, trust_issuers
 from healthchecker._values.tls_options import TlsOptions
 from tests.servers.hanging import hanging_file_system
 from tests.servers.peers import (
@@ -492,52 +489,8 @@ def test_the_order_of_the_stores(
     monkeypatch.setattr(tls, "_SYSTEM_BUNDLES", (files["missing"],))
     assert stores() == [[]]  # a store with few certificates is meant to be so
     monkeypatch.setattr(tls, "_SYSTEM_DIRECTORIES", (str(Path(files["ca"]).parent),))
-    nothing, certifis = stores()  # at first only what a handshake needs
-    assert not nothing
+    (certifis,) = stores()
     assert len(certifis) == certifi.contents().count("BEGIN CERTIFICATE")
-
-
-@pytest.mark.parametrize("make_context", [localhost, lambda: old(ssl.TLSVersion.TLSv1_2)])
-def test_of_many_certificates_only_the_issuer_is_decoded(
-    make_context: Callable[[], ssl.SSLContext], files: dict[str, str]
-) -> None:
-    client = tls.TlsClient(TlsOptions(cacert=files["many"]))
-    deadline = Deadline(30)
-    context = client._open_context(deadline)  # noqa: SLF001 - shows what is loaded
-    assert context.get_ca_certs() == []
-    with Peer(respond(HEALTHY), context=make_context()) as peer:
-        for _ in range(2):  # the second handshake needs nothing more
-            with open_tcp(["127.0.0.1"], peer.port, deadline) as stream:
-                client.start(stream, "localhost", deadline)
-            (issuer,) = context.get_ca_certs()
-            assert issuer["subject"] == ca_subject(files["ca"])
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        b"",
-        b"\x0b\0\0\x04\0\0\0\0",
-        b"\x0b\0\0\x10\0\0\0\x0c\0\0\x03\x30\x84\xff\0\0\0\0",
-        b"\x0b" + bytes(100),
-        b"\x0b" + b"\xff" * 100,
-    ],
-)
-@pytest.mark.parametrize("version", [0x303, 0x304])
-def test_a_malformed_chain_names_no_issuer(message: bytes, version: int) -> None:
-    loaded: list[bytes] = []
-
-    class Context(ssl.SSLContext):
-        def load_verify_locations(self, **given: Any) -> None:  # type: ignore[override]
-            loaded.append(given["cadata"])
-
-    context = Context(ssl.PROTOCOL_TLS_CLIENT)
-    find = in_pem(MANY)
-    assert find is not None
-    trust_issuers(context, find)
-    look = ssl._SSLContext._msg_callback.__get__(context)  # type: ignore[attr-defined]  # noqa: SLF001
-    look(None, "read", version, 22, 11, message)
-    assert not loaded
 
 
 _OWN_STORE = 'mount --bind "$1" /etc/ssl/certs && shift && exec "$@"'
@@ -895,15 +848,13 @@ def cannot_be_interrupted(pid: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("scheme", ["http", "https", "tls", "grpcs", "rediss", "postgresql"])
+@pytest.mark.parametrize("scheme", ["https", "tls", "grpcs", "rediss", "postgresql"])
 def test_a_missing_file_is_reported_before_a_connection(
     scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also if a busy machine does not try to read it in the moment that the constructor waits."""
     monkeypatch.setattr(tls, "_MOMENT", 0)
     options: OptionValues = {"cacert": "/nonexistent"}
-    if scheme == "http":
-        options["follow_redirects"] = True
     if scheme == "postgresql":
         options["starttls"] = True
     with pytest.raises(BadArgumentError, match="No such file"):

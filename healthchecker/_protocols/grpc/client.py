@@ -72,7 +72,7 @@ class Client:
         The request carries the time left as its timeout, unless the call streams.
         """
         if self._tls is not None:
-            self._tls.read_files(deadline)
+            self._tls.read_files(deadline, progress.enter)
         stream = connect(self._endpoint, self._options, deadline, progress, self._tls)
         try:
             headers = [(":path", f"/grpc.health.v1.Health/{method.name}"), *self._headers]

@@ -72,8 +72,8 @@ class HttpProber(Prober):
 
     def _probe(self, deadline: Deadline, progress: Progress) -> Healthy:
         target, request = self._target, self._request
-        if self._tls is not None:
-            self._tls.read_files(deadline)
+        if self._tls is not None and target.tls:  # a redirect to https waits as well
+            self._tls.read_files(deadline, progress.enter)
         for _ in range(MAX_REDIRECTS + 1):
             response = self._open(target, request, deadline, progress)
             with stream_of(response):
