@@ -185,7 +185,7 @@ class Lifetime:
         try:
             code = self._end_early(cause)
         finally:
-            os._exit(code)
+            _exit(code)
 
     def _cause(self, number: int) -> ProbeFailure:
         """Return why the process ends, after a signal."""
@@ -198,7 +198,7 @@ class Lifetime:
         if self._is_writing:
             self._patience -= 1
             if self._patience == 0:
-                os._exit(UNHEALTHY)
+                _exit(UNHEALTHY)
 
     def _hurry(self, number: int) -> None:
         """Let the verdict be printed, if that takes no longer than a moment."""
@@ -240,7 +240,7 @@ class Lifetime:
         if self._decision.acquire(blocking=False):
             self._end_with(self._cause(self._caught_signal()))
         self._is_over.wait(_PRINTED_AFTER)
-        os._exit(UNHEALTHY)
+        _exit(UNHEALTHY)
 
     def _caught_signal(self) -> int:
         """Return the signal that the main thread has not handled; the limit counts as SIGALRM."""
@@ -270,6 +270,12 @@ def _is_file(fd: int) -> bool:
         return stat.S_ISREG(os.fstat(fd).st_mode)
     except OSError:
         return False
+
+
+def _exit(code: int) -> NoReturn:
+    """End the process; no alarm interrupts what observes it, such as coverage."""
+    _set_alarm(0)
+    os._exit(code)
 
 
 def _set_alarm(seconds: float, interval: float = 0) -> bool:

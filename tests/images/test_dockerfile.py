@@ -67,7 +67,7 @@ def test_a_newer_revision_of_a_source_is_compiled(first_layer: Path) -> None:
     versions.write_text(versions.read_text().replace("musl 1.2.5-3", "musl 1.2.5-4"))
     done = compile_in(first_layer)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"build-binary: {BUILD.name}/musl\n")
+    assert done.stderr.startswith(f"build-binary: {BUILD.name}/musl (")
 
 
 def test_python_code_is_copied_after_what_is_compiled() -> None:

@@ -89,8 +89,11 @@ class Daemon:
         poll(lambda: self.listens(port), timeout=timeout, what=f"{self._command[0]} listens")
 
     def pause(self) -> None:
+        """Stop all threads; on a busy machine, one may go on for a while after the signal."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self._process.pid}/task")
+        poll(lambda: all(map(_is_stopped, tasks.iterdir())), timeout=5, what="it has stopped")
 
     def resume(self) -> None:
         assert self._process is not None
@@ -163,3 +166,10 @@ def running_daemon(
             yield server
         finally:
             server.stop()
+
+
+def _is_stopped(task: Path) -> bool:
+    """Return whether a thread, given by its folder in /proc, is in the state T."""
+    with suppress(OSError):  # it may just end
+        return (task / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+    return True
