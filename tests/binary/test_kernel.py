@@ -34,6 +34,7 @@ class Machine:
     console: str
     cases_of_cold: int | None = None
     """How many; all of them would take minutes where this is set."""
+    marks: tuple[pytest.MarkDecorator, ...] = ()
 
 
 _ARM64 = "qemu-system-aarch64 -M virt -m 512 -cpu"
@@ -41,7 +42,10 @@ _ARM = "qemu-system-arm -M virt -m 512 -cpu cortex-a15"
 _RISCV = "qemu-system-riscv64 -M virt -m 512"
 MACHINES = [
     Machine("x86_64", "-cloud-amd64", 4, "qemu-system-x86_64 -cpu max -m 256", "ttyS0"),
-    Machine("aarch64", "-cloud-arm64", 4, f"{_ARM64} max,pauth-impdef=on", "ttyAMA0"),
+    Machine(
+        *("aarch64", "-cloud-arm64", 4, f"{_ARM64} max,pauth-impdef=on", "ttyAMA0"),
+        marks=(pytest.mark.nightly,),
+    ),
     Machine("aarch64", "-arm64-16k", 16, f"{_ARM64} max,pauth-impdef=on", "ttyAMA0"),
     Machine("armv7l", "-armmp-lpae", 4, _ARM, "ttyAMA0", 1),
     Machine("armv7l", "-cloud-arm64", 4, f"{_ARM64} cortex-a57", "ttyAMA0", 1),
@@ -135,8 +139,11 @@ def initrd(folder: Path, files: dict[str, Path]) -> Path:
 
 @pytest.mark.parametrize(
     "machine",
-    [machine for machine in MACHINES if machine.architecture in EXECUTABLES],
-    ids=lambda machine: machine.architecture + machine.kernel,
+    [
+        pytest.param(machine, id=machine.architecture + machine.kernel, marks=machine.marks)
+        for machine in MACHINES
+        if machine.architecture in EXECUTABLES
+    ],
 )
 def test_on_another_kernel(machine: Machine, tmp_path: Path) -> None:
     forms = dict(zip(("cold", "saved"), EXECUTABLES[machine.architecture], strict=True))

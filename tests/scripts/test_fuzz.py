@@ -35,7 +35,7 @@ def test_a_bug_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("full_speed")
-@pytest.mark.parametrize("part", range(20 if NIGHTLY else 3))
+@pytest.mark.parametrize("part", range(20 if NIGHTLY else 1))
 def test_command_lines(part: int) -> None:
     """Fifty take 16 s if forms can be compared; the Python form alone is tested less."""
     lines: list[str] = []
