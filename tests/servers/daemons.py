@@ -75,6 +75,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,
             )
 
     def listens(self, port: int) -> bool:
@@ -100,15 +101,19 @@ class Daemon:
         self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """Stop with SIGTERM, then with SIGKILL; safe in any state."""
+        """Stop with SIGTERM, then with SIGKILL, and wait for its children; safe in any state."""
         if self._process is None:
             return
+        group = self._process.pid
         self._process.terminate()
         self._process.send_signal(signal.SIGCONT)
         try:
             self._process.wait(timeout=60 * LOADED)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+            # A child that is told to end may listen for a moment longer.
+            poll(lambda: not _is_running(group), timeout=10, what="its children ended")
+        except (subprocess.TimeoutExpired, AssertionError):
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
             self._process.wait()
         self._process = None
 
@@ -166,6 +171,16 @@ def running_daemon(
             yield server
         finally:
             server.stop()
+
+
+def _is_running(group: int) -> bool:
+    """Return whether a process of a process group still runs; one that is not reaped does not."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it may just end
+            state, _, of_group = status.read_text().rpartition(")")[2].split()[:3]
+            if int(of_group) == group and state not in "ZX":
+                return True
+    return False
 
 
 def _is_stopped(task: Path) -> bool:
