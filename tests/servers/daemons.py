@@ -109,7 +109,7 @@ class Daemon:
         self._process.send_signal(signal.SIGCONT)
         try:
             self._process.wait(timeout=60 * LOADED)
-            # A child that is told to end may listen for a moment longer.
+            # A child may listen for a moment longer.
             poll(lambda: not _is_running(group), timeout=10, what="its children ended")
         except (subprocess.TimeoutExpired, AssertionError):
             with suppress(ProcessLookupError):
