@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Self
 
-from tests.support import LOADED
+from tests.support import LOADED, SLOWNESS
 
 Behaviour = Callable[["Connection"], None]
 
@@ -82,7 +82,7 @@ class Connection:
     def drip(self, data: bytes, pause: float = _DRIP) -> None:
         """Send one byte at a time, in a loop, while the client reads."""
         for byte in itertools.cycle(data):
-            threading.Event().wait(pause)
+            threading.Event().wait(pause * SLOWNESS)
             self.send(bytes([byte]))
 
     def flood(self, data: bytes) -> None:
@@ -279,7 +279,7 @@ def slowly(behaviour: Behaviour, seconds: float) -> Behaviour:
     """Run `behaviour` after `seconds`."""
 
     def behave(connection: Connection) -> None:
-        threading.Event().wait(seconds)
+        threading.Event().wait(seconds * SLOWNESS)
         behaviour(connection)
 
     return behave

@@ -24,6 +24,8 @@ NIGHTLY = os.environ.get("TESTS_NIGHTLY") == "1"
 """Whether tests run that take minutes."""
 SANITIZED = "ASAN_OPTIONS" in os.environ
 """Whether `scripts/fuzz --sanitize` runs this, on a slow interpreter that needs much memory."""
+SLOWNESS = 4 if SANITIZED else 1
+"""How many times as long the program may take, and as slow a peer is that sends slowly."""
 LOADED = 10
 """How many times as long something may take on a loaded machine: 25 runnable processes on 2 cores.
 

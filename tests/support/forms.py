@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from release.facts import ARCHITECTURES
-from tests.support import LOADED, REQUIRE_ALL, ROOT, SANITIZED, require
+from tests.support import LOADED, REQUIRE_ALL, ROOT, SANITIZED, SLOWNESS, require
 
 _STALL = 0.02
 _ATTEMPTS = 5
@@ -174,8 +174,7 @@ BUILD, DIST = (ROOT / folder / MACHINE for folder in ("build", "dist"))
 """The results of `scripts/build-binary` for this machine."""
 PYTHON = Form("python", (sys.executable, "-m", "healthchecker"), 60_000_000 // 1024, False)
 if SANITIZED:
-    # A peer that sends a byte each 30 ms must not be done within the longer limit.
-    PYTHON = replace(PYTHON, max_rss_kib=1 << 20, slowness=4)
+    PYTHON = replace(PYTHON, max_rss_kib=1 << 20, slowness=SLOWNESS)
 COLD = Form("cold", (str(DIST / "healthchecker-cold"),), 32 * 1024, False)
 SAVED = Form("saved", (str(DIST / "healthchecker"),), 32 * 1024, True)
 _QEMU_NAMES = {"armv7l": "arm"}

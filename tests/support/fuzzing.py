@@ -65,19 +65,18 @@ from healthchecker._values.text import parse_escapes
 from tests.servers import dns as dns_server
 from tests.servers.peers import Connection, Peer
 from tests.servers.tls import from_records, in_records, server_flight
-from tests.support import SANITIZED, open_files
+from tests.support import SANITIZED, SLOWNESS, open_files
 from tests.support.fuzzing_tls import DER_WORDS, certificates, first_flight, servers
 from tests.support.http2_heads import broken_head
 from tests.tables.decoders import DECODERS
 from tests.tables.hostile_behaviours import OPENINGS
 
-_SLOWNESS = 4 if SANITIZED else 1
-TIMEOUT = 0.5 * _SLOWNESS
-GRACE = 0.5 * _SLOWNESS
+TIMEOUT = 0.5 * SLOWNESS
+GRACE = 0.5 * SLOWNESS
 """Seconds; more than that of the program, as the peer is a thread of the same interpreter."""
 MAX_GROWTH_KIB = (512 if SANITIZED else 8) * 1024
 """A sanitizer keeps 256 MiB of freed memory, to detect its use."""
-HANG = 20.0 * _SLOWNESS
+HANG = 20.0 * SLOWNESS
 
 _FRAME_HEADER = 9
 _WARM_UP = 0.2
