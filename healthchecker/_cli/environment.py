@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from healthchecker._protocols.registry import SCHEMES, applies, not_applicable
 from healthchecker._values.options import OPTIONS
@@ -63,7 +63,7 @@ def can_use(option: str, targets: Sequence[str], given: Collection[str] = ()) ->
     """
     if option not in OPTIONS:
         return True
-    schemes = list(_schemes(targets))
+    schemes = _schemes(targets).values()
     return not schemes or applies(option, schemes, given)
 
 
@@ -71,16 +71,10 @@ def refuse_unusable(option: str, targets: Sequence[str], given: Collection[str])
     """Raise `BadArgumentError` for an option that no target can use."""
     # A target that cannot be reached over a Unix socket is refused when it is read.
     if option != "unix_socket" and not can_use(option, targets, given):
-        raise not_applicable(option, _scheme_name((*targets, *_WITHOUT_TARGET)[0]))
+        raise not_applicable(option, next(iter(_schemes(targets))))
 
 
-def _schemes(targets: Sequence[str]) -> Iterable[Scheme]:
-    """Return the schemes of the targets, skipping invalid ones."""
-    for target in targets or _WITHOUT_TARGET:
-        scheme = SCHEMES.get(_scheme_name(target))
-        if scheme is not None:
-            yield scheme
-
-
-def _scheme_name(target: str) -> str:
-    return target.partition(":")[0].lower()
+def _schemes(targets: Sequence[str]) -> dict[str, Scheme]:
+    """Return the schemes of the targets by name, in order, without those that are no schemes."""
+    names = (target.partition(":")[0].lower() for target in targets or _WITHOUT_TARGET)
+    return {name: SCHEMES[name] for name in names if name in SCHEMES}

@@ -961,6 +961,12 @@ CASES = [
         stderr=usage(r"--status: 'tcp://': only applies to http\[s\]://.* targets"),
     ),
     Case(
+        "an option that suits none of the targets, of which the first is not valid",
+        "--cert missing.pem lists tcp://127.0.0.1:1",
+        1,
+        stderr=usage("--cert: 'tcp://': only applies to TLS targets, such as https://"),
+    ),
+    Case(
         "a header for tcp",
         ["tcp://127.0.0.1:1", "-H", "A: b"],
         1,
