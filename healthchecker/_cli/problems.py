@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import click
 from click.core import ParameterSource
 
-from healthchecker._cli.render import escape
 from healthchecker._values.options import OPTIONS
 from healthchecker._values.result import BadArgumentError
 from healthchecker._values.target import HIDDEN
@@ -41,8 +40,8 @@ def shown(value: object) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a text in quotes, and only its start if it would bury the message."""
-    return repr(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + HIDDEN)
+    """Return a text in quotes, in ASCII, and only its start if it would bury the message."""
+    return ascii(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + HIDDEN)
 
 
 def _shown(error: BadArgumentError) -> str:
@@ -59,7 +58,7 @@ def _shown(error: BadArgumentError) -> str:
 def cannot_run(command: str, error: OSError) -> str:
     """Return why a command cannot be run, with its name but not its arguments."""
     word, *more = command.split(maxsplit=1) or [""]
-    name = escape(shown(word + HIDDEN if more else word))
+    name = shown(word + HIDDEN if more else word)
     return f"cannot run {name}: {os.strerror(error.errno or 0)}"
 
 

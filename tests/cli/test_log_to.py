@@ -87,6 +87,7 @@ def test_a_log_that_cannot_be_written(form: Form, tmp_path: Path) -> None:
         bound.bind(str(tmp_path / "socket"))
         for path, problem in (
             (tmp_path / "missing", "No such file or directory"),
+            (tmp_path / "é\x1b", "No such file or directory"),
             (tmp_path / "link", "No such file or directory"),
             (tmp_path / "fifo", "No such device or address"),  # without a reader
             (tmp_path / "socket", "No such device or address"),
@@ -98,6 +99,7 @@ def test_a_log_that_cannot_be_written(form: Form, tmp_path: Path) -> None:
             failure, message = outcome.stderr.splitlines()
             assert outcome.code == 1
             assert ": connection_refused: " in failure
-            assert message == f"healthchecker: cannot append to '{path}' of --log-to: {problem}"
+            named = f"{str(path)!a} of --log-to"
+            assert message == f"healthchecker: cannot append to {named}: {problem}"
             assert run(form, ["--port=1", "-q", f"--log-to={path}"]).stderr == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fifo", "link", "socket"]
