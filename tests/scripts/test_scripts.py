@@ -86,6 +86,7 @@ def test_each_script_prints_its_usage_and_does_nothing(tree: Path, name: str, op
         ("bench", ["nothing"]),
         ("build-binary", ["--nonsense"]),
         ("build-binary", ["--machine"]),
+        ("build-binary", ["--machine", "vax"]),
         ("build-images", ["--nonsense"]),
         ("demo", ["--nonsense"]),
         ("deploy-swarm", ["--nonsense"]),
