@@ -20,9 +20,14 @@ import pytest
 
 from healthchecker._version import VERSION
 from release import facts
+from release.deb import deb
 from release.facts import ARCHITECTURES, NAME
+from release.image import docker_image, oci_image
+from release.rpm import rpm
 from release.sbom import FILE, problem
+from release.tarball import tarball
 from release.vex import CONTEXT, NOT_AFFECTED
+from release.wheel import machine_wheel as wheel_of
 from tests.release.conftest import MAINTAINER, SOURCE, release
 from tests.support import ROOT, require
 from tests.support.engine import docker, require_engine, succeed
@@ -46,6 +51,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def release_of(version: str) -> facts.Release:
     return facts.Release(version, dt.date(2026, 11, 25), "revision", SOURCE, MAINTAINER)
+
+
+def nothing_built(machine: str) -> facts.Machine:
+    """Return an empty build for a machine."""
+    return facts.Machine(machine, b"", "", (), b"")
 
 
 def test_tags_are_the_version_its_prefixes_and_latest() -> None:
@@ -275,10 +285,11 @@ def test_debian_installs_and_removes_it(released: Path, suite: str) -> None:
     assert completion == f"complete -F _{NAME} {NAME}"
 
 
-def test_the_debian_package_has_no_lintian_errors(released: Path) -> None:
+def test_the_debian_packages_have_no_lintian_errors(released: Path) -> None:
     lintian = shutil.which("lintian")
     require(lintian, "needs lintian (Debian: apt-get install lintian)")
-    command = [str(lintian), "--fail-on", "error,warning", str(released / DEB)]
+    packages = sorted(map(str, released.glob("*.deb")))
+    command = [str(lintian), "--fail-on", "error,warning", *packages]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout
 
@@ -391,7 +402,45 @@ def test_each_machine_has_each_form(released: Path) -> None:
         assert succeed([*queried, package], timeout=60) == of.rpm
 
 
+@pytest.mark.parametrize(
+    ("machine", "names"),
+    [
+        ("x86_64", ("amd64", "amd64", "x86_64", "musllinux_1_1_x86_64")),
+        ("aarch64", ("arm64", "arm64", "aarch64", "musllinux_1_1_aarch64")),
+        ("armv7l", ("arm-v7", "armhf", "armv7hl", "musllinux_1_2_armv7l")),
+        ("riscv64", ("riscv64", "riscv64", "riscv64", "musllinux_1_2_riscv64")),
+    ],
+)
+def test_the_files_of_each_machine(released: Path, machine: str, names: tuple[str, ...]) -> None:
+    """Also of a machine that is not built here."""
+    release, made, top = release_of(VERSION), nothing_built(machine), f"{NAME}-{VERSION}"
+    (for_any,) = released.glob("*-any.whl")
+    platform, debian, redhat, last_tag = names
+    assert [*tarball(release, made)] == [f"{top}-linux-{platform}.tar.gz"]
+    assert [*docker_image(release, made)] == [f"{top}-docker-{platform}.tar"]
+    assert [*deb(release, made)] == [f"{NAME}_{VERSION}-1_{debian}.deb"]
+    assert [*rpm(release, made)] == [f"{top}-1.{redhat}.rpm"]
+    (wheel,) = wheel_of(release, made, {for_any.name: for_any.read_bytes()})
+    assert wheel.endswith(f".{last_tag}.whl")
+
+
 # ---- as an image
+
+
+def test_the_index_has_each_platform_once(tmp_path: Path) -> None:
+    """Also those that are not built here."""
+    require(shutil.which("skopeo"), "no skopeo")
+    ((name, content),) = oci_image(
+        release_of(VERSION), [*map(nothing_built, ARCHITECTURES)]
+    ).items()
+    (tmp_path / name).write_bytes(content)
+    shown = succeed(["skopeo", "inspect", "--raw", f"oci-archive:{tmp_path / name}"], timeout=60)
+    assert [one["platform"] for one in json.loads(shown)["manifests"]] == [
+        {"os": "linux", "architecture": "amd64"},
+        {"os": "linux", "architecture": "arm64", "variant": "v8"},
+        {"os": "linux", "architecture": "arm", "variant": "v7"},
+        {"os": "linux", "architecture": "riscv64"},
+    ]
 
 
 def labels_hold(labels: dict[str, str]) -> bool:
