@@ -74,8 +74,8 @@ from tests.tables.hostile_behaviours import OPENINGS
 TIMEOUT = 0.5 * SLOWNESS
 GRACE = 0.5 * SLOWNESS
 """Seconds; more than that of the program, as the peer is a thread of the same interpreter."""
-MAX_GROWTH_KIB = (512 if SANITIZED else 8) * 1024
-"""A sanitizer keeps 256 MiB of freed memory, to detect its use."""
+MAX_GROWTH_KIB = (256 if SANITIZED else 8) * 1024
+"""A sanitizer keeps 64 MiB of freed memory, to detect its use."""
 HANG = 20.0 * SLOWNESS
 
 _FRAME_HEADER = 9
