@@ -370,15 +370,17 @@ def refuse_several(argument: str, text: str, shown: str | None = None) -> None:
 def shown_target(text: str) -> str:
     """Return a text that was given as a TARGET without what may be a secret.
 
-    That is the user and password of a URL, also of a bad one, and all of a text that reads
-    neither like a URL nor like a host: it may be part of another option's value.
+    That is the user, password and fragment of a URL, also of a bad one, and all of a text that
+    reads neither like a URL nor like a host: it may be part of another option's value.
     """
     scheme = _SCHEME.match(text)
     if isinstance(text, Expanded):
         text = text.shown()  # any of the replaced parts may be in a wrong place
     rest = text[scheme.end() if scheme else 0 :].rpartition("@")[2]
-    if scheme is not None and not scheme[0].startswith("http"):
-        rest = rest.partition("?")[0]  # databases take a password there
+    if scheme is not None:
+        rest = rest.partition("#")[0]
+        if not scheme[0].startswith("http"):
+            rest = rest.partition("?")[0]  # databases take a password there
     if scheme is None:
         return rest if _LOOKS_LIKE_HOST.fullmatch(rest) or not text else HIDDEN
     place = _PLACE.match(rest)

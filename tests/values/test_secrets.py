@@ -15,6 +15,7 @@ from healthchecker._cli.main import main
 from healthchecker._cli.problems import usage_problem
 from healthchecker._protocols.registry import parse_target
 from healthchecker._values.result import BadArgumentError
+from healthchecker._values.target import shown_target
 
 SECRET = "s3cret"
 PASSWORDS = [
@@ -71,6 +72,14 @@ def test_a_secret_that_is_written_out(scheme: str, form: str) -> None:
     for password in PASSWORDS:
         text = form.format(scheme=scheme, password=password)
         assert SECRET not in shown(text), text
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("form", (*FORMS[:2], "{scheme}://db/x#{password}"))
+def test_a_secret_in_an_unexpected_argument(scheme: str, form: str) -> None:
+    for password in PASSWORDS:
+        text = form.format(scheme=scheme, password=password)
+        assert SECRET not in shown_target(text), text
 
 
 @pytest.mark.parametrize("mistake", ["${PASSWORD", "{PASSWORD}", "$PASSWORD", "${PASSWORD:?}"])
