@@ -376,8 +376,10 @@ def shown_target(text: str) -> str:
     scheme = _SCHEME.match(text)
     if isinstance(text, Expanded):
         text = text.shown()  # any of the replaced parts may be in a wrong place
-    rest = text[scheme.end() if scheme else 0 :].rpartition("@")[2]
+    before, _, rest = text[scheme.end() if scheme else 0 :].rpartition("@")
     if scheme is not None:
+        if "/" in before.partition("#")[0] and "#" in before:
+            return scheme[0] + HIDDEN  # an @ of the fragment or of a password: unknown
         rest = rest.partition("#")[0]
         if not scheme[0].startswith("http"):
             rest = rest.partition("?")[0]  # databases take a password there

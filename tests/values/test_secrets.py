@@ -75,7 +75,7 @@ def test_a_secret_that_is_written_out(scheme: str, form: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("form", (*FORMS[:2], "{scheme}://db/x#{password}"))
+@pytest.mark.parametrize("form", [*FORMS[:2], "{scheme}://db/x#{password}"])
 def test_a_secret_in_an_unexpected_argument(scheme: str, form: str) -> None:
     for password in PASSWORDS:
         text = form.format(scheme=scheme, password=password)
