@@ -1,32 +1,32 @@
 """Replace certifi by a module that holds the certificates in a constant.
 
-An executable has no file for `certifi.where()`. DER takes three quarters of the space of PEM;
-`ssl.SSLContext.load_verify_locations` accepts both as `cadata`.
+An executable has no file for `certifi.where()`. See `_contents` in healthchecker/_net/issuers.py.
 """
 
 import re
-import ssl
 import sys
 from pathlib import Path
 
 import certifi
 
-_MODULE = '''"""Mozilla's CA certificates, from certifi, as DER."""
+_MODULE = '''"""Mozilla's CA certificates, from certifi: all but the first line of each block."""
 
 __version__ = {version!r}
-_DER = {der!r}
+_TEXTS = {texts!r}
 
 
-def contents() -> bytes:
-    return _DER
+def contents() -> tuple[bytes, ...]:
+    return _TEXTS
 '''
-_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_CERTIFICATE = re.compile(
+    b"-----BEGIN CERTIFICATE-----\n(.*?-----END CERTIFICATE-----\n)", re.DOTALL
+)
 
 
 def main(packages: Path) -> None:
-    der = b"".join(map(ssl.PEM_cert_to_DER_cert, _CERTIFICATE.findall(certifi.contents())))
+    texts = tuple(_CERTIFICATE.findall(certifi.contents().encode()))
     (packages / "certifi" / "__init__.py").write_text(
-        _MODULE.format(version=certifi.__version__, der=der)
+        _MODULE.format(version=certifi.__version__, texts=texts)
     )
 
 

@@ -6,14 +6,15 @@ import contextlib
 import os
 import re
 import ssl
+import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import certifi
-
 from healthchecker._net.deadline import Deadline
+from healthchecker._net.issuers import LeftOut, bundled_file, can_leave_out
 from healthchecker._net.stream import Stream, demand_resources, os_message
 from healthchecker._net.unbounded import UnboundedCalls
 from healthchecker._values.result import BadArgumentError, Phase, ProbeFailure, Reason
@@ -41,6 +42,9 @@ _OPTIONS: Any = vars(ssl.SSLContext.__base__)["options"]
 _NO_RX_CERTIFICATE_COMPRESSION = 1 << 33
 """OpenSSL's, which the module `ssl` does not name. Older versions than 3.2 do not compress."""
 
+_MANY_BYTES = range(16 * 1024, 512 * 1024)
+"""The size of a file of which most certificates are decoded only when needed."""
+
 _MOMENT = 0.5
 """How many seconds the constructor waits for the files that the caller named."""
 
@@ -51,8 +55,9 @@ class TlsClient:
     Trusts `cacert` if given; otherwise what SSL_CERT_FILE and SSL_CERT_DIR name; otherwise the
     system's store; otherwise the bundled CA certificates. Each certificate in a store is trusted by
     itself, also an intermediate or the server's own. In a directory OpenSSL looks up the one that
-    it needs; a file, of which it decodes every certificate, takes longer than the rest of a check,
-    so it is loaded only if the directory was not enough (see `trust_more`).
+    it needs. A large file takes longer than the rest of a check if every certificate is decoded, so
+    most are left out until one is needed (see `LeftOut`), and after a directory it is
+    loaded only if that was not enough (see `trust_more`).
 
     All files are read within a deadline, whatever their file system does.
     """
@@ -64,8 +69,8 @@ class TlsClient:
         """
         self._options = options
         self._alpn_protocol = alpn_protocol
-        self._context: ssl.SSLContext | None = None
         self._stores: Iterator[None] | None = None
+        self._left_out: LeftOut | None = None
         self._looks_up_files = False
         self._lacks_files = options.cacert is not None or options.cert is not None
         self._calls = UnboundedCalls()
@@ -85,7 +90,11 @@ class TlsClient:
         """
         context = self._open_context(deadline)
         name = self._options.server_name or certified_name(host)
-        stream.start_tls(context, name, self._calls, reads_files=self._looks_up_files)
+        try:
+            stream.start_tls(context, name, self._calls, reads_files=self._looks_up_files)
+        finally:
+            if self._left_out is not None:
+                self._left_out.raise_error()
         self._demand_lifetime(stream.certificate_end())
 
     def trust_more(self, deadline: Deadline) -> bool:
@@ -96,20 +105,19 @@ class TlsClient:
         return self._calls.call(lambda: next(stores, stores), deadline) is not stores
 
     def _open_context(self, deadline: Deadline) -> ssl.SSLContext:
-        context = self._open_files(deadline)
+        self._open_files(deadline)
         if self._stores is None and not self._options.insecure and self._options.cacert is None:
-            stores = self._load_stores(context)
+            stores = self._load_stores()
             self._calls.call(lambda: next(stores, None), deadline)
             self._stores = stores
-        return context
+        return self._context
 
     def _open_files(self, deadline: Deadline) -> ssl.SSLContext:
         """Return the context, with the files that the caller named."""
-        context = self._context
-        if context is None:
-            context = self._context = self._make_context()
+        context = self._context  # made on this thread
         if self._lacks_files:
-            self._calls.call(lambda: self._load_files(context), deadline)
+            self._calls.call(self._load_files, deadline)
+            context = self._context
         return context
 
     def _demand_lifetime(self, end: str | None) -> None:
@@ -122,28 +130,11 @@ class TlsClient:
             problem = f"the certificate expires at {moment:%Y-%m-%d %H:%M} UTC"
             raise ProbeFailure(Reason.CERTIFICATE_EXPIRES, f"{problem}, sooner than required")
 
-    def _make_context(self) -> ssl.SSLContext:
-        options = self._options
-        try:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        except ssl.SSLError as error:  # a filter of system calls denies getrandom
-            lack = "memory" if ssl.RAND_status() else "random numbers from the system"
-            problem = f"OpenSSL cannot start: it gets no {lack}"
-            raise ProbeFailure(Reason.TLS_FAILURE, problem) from error
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.hostname_checks_common_name = False  # RFC 9525, section 1.2
-        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-        context.options |= ssl.OP_NO_RENEGOTIATION  # which would bring other certificates
-        if ssl.OPENSSL_VERSION_INFO >= (3, 2):
-            _refuse_compression(context)
-        if self._alpn_protocol is not None:
-            context.set_alpn_protocols([self._alpn_protocol])
-        if options.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
+    @cached_property
+    def _context(self) -> ssl.SSLContext:
+        return _make_context(self._options, self._alpn_protocol)
 
-    def _load_files(self, context: ssl.SSLContext) -> None:
+    def _load_files(self) -> None:
         """Load the files that the caller named, unless a call that took long has done so."""
         options = self._options
         if not self._lacks_files:
@@ -151,7 +142,7 @@ class TlsClient:
         if options.cacert is not None:
             _readable("cacert", options.cacert)
             try:
-                context.load_verify_locations(cafile=options.cacert)
+                self._load_file(options.cacert)
             except (OSError, ValueError) as error:
                 problem = "must be a file of PEM certificates"
                 raise BadArgumentError("cacert", options.cacert, problem) from error
@@ -160,25 +151,25 @@ class TlsClient:
             if options.key is not None:
                 _readable("key", options.key)
             try:
-                context.load_cert_chain(options.cert, options.key, password=_no_password)
+                self._context.load_cert_chain(options.cert, options.key, password=_no_password)
             except (OSError, ValueError) as error:
                 problem = "must be a PEM certificate with its matching, unencrypted private key"
                 raise BadArgumentError("cert", options.cert, problem) from error
         self._lacks_files = False
 
-    def _load_stores(self, context: ssl.SSLContext) -> Iterator[None]:
+    def _load_stores(self) -> Iterator[None]:
         """Load one store at each step."""
         file, directories = _named_by_environment()
         named = bool(file or directories)
         places = directories if named else _SYSTEM_DIRECTORIES
         directories = [one for one in places if _is_hashed(one)]
         if directories:
-            context.load_verify_locations(capath=os.pathsep.join(directories))
+            self._context.load_verify_locations(capath=os.pathsep.join(directories))
             self._looks_up_files = True
             yield
         if file:
             try:
-                context.load_verify_locations(cafile=file)
+                self._load_file(file)
             except OSError as error:
                 raise _unusable("SSL_CERT_FILE", file, error) from error
             yield
@@ -186,15 +177,72 @@ class TlsClient:
             return
         for bundle in _SYSTEM_BUNDLES:
             try:
-                context.load_verify_locations(cafile=bundle)
+                self._load_file(bundle)
             except OSError as error:
                 demand_resources(error)
                 continue
             yield
             return
         if not directories:
-            context.load_verify_locations(cadata=certifi.contents())
+            if not self._leaves_out(bundled_file):
+                self._context.load_verify_locations(cadata=bundled_file().decode())
             yield
+
+    def _load_file(self, name: str) -> None:
+        """Trust a file of PEM certificates."""
+        if not self._leaves_out(lambda: _read_many(name)):
+            self._context.load_verify_locations(cafile=name)
+
+    def _leaves_out(self, read: Callable[[], bytes]) -> bool:
+        """Trust the file that `read` returns, but leave out most of it, if that can be done.
+
+        Not beside a directory, in which OpenSSL would look for what is left out; and not with a
+        client certificate, whose chain it completes by what is loaded.
+        """
+        if self._looks_up_files or self._options.cert is not None or not can_leave_out:
+            return False
+        make_context = partial(_make_context, self._options, self._alpn_protocol)
+        try:
+            left_out = LeftOut(read(), make_context)
+        except (IndexError, OSError, ValueError):
+            return False
+        try:
+            left_out.trust(self._context)
+        except ssl.SSLError:
+            del self._context  # it may trust some of them
+            return False
+        self._left_out = left_out
+        return True
+
+
+def _make_context(options: TlsOptions, alpn_protocol: str | None) -> ssl.SSLContext:
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    except ssl.SSLError as error:  # a filter of system calls denies getrandom
+        lack = "memory" if ssl.RAND_status() else "random numbers from the system"
+        problem = f"OpenSSL cannot start: it gets no {lack}"
+        raise ProbeFailure(Reason.TLS_FAILURE, problem) from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False  # RFC 9525, section 1.2
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    context.options |= ssl.OP_NO_RENEGOTIATION  # which would bring other certificates
+    if ssl.OPENSSL_VERSION_INFO >= (3, 2):
+        _refuse_compression(context)
+    if alpn_protocol is not None:
+        context.set_alpn_protocols([alpn_protocol])
+    if options.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _read_many(name: str) -> bytes:
+    """Return the content of a file; of one that is small, large or no regular file, nothing."""
+    file = Path(name)
+    status = file.stat()
+    if stat.S_ISREG(status.st_mode) and status.st_size in _MANY_BYTES:
+        return file.read_bytes()
+    return b""
 
 
 def _read_time(text: str) -> datetime:

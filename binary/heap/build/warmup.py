@@ -32,6 +32,7 @@ from servers import usual_checks
 
 import healthchecker._values.expect.regex
 from healthchecker.__main__ import run_to_end
+from healthchecker._net.issuers import bundled
 
 _ROUNDS = 20  # the interpreter specializes code after some runs
 
@@ -41,6 +42,7 @@ def warm_up(http: int, grpc: int, closed: int, begin: Callable[[list[str]], None
 
     `begin` does what a start does before it runs the command line.
     """
+    bundled()  # kept for checks with a large file of CA certificates
     usual = usual_checks(http)
     _run([*usual, [f"grpc://127.0.0.1:{grpc}"]] * _ROUNDS, begin)
     sys._clear_internal_caches()  # type: ignore[attr-defined]  # noqa: SLF001 - of what only imports look up
