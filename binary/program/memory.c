@@ -1,6 +1,6 @@
 /*
  * Replaces memcpy and memmove of musl, which begin with an instruction of 30 cycles: more than a typical copy of
- * Python's, which has about 20 bytes, takes in all.
+ * Python's, which has about 20 bytes, takes in all; and memcmp, which compares byte by byte.
  *
  * Each step reads everything that it copies before it writes, so the blocks may overlap.
  */
@@ -53,3 +53,18 @@ void *memmove(void *to, const void *from, size_t size)
 }
 
 void *memcpy(void *restrict to, const void *restrict from, size_t size) __attribute__((alias("memmove")));
+
+int memcmp(const void *one, const void *other, size_t size)
+{
+    const unsigned char *left = one, *right = other;
+
+    for (; size >= sizeof(Eight) && *(const Eight *)left == *(const Eight *)right; size -= sizeof(Eight)) {
+        left += sizeof(Eight);
+        right += sizeof(Eight);
+    }
+    for (; size > 0 && *left == *right; size--) {
+        left++;
+        right++;
+    }
+    return size == 0 ? 0 : *left - *right;
+}
