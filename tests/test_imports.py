@@ -33,7 +33,7 @@ ONLY_IN = {
     "h2": ("_protocols/",),
     "hpack": ("_protocols/",),
     "h11": ("_protocols/",),
-    "certifi": ("_net/tls.py", "_cli/linked.py"),
+    "certifi": ("_net/issuers.py", "_cli/linked.py"),
     "starlette": ("_server/",),
     "uvicorn": ("_server/",),
     "asyncio": ("_run/", "_watch/", "_server/"),
