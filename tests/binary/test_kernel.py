@@ -62,8 +62,8 @@ class Case:
     code: int = 0
     output: str = ""
     limits: tuple[tuple[str, int], ...] = ()
-    seconds: float = 60
-    """How long it may take on an emulated processor."""
+    seconds: float = 200
+    """How long it may take on an emulated processor of a loaded machine."""
 
 
 # Large blocks, the stack and the program's segments consist of pages.
@@ -180,7 +180,7 @@ def test_on_another_kernel(machine: Machine, tmp_path: Path) -> None:
         ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=300,
+        timeout=600,
         check=True,
     )
     said = ran.stdout.decode("ascii", "replace").replace("\r", "")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers.http import http_service
+from tests.support import poll
 from tests.support.forms import Form, run
 from tests.tables.cli_cases import CASES, Case
 
@@ -37,6 +38,21 @@ def test_cases(form: Form, case: Case, places: dict[str, str]) -> None:
     assert re.fullmatch(case.stdout, outcome.stdout), outcome
     assert re.fullmatch(case.stderr, outcome.stderr), outcome
     assert outcome.code == case.code
+
+
+def test_a_missing_authority_for_a_redirect(form: Form, places: dict[str, str]) -> None:
+    """A plain target waits half a second for the file, in which a busy machine may not run us."""
+    args = ["--cacert=missing.pem", "--follow-redirects", f"--port={places['port']}"]
+
+    def attempt() -> str:
+        outcome = run(form, args)
+        assert outcome.code == 1 or outcome.delayed > 0.3, outcome
+        return outcome.stderr
+
+    message = poll(attempt, timeout=20, what="the file was looked at in time")
+    assert message == (
+        "healthchecker: usage_error: --cacert: 'missing.pem': No such file or directory\n"
+    )
 
 
 def _fill(text: str, places: dict[str, str]) -> str:

@@ -1087,12 +1087,6 @@ CASES = [
         0,
     ),
     Case(
-        "an authority for a redirect",
-        "--cacert missing.pem --follow-redirects --port {port}",
-        1,
-        stderr=usage("--cacert: 'missing.pem': No such file or directory"),
-    ),
-    Case(
         "insecure for one of two",
         "--any --insecure http://127.0.0.1:{port}/health https://127.0.0.1:{closed}/",
         0,
