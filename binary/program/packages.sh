@@ -18,3 +18,4 @@ touch tools/ctypes/__init__.py
 echo 'def find_library(name): return None' >tools/ctypes/util.py
 
 PYTHONPATH=packages python3 -B "$here/certifi_module.py" packages
+cp "$here/gettext_module.py" packages/gettext.py
