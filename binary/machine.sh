@@ -63,13 +63,11 @@ esac
 tools=$triplet-
 # The build's interpreter and the compiler of the build's programs are those of this machine.
 interpreter=$(dirname "$(realpath "$1")")/$native/python/python
-if [ "$machine" = "$native" ]; then
-    packages=(valgrind)
-    emulator=()
-    trace=(valgrind --tool=lackey --trace-mem=yes --log-fd=9)
-else
+packages=(qemu-user)
+emulator=()
+trace=("qemu-$qemu" -plugin "$(realpath "$1")/link/trace.so") # of the heap; see heap/emulated/trace.c
+if [ "$machine" != "$native" ]; then
     # Only the kernel's headers are used, which are a dependency of the machine's libc6-dev.
-    packages=("gcc-${triplet//_/-}" "libc6-dev-$debian-cross" qemu-user)
+    packages+=("gcc-${triplet//_/-}" "libc6-dev-$debian-cross")
     emulator=("qemu-$qemu")
-    trace=("${emulator[@]}" -plugin "$(realpath "$1")/link/trace.so")
 fi

@@ -65,8 +65,8 @@ guard=("${cc[@]}" "${core[@]}" -Wall -Wextra -Werror "-I$build/openssl/include" 
 objcopy --redefine-sym main=loader_main bootloader.o bootloader-warm.o
 python3 "$heap/constants.py" "$word" >constants.h
 mkdir heap
-for file in "$heap"/{build,product}/*.c; do
-    "${cc[@]}" "${core[@]}" -Wall -Wextra -Werror -I. "-I$heap/product" "-I$build/openssl/include" \
+for file in "$heap"/build/{objects,save}.c "$heap"/product/*.c; do
+    "${cc[@]}" "${core[@]}" -Wall -Wextra -Werror -I. "-I$heap/product" "-I$build/zlib/include" \
         -c "$file" -o "heap/$(basename "$file" .c).o"
 done
 ld -r -o heap.o heap/*.o
@@ -98,10 +98,10 @@ objcopy $(printf -- '--redefine-sym %s=heap_%s ' malloc malloc calloc calloc rea
 "${link[@]}" -Wl,--wrap=pthread_create,--section-start=build_only=0x8000000,-T,"$here/order.lds",-Map=warm.map -o warm.symbols -Lheap heap.o \
     loader-warm.o guard-warm.o bootloader-only.o python.o spare.o "${common[@]}"
 strip -o warm warm.symbols
-# What watches an emulated check, see layout.py, made by the tools of this machine. QEMU before 9 takes plug-ins of
-# version 1, later ones of version 2.
-if [ "$machine" != "$native" ]; then
-    qemu=$("${emulator[@]}" --version | sed -n 's/.* version \([0-9]*\).*/\1/p')
-    plugin=$((qemu < 9 ? 1 : 2))
-    PATH=${PATH#*:} gcc -O2 -fPIC -shared -Wall -Wextra -Werror -I. "-DQEMU_PLUGIN_VERSION=$plugin" -o trace.so "$heap/emulated/trace.c"
-fi
+# What save.sh runs, made by the tools of this machine. QEMU before 9 takes plug-ins of version 1, later ones of
+# version 2.
+PATH=${PATH#*:}
+host=(gcc -O2 -Wall -Wextra -Werror)
+"${host[@]}" -o compress "$heap/build/compress.c"
+qemu=$("${trace[0]}" --version | sed -n 's/.* version \([0-9]*\).*/\1/p')
+"${host[@]}" -fPIC -shared -I. "-DQEMU_PLUGIN_VERSION=$((qemu < 9 ? 1 : 2))" -o trace.so "$heap/emulated/trace.c"

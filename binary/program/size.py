@@ -2,8 +2,8 @@
 
     size.py BUILD    the folder of a finished build
 
-The program by linked library, from the linker's map; the heap by the type of its objects, and byte
-code by package.
+The program by linked library, from the linker's map; the heap, before its last zones are
+compressed, by the type of its objects, and byte code by package.
 """
 
 import re
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from layout import blocks
-from write_executable import LOAD, Header, Segment, word
+from write_executable import LOAD, Header, Segment, put, word
 
 _PARTS = {
     "python.o": "CPython",
@@ -120,8 +120,10 @@ class Heap:
 
 
 def main(build: str) -> None:
-    executable = bytearray(Path(build, "work/saved").read_bytes())
-    heap = Heap(Memory(executable), Path(build, "work/memory").read_bytes())
+    saved = Path(build, "work/memory").read_bytes()
+    executable = bytearray(Path(build, "link/warm").read_bytes())
+    put(executable, saved)
+    heap = Heap(Memory(executable), saved)
     program: Counter[str] = Counter()
     for name, size in parts(Path(build, "link/warm.map").read_text()):
         program[name] += size
@@ -131,7 +133,9 @@ def main(build: str) -> None:
         types[name] += size
         if name == "code":
             packages[heap.package(address)] += size
-    print(f"healthchecker: {len(executable):,} bytes")
+    size = Path(build, "work/saved").stat().st_size
+    print(f"healthchecker: {size:,}")
+    print(f"without compression: {len(executable):,}")
     print_sizes("program", program)
     print_sizes("heap", types)
     print_sizes("of which code", packages)

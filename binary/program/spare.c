@@ -5,4 +5,6 @@
  */
 __asm__(".section .note.spare1, \"a\", %note\n.balign 4\n.long 0, 0, 0\n"
         ".section .note.spare2, \"a\", %note\n.balign 8\n.long 0, 0, 0, 0\n"
-        ".section .note.spare3, \"a\", %note\n.balign 16\n.long 0, 0, 0, 0\n");
+        ".section .note.spare3, \"a\", %note\n.balign 16\n.long 0, 0, 0, 0\n"
+        ".section .note.spare4, \"a\", %note\n.balign 32\n.long 0, 0, 0, 0\n"
+        ".section .note.spare5, \"a\", %note\n.balign 64\n.long 0, 0, 0, 0\n");

@@ -64,7 +64,7 @@ def _run(program: Program, *options: str) -> None:
     # With a path that has a slash, because Valgrind otherwise searches PATH.
     argv = [str(Path(program.argv[0]).absolute()), *program.argv[1:], "--timeout", "60"]
     subprocess.run(
-        ["valgrind", *options, *argv],
+        ["env", "--default-signal", "valgrind", *options, *argv],
         env={"PATH": os.environ["PATH"], **program.environment},
         capture_output=True,
         check=True,

@@ -431,6 +431,23 @@ def test_a_module_that_is_missing_fails_the_build(tmp_path: Path) -> None:
     assert done.stderr == "not in the executable: turtle, by healthchecker._protocols.tcp\n"
 
 
+def test_an_executable_above_its_limit_fails_the_build(tmp_path: Path) -> None:
+    require((BUILD / "work/saved").exists(), "no build/: run scripts/build-binary")
+    heap, file = ROOT / "binary/heap", tmp_path / "healthchecker"
+    code = "import sys, write_executable as w; w.MOST_BYTES = 10 ** 6; w.main(*sys.argv[1:])"
+    arguments = (BUILD / "link/warm", BUILD / "work/memory", file, BUILD / "link/compress")
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", code, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{heap}:{heap / 'build'}"},
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith(" bytes, more than 1,000,000\n")
+    assert not file.exists()
+
+
 def test_sizes_add_up() -> None:
     """The sizes of the parts add up to about the size of the executable."""
     executable = BUILD / "work/saved"
@@ -443,9 +460,9 @@ def test_sizes_add_up() -> None:
         text=True,
         env=os.environ | {"PYTHONPATH": f"{heap}:{heap / 'build'}"},
     )
-    total, program, saved = (
+    total, plain, program, saved = (
         int(re.findall(rf"^{name}: ([0-9,]+)", done.stdout, re.MULTILINE)[0].replace(",", ""))
-        for name in ("healthchecker", "program", "heap")
+        for name in ("healthchecker", "without compression", "program", "heap")
     )
     assert total == executable.stat().st_size
-    assert total - _MIB / 2 < program + saved < total
+    assert plain - _MIB / 2 < program + saved < plain

@@ -74,7 +74,7 @@ def test_what_is_listed_is_linked(components: list[dict[str, str]]) -> None:
     rows = [line.split() for line in listed.splitlines()]
     defined = {row[2] for row in rows if row[1] in "tTwWiI" and int(row[0], 16) < BUILD_ONLY}
     modules = {name.partition(".")[0] for name in (BUILD / "modules.txt").read_text().split()}
-    content = Path(SAVED.argv[0]).read_bytes()
+    content = Path(SAVED.argv[0]).read_bytes() + (BUILD / "work/memory").read_bytes()
     for component in components:
         name = component["name"]
         if name in SYMBOLS:

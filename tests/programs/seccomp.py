@@ -17,6 +17,7 @@ _NUMBERS: dict[str, dict[str, tuple[int, ...]]] = {
         "getrandom": (318,),
         "poll": (7, 271),
         "select": (23, 270),
+        "mremap": (25,),
     },
     "aarch64": {
         "setitimer": (103,),
@@ -24,6 +25,7 @@ _NUMBERS: dict[str, dict[str, tuple[int, ...]]] = {
         "getrandom": (278,),
         "poll": (73,),
         "select": (72,),
+        "mremap": (216,),
     },
 }
 

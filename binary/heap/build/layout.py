@@ -1,27 +1,62 @@
-"""Trace which blocks of a saved heap checks touch, so that a second build puts them together.
+"""Trace which blocks of a saved heap checks touch, so that the next build puts them together.
 
-    layout.py MEMORY EXECUTABLE LAYOUT TRACE...
+    layout.py MEMORY EXECUTABLE LAYOUT WHICH TRACE...
 
-MEMORY was written by save.c and is part of EXECUTABLE. TRACE is a command that runs another one and
-writes its memory accesses to file 9, in the format of Valgrind's lackey. LAYOUT gets one byte for
-each allocation of the build: the zone of its block. Its previous content counts: of two zones, a
-block gets the one that is nearer to a plain check.
+MEMORY was written by save.c and is part of EXECUTABLE. WHICH is `usual` or `all`: the checks
+to trace. TRACE is a command that runs another one and writes its accesses to file 9, see
+trace.c. LAYOUT gets one byte for each allocation of the build: the zone of its block. Its previous
+content counts: of two zones, a block gets the one that is nearer to a plain check.
 """
 
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from socket import create_server, socket
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
-from constants import COLD, OTHER, PAGE, PLACES, READ, TEMPORARY, WRITTEN
-from servers import answer_grpc_at_once, answer_http, hang_up, server, usual_checks
+from constants import COLD, OTHER, PAGE, PLACES, RARE, READ, SELDOM, TEMPORARY, WRITTEN
+from servers import (
+    answer_grpc_at_once,
+    answer_http,
+    greet,
+    hang_up,
+    in_turn,
+    reply,
+    server,
+    slow_server,
+    usual_checks,
+)
 from write_executable import records, word
 
-_NEARNESS = (WRITTEN, READ, OTHER, COLD, TEMPORARY)
-_TOUCHED = (WRITTEN, READ, OTHER)
+_NEARNESS = (WRITTEN, READ, OTHER, SELDOM, RARE, COLD, TEMPORARY)
+_TOUCHED = (WRITTEN, READ, OTHER, SELDOM, RARE)
 _FEWEST = 0.97
 """How many blocks a look may find, of those of the look before."""
+
+_STORE = "/etc/ssl/certs/ca-certificates.crt"
+_VARIABLES = ("PATH=/usr/bin:/bin", "HOME=/", "HOSTNAME=container", "LANG=C.UTF-8")
+_HOUR = ["--timeout", "3600s"]  # real time, of which tracing takes much
+_HOURS = (_HOUR, ["--timeout", "3600"], ["--timeout", "1h"])
+_SCHEMES = (
+    *("amqp", "cassandra", "fastcgi", "ftp", "imap", "kafka", "ldap", "memcached", "mongodb"),
+    *("mqtt", "mssql", "mysql", "nats", "pop3", "postgresql", "redis", "smtp", "ssh", "tls", "ws"),
+    "zookeeper",
+)
+_KEEP_ALIVE = (
+    b"HTTP/1.1 200 OK\r\nserver: any\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
+    b"content-type: text/plain; charset=utf-8\r\ncontent-length: 2\r\n\r\nOK"
+)
+_CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nOK\r\n0\r\n\r\n"
+_UNAVAILABLE = b"HTTP/1.1 503 Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_PATIENCE = 300
+"""The seconds after which a check hangs."""
 
 
 def blocks(memory: bytes, word: int) -> Iterator[tuple[int, int, int]]:
@@ -37,43 +72,207 @@ def blocks(memory: bytes, word: int) -> Iterator[tuple[int, int, int]]:
             at += size
 
 
-def touched(
-    trace: tuple[str, ...], command: list[str], *, healthy: bool = True
-) -> tuple[set[int], set[int]]:
-    """Run a check; return the 8-byte words, by number, that it wrote to and that it only read."""
-    written: set[int] = set()
-    read: set[int] = set()
-    tool = ["env", "-i", "--default-signal", shutil.which(trace[0]) or trace[0], *trace[1:]]
-    with subprocess.Popen(
-        ["bash", "-c", 'exec "$@" 9>&1 >/dev/null', "bash", *tool, *command], stdout=subprocess.PIPE
-    ) as process:
+@dataclass(frozen=True)
+class Check:
+    """A check of the executable, and whether it must be healthy."""
+
+    arguments: list[str]
+    healthy: bool = True
+
+
+@dataclass(frozen=True)
+class Tracer:
+    """Runs checks of an executable, and finds the words of the heap that they touch."""
+
+    command: list[str]
+    executable: str
+
+    def look(self, check: Check) -> tuple[set[int], set[int]]:
+        """Return the 8-byte words, by number, that a check wrote to and that it only read."""
+        done = subprocess.run(
+            # A file as standard error would make the program start a thread.
+            [
+                *("bash", "-c", 'exec 9>&1 1>/dev/null; "$@" 2> >(cat >&2)', "bash"),
+                *("env", "-i", "--default-signal", *_VARIABLES),
+                *(*self.command, self.executable, *check.arguments),
+            ],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            timeout=_PATIENCE,
+        )
+        if (done.returncode == 0) != check.healthy:
+            said = done.stderr.decode(errors="replace")
+            raise RuntimeError(f"{check.arguments}: exit code {done.returncode}: {said}")
+        lines = done.stdout.decode().split()
+        written, read = ({int(one[1:], 16) for one in lines if one[0] == kind} for kind in "SL")
+        return written, read - written
+
+    def touched(self, checks: Iterable[Check]) -> set[int]:
+        """Return the words that any of these checks touches; they run in parallel."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return set[int]().union(*(a | b for a, b in pool.map(self.look, checks)))
+
+
+class Ports(NamedTuple):
+    """The servers that several checks use, on 127.0.0.1; no server listens on `closed`."""
+
+    http: int
+    grpc: int
+    no_tls: int
+    unavailable: int
+    keep_alive: int
+    chunked: int
+    in_turn: int
+    slow: int
+    slow_to_refuse: int
+    tls: int
+    closed: int
+
+
+@contextmanager
+def tls_server(certificate: str) -> Iterator[int]:
+    program = Path(__file__).with_name("tls_server.py")
+    command = [str(shutil.which("python3")), "-I", str(program), certificate]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            if line[:2] in (b" L", b" S", b" M"):
-                address, _, size = line[3:].partition(b",")
-                first = int(address, 16)
-                words = range(first // 8, (first + int(size) - 1) // 8 + 1)
-                (read if line[1:2] == b"L" else written).update(words)
-    if (process.returncode == 0) != healthy:
-        raise RuntimeError(f"{' '.join(command)}: exit code {process.returncode}")
-    return written, read - written
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
 
 
-def main(memory: str, executable: str, layout: str, *trace: str) -> None:
-    with (
-        server(answer_http) as http,
-        server(answer_grpc_at_once) as grpc,
-        server(hang_up) as no_tls,
-    ):
-        check = [executable, "--timeout", "1h"]  # real time, of which tracing takes much
-        looks = [touched(trace, [*check, *usual]) for usual in usual_checks(http)]
+@contextmanager
+def system_files() -> Iterator[str]:
+    """Yield a folder with files of the system that do not depend on this machine, for QEMU's -L.
+
+    The store of CA certificates is a certificate with its key.
+    """
+    with TemporaryDirectory() as root:
+        store = Path(root + _STORE)
+        store.parent.mkdir(parents=True)
+        command = ["openssl", "req", "-x509", "-nodes", "-days", "100"]
+        command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+        command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+        command += ["-keyout", str(store), "-out", str(store)]
+        subprocess.run(command, check=True, capture_output=True)
+        Path(root, "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
+        # No server responds at this address.
+        Path(root, "etc/resolv.conf").write_text("nameserver 127.83.84.85\n")
+        yield root
+
+
+def usual(ports: Ports) -> list[Check]:
+    """Return the usual checks besides that of a healthy HTTP server."""
+    return [
+        Check([*_HOUR, "--port", str(ports.keep_alive)]),
+        Check([*_HOUR, "--port", str(ports.chunked)]),
+        Check([*_HOUR, "--port", str(ports.slow)]),
+        Check([*_HOUR, "--port", str(ports.slow_to_refuse)], healthy=False),
+        Check([*_HOUR, f"grpc://127.0.0.1:{ports.grpc}"]),
+        # The server speaks no TLS, but the check has already used most of what TLS needs.
+        Check([*_HOUR, "--insecure", f"https://127.0.0.1:{ports.no_tls}"], healthy=False),
+        Check([*_HOUR, "--port", str(ports.unavailable)], healthy=False),
+        Check([*_HOUR, "--port", str(ports.closed)], healthy=False),
+        Check([*_HOUR, "--cacert", _STORE, f"https://127.0.0.1:{ports.tls}"]),
+    ]
+
+
+def less_usual(ports: Ports) -> list[Check]:
+    """Return checks that many use now and then."""
+    plain = ["--port", str(ports.http), *_HOUR]
+    trusted = [*_HOUR, f"https://127.0.0.1:{ports.tls}/", "--cacert", _STORE]
+    first, second = (f"http://127.0.0.1:{ports.in_turn}/{number}" for number in range(2))
+    return [
+        Check([*plain, "--expect-json", "status=UP"]),
+        Check([*plain, "--expect-json", "status=DOWN"], healthy=False),
+        Check([*plain, "--expect-body", "UP"]),
+        Check([*plain, "--expect-body", "DOWN"], healthy=False),
+        Check([*plain, "--match-body", r'"status": *"(UP|OK|[a-z]+)"[}]?']),
+        Check([*plain, "--status", "204"], healthy=False),
+        Check([*plain, "--header", "a: b", "--verbose"]),
+        Check([*plain, "-v", "-H", "a: b"]),
+        Check(["--timeout=1h", f"--port={ports.http}"]),
+        Check([*plain, "--output", "json"]),
+        Check(["--port", str(ports.closed), "--output", "json", *_HOUR], healthy=False),
+        Check([*_HOUR, f"http://localhost:{ports.closed}/"], healthy=False),
+        Check([*_HOUR, first, second]),
+        Check(["wait", f"http://127.0.0.1:{ports.http}/", "--deadline", "1h"]),
+        Check(trusted[:-2]),
+        Check([*trusted, "--verbose"]),
+        Check(["--prot", str(ports.http)], healthy=False),
+        Check(["--port", "none"], healthy=False),
+        Check(["--timeout", "none"], healthy=False),
+        Check(["localhost:80"], healthy=False),
+        Check(["none"], healthy=False),
+    ]
+
+
+def rare(stack: ExitStack, ports: Ports) -> list[Check]:
+    """Return checks of the features, of which each is used by few; their servers run in `stack`.
+
+    None of them ends by its timeout: it would depend on the machine which signal comes first.
+    """
+
+    def at(answer: Callable[[socket], None]) -> str:
+        return f"127.0.0.1:{stack.enter_context(server(answer))}"
+
+    plain = [*_HOUR, f"http://127.0.0.1:{ports.http}/"]
+    trusted = [*_HOUR, f"https://127.0.0.1:{ports.tls}/", "--cacert", _STORE]
+    garbage = at(greet(b"garbage\r\n\r\n"))
+    healthy = [
+        [*plain, "--expect-header", "content-type"],
+        [*plain, "--attempts", "2", "--status", "2xx"],
+        [*plain, "--loopback-only"],
+        [*_HOUR, f"http://localhost:{ports.http}/"],
+        [*trusted, "--cert-lifetime", "7d"],
+        [*_HOUR, f"tcp://127.0.0.1:{ports.http}"],
+        [*_HOUR, "redis://" + at(reply(b"+PONG\r\n"))],
+        [*_HOUR, "postgresql://" + at(reply(b"R\0\0\0\x08\0\0\0\x03"))],
+        [*_HOUR, "smtp://" + at(greet(b"220 ready\r\n"))],
+        ["file:///etc/hosts"],
+        ["--help"],
+        ["watch", "--help"],
+        ["--version"],
+    ]
+    unhealthy = [
+        [*_HOUR, f"http://{garbage}/"],
+        [*_HOUR, f"http://127.0.0.1:{ports.no_tls}/"],
+        [*_HOUR, "http://unknown.example/"],
+        ["--port", str(ports.unavailable), "--output", "json", *_HOUR],
+        [*trusted, "--server-name", "another.example"],
+        ["list", *_HOUR, f"grpc://127.0.0.1:{ports.grpc}"],
+        [*_HOUR, f"grpc://127.0.0.1:{ports.closed}"],
+        [*_HOUR, f"tcp://127.0.0.1:{ports.closed}"],
+        ["pid:///none"],
+        *([*_HOUR, f"{scheme}://{garbage}"] for scheme in _SCHEMES),
+    ]
+    return [
+        *map(Check, healthy),
+        *(Check(arguments, healthy=False) for arguments in unhealthy),
+    ]
+
+
+def main(memory: str, executable: str, layout: str, which: str, *trace: str) -> None:
+    with ExitStack() as stack:
+        files = stack.enter_context(system_files())
+        tracer = Tracer([shutil.which(trace[0]) or trace[0], *trace[1:], "-L", files], executable)
+        replies = map(reply, (_UNAVAILABLE, _KEEP_ALIVE, _CHUNKED))
+        answers = (answer_http, answer_grpc_at_once, hang_up, *replies, in_turn())
+        running = [stack.enter_context(server(answer)) for answer in answers]
+        running += (stack.enter_context(slow_server(answer)) for answer in (answer_http, None))
+        tls = stack.enter_context(tls_server(files + _STORE))
+        with create_server(("127.0.0.1", 0)) as unused:
+            ports = Ports._make([*running, tls, unused.getsockname()[1]])
+        plain = zip(_HOURS, usual_checks(ports.http), strict=True)
+        looks = [tracer.look(Check([*limit, *one])) for limit, one in plain]
         written = set[int]().union(*(one for one, _ in looks))
         read = set[int]().union(*(one for _, one in looks)) - written
-        other = set.union(
-            *touched(trace, [*check, f"grpc://127.0.0.1:{grpc}"]),
-            # The server speaks no TLS, but the check has already used most of what TLS needs.
-            *touched(trace, [*check, "--insecure", f"https://127.0.0.1:{no_tls}"], healthy=False),
-        )
+        other = tracer.touched(usual(ports))
+        seldom, rarely = set[int](), set[int]()
+        if which == "all":
+            seldom = tracer.touched(less_usual(ports))
+            rarely = tracer.touched(rare(stack, ports))
     zones: dict[int, int] = {}
     pointer = word(Path(executable).read_bytes())
     for number, address, size in blocks(Path(memory).read_bytes(), pointer):
@@ -86,6 +285,10 @@ def main(memory: str, executable: str, layout: str, *trace: str) -> None:
             zones[number] = READ
         elif not other.isdisjoint(words):
             zones[number] = OTHER
+        elif not seldom.isdisjoint(words):
+            zones[number] = SELDOM
+        elif not rarely.isdisjoint(words):
+            zones[number] = RARE
         else:
             zones[number] = COLD
     zones.pop(0, None)

@@ -103,9 +103,29 @@ static void strip(PyFunctionObject *function, PyObject *all)
     strip_code((PyCodeObject *)function->func_code, all);
 }
 
+/* A system call must not be the first to access a chunk of a compressed zone (inflate.c): it would fail with EFAULT. An
+   object whose content is in its own block has been read before, because no block crosses the end of a chunk. Objects
+   that read into a block of their own, and strings with another block for a path, may not be saved. Those that write
+   have filled their block before. */
+static void refuse_buffer(PyObject *object)
+{
+    static const char *const readers[] = {"_io.BufferedReader", "_io.BufferedRandom", "mmap.mmap", "array.array"};
+    const char *name = Py_TYPE(object)->tp_name;
+    int is_refused = PyByteArray_Check(object) && ((PyByteArrayObject *)object)->ob_alloc > 0;
+
+    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++)
+        is_refused |= strcmp(name, readers[i]) == 0;
+    if (PyUnicode_Check(object) && !PyUnicode_IS_ASCII(object))
+        is_refused |= ((PyCompactUnicodeObject *)object)->utf8 != NULL;
+    if (is_refused)
+        _Py_FatalErrorFormat(__func__, "a %s would be saved, whose buffer a system call could access first", name);
+}
+
 static void visit(PyObject *object)
 {
     traverseproc traverse = Py_TYPE(object)->tp_traverse;
+
+    refuse_buffer(object);
 
     if (PyCode_Check(object)) {
         PyCodeObject *code = (PyCodeObject *)object;

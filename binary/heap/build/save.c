@@ -143,7 +143,7 @@ static unsigned misplaced(int note)
 void heap_finalize(void)
 {
     int file = open(memory_file, O_WRONLY | O_CREAT | O_TRUNC, 0666);
-    size_t touched = 0;
+    size_t touched = 0, seldom = 0;
 
     if (file < 0 || saved.start == NULL)
         Py_FatalError("no start function to save, or the memory file cannot be written");
@@ -169,8 +169,10 @@ void heap_finalize(void)
     for (int zone = 0; zone < TEMPORARY; zone++) {
         saved.end[zone] = zones[zone].next;
         if (zone != COLD && zones[zone].end != 0)
-            touched += zones[zone].next - zone_start[zone];
+            *(zone == SELDOM || zone == RARE ? &seldom : &touched) += zones[zone].next - zone_start[zone];
     }
+    if (seldom > MOST_SELDOM)
+        Py_FatalError("the zones that few checks touch are larger than their limit in constants.py");
     if (touched > MOST_TOUCHED)
         Py_FatalError("the zones that checks touch are larger than their limit in constants.py");
     write_memory(file, __start_saved_data, (size_t)(__stop_saved_data - __start_saved_data));

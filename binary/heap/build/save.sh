@@ -30,7 +30,7 @@ save() {
     fi
 }
 
-write() { PYTHONPATH=$here/.. "$interpreter" -B "$here/write_executable.py" link/warm work/memory "$1"; }
+write() { PYTHONPATH=$here/.. "$interpreter" -B "$here/write_executable.py" link/warm work/memory "$@"; }
 
 # The first run shows what is freed and what checks touch; the next runs lay out the memory accordingly. The order of
 # objects in memory decides the order of searches, so a check touches some hundred more blocks of the new layout: with a
@@ -38,11 +38,12 @@ write() { PYTHONPATH=$here/.. "$interpreter" -B "$here/write_executable.py" link
 : >work/layout
 first=
 save 1
-for watched in 1 0; do
+for look in usual all; do
     write work/traced
     env -i PATH="$PATH" PYTHONPATH="../packages:$here/.." \
-        "$interpreter" -B "$here/layout.py" work/memory work/traced work/layout "${trace[@]}"
+        "$interpreter" -B "$here/layout.py" work/memory work/traced work/layout "$look" "${trace[@]}"
     # A few blocks may be live that were freed in the previous run; the layout is then updated.
-    save $watched || save $watched
+    watched=$([ $look = all ] && echo 0 || echo 1)
+    save "$watched" || save "$watched"
 done
-write work/saved
+write work/saved link/compress

@@ -4,7 +4,9 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn
 
 from h2.config import H2Configuration
@@ -15,6 +17,8 @@ _HTTP_ANSWER = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\n"
     b'connection: close\r\n\r\n{"status":"UP"}'
 )
+_PAUSE = 1
+"""The seconds after which all threads of a check wait for a response."""
 _GRPC_SERVING = b"\x00\x00\x00\x00\x02\x08\x01"
 
 
@@ -29,6 +33,52 @@ def answer_http(peer: socket.socket) -> None:
     while b"\r\n\r\n" not in request and (received := peer.recv(65536)):
         request += received
     peer.sendall(_HTTP_ANSWER)
+
+
+def reply(text: bytes) -> Callable[[socket.socket], None]:
+    """Return what answers each request by this text."""
+
+    def send(peer: socket.socket) -> None:
+        peer.recv(65536)
+        peer.sendall(text)
+
+    return send
+
+
+def greet(text: bytes) -> Callable[[socket.socket], None]:
+    """Return what sends this text first and nothing more."""
+
+    def send(peer: socket.socket) -> None:
+        peer.sendall(text)
+        peer.shutdown(socket.SHUT_WR)
+        keep_silent(peer)
+
+    return send
+
+
+def keep_silent(peer: socket.socket) -> None:
+    while peer.recv(65536):
+        pass
+
+
+def in_turn() -> Callable[[socket.socket], None]:
+    """Return what answers two requests one after the other, when both are there."""
+    first: list[socket.socket] = []
+
+    def send(peer: socket.socket) -> None:
+        if not first:
+            first.append(peer.dup())
+            return
+        peers = (first.pop(), peer)
+        for one in peers:
+            one.recv(65536)
+        for one in peers:
+            time.sleep(_PAUSE)
+            one.sendall(_HTTP_ANSWER)
+            keep_silent(one)
+            one.close()
+
+    return send
 
 
 def hang_up(peer: socket.socket) -> None:
@@ -69,6 +119,30 @@ def serve(listener: socket.socket, answer: Callable[[socket.socket], None]) -> N
         peer, _ = listener.accept()
         with peer, contextlib.suppress(OSError):
             answer(peer)
+
+
+@contextlib.contextmanager
+def slow_server(answer: Callable[[socket.socket], None] | None) -> Iterator[int]:
+    """Let a client wait a second for its connection, which is refused if there is no `answer`.
+
+    The kernel drops the client's first packet, because the queue of connections is full.
+    """
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        socket.create_connection(("127.0.0.1", port)).close()
+        process = os.fork()
+        if process == 0:
+            connecting = f":{port:04X} 02 "
+            while connecting not in Path("/proc/net/tcp").read_text():
+                time.sleep(0.01)
+            if answer is not None:
+                serve(listener, answer)
+            os._exit(0)
+    try:
+        yield port
+    finally:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
 
 
 @contextlib.contextmanager

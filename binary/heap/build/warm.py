@@ -36,6 +36,8 @@ def main() -> None:
     if threading._active != {threading.get_ident(): threading.main_thread()}:  # type: ignore[attr-defined]  # noqa: SLF001
         raise RuntimeError("a second thread would be saved")
     threading.main_thread()._native_id = 0  # type: ignore[attr-defined]  # noqa: SLF001 - each start sets it
+    # Nothing reads it, and its buffer may not be saved; see refuse_buffer() in objects.c.
+    sys.stdin = sys.__stdin__ = None  # type: ignore[misc]
     del sys._MEIPASS  # type: ignore[attr-defined]  # noqa: SLF001 - set by PyInstaller
     _saved_heap.start_with(start)
     put_away(_saved_heap, gc)
@@ -43,7 +45,7 @@ def main() -> None:
 
 def begin(arguments: list[str]) -> None:
     """Do what a start does first."""
-    take(["healthchecker", *arguments], [], (OPEN, OPEN, OPEN), 0)
+    take(["healthchecker", *arguments], [], (OPEN, OPEN), 0)
 
 
 def put_away(heap: ModuleType, collector: ModuleType) -> None:

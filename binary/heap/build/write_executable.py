@@ -1,21 +1,32 @@
 """Write saved memory into an executable.
 
-    write_executable.py PROGRAM MEMORY EXECUTABLE
+    write_executable.py PROGRAM MEMORY EXECUTABLE [COMPRESS]
 
 MEMORY, from save.c, is a sequence of records: address, size, content. PROGRAM is a static ELF file
 at a fixed address. A record inside one of its segments becomes the content of that segment. The
 others become segments of their own, which the kernel maps when it starts the program. The segment
 that only the build needs is left out.
+
+With COMPRESS, the program made from compress.c, the zones that few checks touch become a single
+segment of compressed chunks, which inflate.c unpacks. Zones SELDOM and RARE are compressed by
+COMPRESS, which is ten times as fast to unpack as zlib; zone COLD by zlib, which makes it smaller by
+a sixth.
 """
 
 import struct
+import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from itertools import accumulate
 from pathlib import Path
 from typing import ClassVar, Self
 
-from constants import PLACES
+from constants import CHUNK, MOST_CHUNKS, PLACES
+
+MOST_BYTES = 8_000_000
+"""The limit of the executable."""
 
 _RECORD = struct.Struct("<QQ")
 # Kinds of segments; the last one describes a section of RISC-V, which is not kept.
@@ -109,15 +120,58 @@ def replace(program: bytearray, segment: Segment, address: int, content: bytes) 
     program[at : at + len(content)] = content
 
 
-def append(program: bytearray, address: int, content: bytes, page: int) -> Segment:
-    """Append a record to the file; return the segment that maps it."""
-    program += bytes(-len(program) % page)
+def append(program: bytearray, address: int, content: bytes, page: int, flags: int) -> Segment:
+    """Append content to the file; return the segment that maps it.
+
+    Place and address in the file must be equal within a page.
+    """
+    program += bytes((address - len(program)) % page)
     offset, size = len(program), len(content)
     program += content
-    return Segment(LOAD, _READABLE | _WRITABLE, offset, address, address, size, size, page)
+    return Segment(LOAD, flags, offset, address, address, size, size, page)
 
 
-def put(program: bytearray, memory: bytes) -> None:
+def chunks(zone: bytes) -> Iterator[bytes]:
+    for at in range(0, len(zone), CHUNK):
+        yield zone[at : at + CHUNK]
+
+
+def compressed(fast: list[bytes], small: bytes, compress: str) -> bytes:
+    """Return the ends of all chunks, and the chunks.
+
+    Zones are `fast` to unpack, or as `small` as possible.
+    """
+    parts = [
+        subprocess.run([compress], input=chunk, stdout=subprocess.PIPE, check=True).stdout
+        for zone in fast
+        for chunk in chunks(zone)
+    ]
+    for chunk in chunks(small):
+        packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9)
+        parts.append(packer.compress(chunk) + packer.flush())
+    if len(parts) > MOST_CHUNKS:
+        raise ValueError("there are more chunks than MOST_CHUNKS")
+    ends = accumulate(map(len, parts))
+    return b"".join([*(struct.pack("<I", end) for end in ends), *parts])
+
+
+def fill(program: bytearray, segments: list[Segment], memory: bytes) -> dict[int, bytes]:
+    """Set the variables of the program; return the other records, the zones, by address."""
+    zones: dict[int, bytes] = {}
+    headers = PLACES[word(program)].headers
+    for address, content in records(memory):
+        if address >= headers:
+            continue
+        for segment in segments:
+            if segment.vaddr <= address < segment.vaddr + segment.memsz:
+                replace(program, segment, address, content)
+                break
+        else:
+            zones[address] = content
+    return zones
+
+
+def put(program: bytearray, memory: bytes, compress: str = "") -> None:
     header = Header.read(program)
     table = range(header.phoff, header.phoff + header.phnum * header.phentsize, header.phentsize)
     segments = [Segment.read(program, at) for at in table]
@@ -129,16 +183,17 @@ def put(program: bytearray, memory: bytes) -> None:
         raise ValueError("the last segment is not the one that only the build needs")
     del program[build_only.offset :]
     page = build_only.align  # of all segments, as set by link.sh
-    headers = PLACES[word(program)].headers
-    for address, content in records(memory):
-        if address >= headers:
-            continue
-        for segment in loaded:
-            if segment.vaddr <= address < segment.vaddr + segment.memsz:
-                replace(program, segment, address, content)
-                break
-        else:
-            loaded.append(append(program, address, content, page))
+    places = PLACES[word(program)]
+    zones = fill(program, loaded, memory)
+    for start, content in sorted(zones.items()):
+        if not compress or start < places.seldom:
+            loaded.append(append(program, start, content, page, _READABLE | _WRITABLE))
+        if compress and start == places.written:
+            # Behind this zone, which is smaller than a page, nothing is lost; see inflate.c.
+            fast = [zones[places.seldom], zones[places.rare]]
+            packed = compressed(fast, zones[places.cold], compress)
+            address = places.compressed + len(content) % CHUNK
+            loaded.append(append(program, address, packed, page, _READABLE))
     loaded.sort(key=lambda s: s.vaddr)
     # The new segments use the entries of the notes and of that last segment.
     unused = len(table) - len(loaded) - len(others)
@@ -150,9 +205,11 @@ def put(program: bytearray, memory: bytes) -> None:
     header.write(program)
 
 
-def main(program: str, memory: str, executable: str) -> None:
+def main(program: str, memory: str, executable: str, compress: str = "") -> None:
     content = bytearray(Path(program).read_bytes())
-    put(content, Path(memory).read_bytes())
+    put(content, Path(memory).read_bytes(), compress)
+    if compress and len(content) > MOST_BYTES:
+        raise ValueError(f"the executable takes {len(content):,} bytes, more than {MOST_BYTES:,}")
     path = Path(executable)
     path.write_bytes(content)
     path.chmod(0o755)

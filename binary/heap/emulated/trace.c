@@ -1,6 +1,6 @@
 /*
- * A plug-in for QEMU's user mode emulation: writes each access to the heap to file 9, in the format of Valgrind's
- * lackey, for layout.py.
+ * A plug-in for QEMU's user mode emulation: writes the first read and the first write of each word of the heap to file
+ * 9, for layout.py.
  *
  * Debian does not package qemu-plugin.h, so the parts that are used are declared here.
  */
@@ -30,12 +30,26 @@ enum { NO_REGISTERS = 0, READS_AND_WRITES = 3 };
 int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 static FILE *output;
 
+/* Whether an access to a word was new. Two threads may both find that it was. */
+static bool is_new(uint64_t word, bool is_store)
+{
+    static unsigned char seen[2][(HEADERS - HEAP) / 64]; /* a bit for each word; the kernel provides what is used */
+    unsigned char *const bits = &seen[is_store][word / 8];
+    const unsigned char bit = (unsigned char)(1u << word % 8);
+    const bool was_seen = *bits & bit;
+
+    *bits |= bit;
+    return !was_seen;
+}
+
 static void accessed(unsigned processor, Access access, uint64_t address, void *context)
 {
     (void)processor, (void)context;
-    if (address >= HEAP && address < HEADERS)
-        fprintf(output, " %c %08" PRIx64 ",%u\n", qemu_plugin_mem_is_store(access) ? 'S' : 'L', address,
-                1u << qemu_plugin_mem_size_shift(access));
+    const bool is_store = qemu_plugin_mem_is_store(access);
+
+    for (uint64_t word = address / 8; word <= (address + (1u << qemu_plugin_mem_size_shift(access)) - 1) / 8; word++)
+        if (word >= HEAP / 8 && word < HEADERS / 8 && is_new(word - HEAP / 8, is_store))
+            fprintf(output, "%c%" PRIx64 "\n", is_store ? 'S' : 'L', word);
 }
 
 static void translated(uint64_t id, struct qemu_plugin_tb *block)

@@ -2,9 +2,11 @@
  * The memory of CPython: link.sh redirects its malloc() and the like to here.
  *
  * Each block has a header and is taken from the end of a zone or from a list of freed blocks of its size. Blocks that a
- * plain HTTP check writes to, blocks that it only reads, blocks that other checks touch, and the rest are in separate
- * zones, so that a check touches few pages. Blocks that the build frees before it saves the heap are in a zone that is
- * not saved. layout.py derives the zone of each block from a first build.
+ * plain HTTP check writes to, blocks that it only reads, blocks that other usual checks touch, those of less usual and of
+ * rare ones, and the rest are in separate zones, so that a check touches few pages; the last three zones are compressed
+ * (inflate.c).
+ * Blocks that the build frees before it saves the heap are in a zone that is not saved. layout.py derives the zone of
+ * each block from a first build.
  *
  * In a started process, the header precedes the block. In the build, it is AWAY behind the block: a saved block is never
  * freed, so its header need not be saved.
@@ -21,8 +23,8 @@ enum { LARGE = 64 * 1024, GROWTH = 1 << 20 };
 
 /* Above everything that the kernel may map behind the program. Fresh memory may be anywhere. */
 const uintptr_t zone_start[FRESH] = {
-    [WRITTEN] = WRITTEN_START, [READ] = READ_START, [OTHER] = OTHER_START, [COLD] = COLD_START,
-    [TEMPORARY] = TEMPORARY_START,
+    [WRITTEN] = WRITTEN_START, [READ] = READ_START, [OTHER] = OTHER_START, [SELDOM] = SELDOM_START,
+    [RARE] = RARE_START, [COLD] = COLD_START, [TEMPORARY] = TEMPORARY_START,
 };
 _Static_assert(PAGE % STEP == 0 && sizeof(Header) == WORD, "blocks are aligned");
 
@@ -43,6 +45,11 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, v
 {
     threaded = 1;
     return __real_pthread_create(thread, attributes, run, argument);
+}
+
+int heap_is_threaded(void)
+{
+    return threaded;
 }
 
 static void lock(void)
@@ -188,9 +195,24 @@ static int zone_of(uint32_t number, size_t size)
 {
     int zone = number < build.layout_size ? build.layout[number] : COLD;
 
-    if (number > build.warm)
-        return size > SMALL ? TEMPORARY : COLD;
+    if (number > build.warm && size > SMALL)
+        return TEMPORARY;
     return zone == TEMPORARY && number > build.imported ? COLD : zone;
+}
+
+/* Let no block of a compressed zone cross the end of a chunk. The rest of the chunk becomes a freed block, because
+   layout.py walks from block to block. */
+static int fill_chunk(int zone, size_t size)
+{
+    const size_t rest = -zones[zone].next % CHUNK;
+
+    if ((zone != SELDOM && zone != RARE && zone != COLD) || rest == 0 || size <= rest)
+        return 1;
+    if (zones[zone].end - zones[zone].next < rest && !grow(zone, rest))
+        return 0;
+    *header_of((void *)zones[zone].next) = (Header){.size = (uint32_t)rest, .number = 0};
+    zones[zone].next += rest;
+    return 1;
 }
 
 /* Take a block from the end of a zone. */
@@ -225,7 +247,7 @@ static void *allocate_in_build(size_t size)
 
     if (block != NULL)
         zones[zone].freed[bin] = *(void **)block;
-    else if ((block = take_new(zone, rounded)) == NULL)
+    else if (!fill_chunk(zone, rounded) || (block = take_new(zone, rounded)) == NULL)
         return NULL;
     *header_of(block) = (Header){.size = (uint32_t)rounded, .number = build.allocations};
     memset(block, 0, rounded); /* remains of earlier blocks are not saved */

@@ -2,6 +2,7 @@
  * Shared declarations of the saved heap. binary/README.md explains how the parts work together.
  *
  *   product/allocator.c   the memory of CPython, in the build and in a started process
+ *   product/inflate.c     unpacks the compressed zones where they are touched
  *   product/outside.c     time, random numbers and responses of servers: constant in the build
  *   product/start.c       main(): the start of a process from the saved heap
  *   build/objects.c       makes the objects that are saved small and immortal
@@ -69,6 +70,9 @@ Header *header_of(void *block);
 size_t heap_size(void *block);
 int heap_begin(void);
 void heap_take_arenas(void);
+int heap_is_threaded(void);
+void heap_unpack_when_touched(void);
+_Noreturn void heap_out_of_memory(void);
 
 /* ---- saving */
 

@@ -3,6 +3,7 @@
  */
 #include "heap.h"
 
+#include <internal/pycore_ceval.h>
 #include <internal/pycore_runtime.h>
 
 #include <fcntl.h>
@@ -110,31 +111,37 @@ static int start(int argc, char **argv)
 {
     pthread_key_t key = 0;
     PyObject *argument_list, *names, *result = NULL;
-    int streams[3], ignored = ignored_signals();
+    int streams[2], ignored = ignored_signals();
 
+    if (!saved.watched) /* that form is not compressed */
+        heap_unpack_when_touched();
     populate_written();
     if (!heap_begin())
-        return 1;
+        heap_out_of_memory();
     /* Python's thread-specific variables have the same keys as in the saved process. */
     while (key + 1 < saved.keys)
         if (pthread_key_create(&key, NULL) != 0)
             return 1;
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
-    for (int file = 0; file < 3; file++)
-        streams[file] = fcntl(file, F_GETFD) < 0 ? CLOSED : isatty(file) ? TERMINAL : OPEN;
+    for (int file = 0; file < 2; file++)
+        streams[file] = fcntl(file + 1, F_GETFD) < 0 ? CLOSED : isatty(file + 1) ? TERMINAL : OPEN;
     /* musl keeps the main thread's data among the program's variables, which are at a fixed address. */
     if (PyThread_get_thread_ident() != saved.thread->thread_id)
         Py_FatalError("the main thread's id differs from the saved one");
     PyThread_tss_set(&_PyRuntime.autoTSSkey, saved.thread);
     PyEval_RestoreThread(saved.thread);
+    if (saved.watched)
+        _PyEval_SetSwitchInterval(UINT32_MAX); /* what threads touch must not depend on their speed */
     saved.thread->native_thread_id = PyThread_get_thread_native_id();
 
     argument_list = arguments(argc, argv);
     names = our_variables();
     if (argument_list != NULL && names != NULL)
-        result = PyObject_CallFunction(saved.start, "OO(iii)i", argument_list, names, streams[0],
-                                       streams[1], streams[2], ignored);
+        result = PyObject_CallFunction(saved.start, "OO(ii)i", argument_list, names, streams[0],
+                                       streams[1], ignored);
+    if (result == NULL && PyErr_ExceptionMatches(PyExc_MemoryError))
+        heap_out_of_memory(); /* which PyErr_Print() would need */
     if (result == NULL)
         PyErr_Print();
     return 1; /* the function that was called does not return */

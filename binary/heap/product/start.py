@@ -16,7 +16,7 @@ from constants import CLOSED, TERMINAL
 from healthchecker.__main__ import run
 from healthchecker._cli import environment, process
 
-_STREAMS = ("stdin", "stdout", "stderr")
+_STREAMS = ("stdout", "stderr")
 
 
 class _Variables(dict[bytes, bytes]):
@@ -44,8 +44,8 @@ def start(argv: list[str], names: list[bytes], streams: tuple[int, ...], ignored
 def take(argv: list[str], names: list[bytes], streams: tuple[int, ...], ignored: int) -> None:
     """Set the arguments and the state of this process; the build also runs this, to warm it up.
 
-    `names` are our variables. `streams` are the states of the three standard files. `ignored` has a
-    bit for each signal that was ignored.
+    `names` are our variables. `streams` are the states of standard output and standard error;
+    nothing reads the input. `ignored` has a bit for each signal that was ignored.
     """
     sys.argv[:] = argv
     sys.orig_argv[:] = argv

@@ -1,0 +1,162 @@
+"""The compressed zones of the saved heap: where they are unpacked, and under which conditions."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers.http import http_service
+from tests.support import ROOT, require
+from tests.support.forms import SAVED, require_form
+
+_ZONES = re.compile(r"mmap\(0x1(0[ef]|1[0-7])[0-9a-f]{6}, ")
+"""A system call that makes room for a chunk: an address as in constants.py."""
+_PR_SET_MDWE, _MDWE_REFUSE_EXEC_GAIN = 65, 1
+_MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def saved() -> None:
+    require_form(SAVED)
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with http_service() as number:
+        yield number
+
+
+def run(
+    *args: str, prefix: tuple[str, ...] = (), prepare: Callable[[], object] | None = None
+) -> tuple[int, str, str]:
+    """Return exit code and output of the executable, which `prepare` is called before."""
+    done = subprocess.run(
+        [*prefix, *SAVED.argv, *args],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        preexec_fn=prepare,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def unpacked(tmp_path: Path, *args: str) -> int:
+    """Return how many chunks a check unpacks."""
+    require(shutil.which("strace"), "no strace")
+    log = tmp_path / "strace.log"
+    # In the background of a shell, SIGINT is ignored, which a check looks at.
+    tools = ("env", "--default-signal", "strace", "-f", "-e", "trace=mmap", "-o", str(log))
+    run(*args, prefix=tools)
+    return len(_ZONES.findall(log.read_text()))
+
+
+@pytest.fixture(scope="module")
+def help_text() -> str:
+    require_form(SAVED)
+    code, text, error = run("--help")
+    assert (code, error) == (0, "")
+    return text
+
+
+def test_a_plain_check_unpacks_nothing(port: int, tmp_path: Path) -> None:
+    """Unlike one that is hardly ever made."""
+    assert unpacked(tmp_path, "--timeout", "30s", "--port", str(port)) == 0
+    assert unpacked(tmp_path, "--help") > 2
+
+
+def test_few_chunks_are_unpacked_when_a_check_fails(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        closed = listener.getsockname()[1]
+    assert unpacked(tmp_path, "--timeout", "30s", "--port", str(closed)) <= 2
+
+
+@pytest.mark.parametrize("disposition", [signal.SIG_IGN, signal.SIG_DFL])
+def test_the_parent_ignores_or_blocks_faults(disposition: signal.Handlers, help_text: str) -> None:
+    def prepare() -> None:
+        signal.signal(signal.SIGSEGV, disposition)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGSEGV})
+
+    assert run("--help", prepare=prepare) == (0, help_text, "")
+
+
+def test_a_fault_that_is_sent_ends_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        target = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        with subprocess.Popen([*SAVED.argv, "--timeout", "60s", target]) as process:
+            peer, _ = silent.accept()
+            with peer:
+                process.send_signal(signal.SIGSEGV)
+                assert process.wait(30) == -signal.SIGSEGV
+
+
+@pytest.mark.parametrize("kind", [resource.RLIMIT_AS, resource.RLIMIT_DATA])
+def test_without_memory_it_says_so(kind: int) -> None:
+    """Whatever the limit is: it works, or prints one line. With less the kernel starts nothing."""
+    outcomes = set()
+    for limit in range(_MIB, 24 * _MIB, _MIB // 4):
+
+        def prepare(limit: int = limit) -> None:
+            resource.setrlimit(kind, (limit, limit))
+
+        code, text, error = run("--help", prepare=prepare)
+        if code < 0 and not text:  # the kernel could not map the program
+            continue
+        assert code in (0, 1)
+        assert error.count("\n") == code, error
+        outcomes.add((code, error))
+    assert (0, "") in outcomes
+    assert (1, "healthchecker: out of memory\n") in outcomes
+
+
+def test_memory_may_not_become_code(help_text: str) -> None:
+    """Like with systemd's MemoryDenyWriteExecute."""
+    prctl = ctypes.CDLL(None).prctl
+    probe = f"import ctypes; print(ctypes.CDLL(None).prctl({_PR_SET_MDWE}, 1, 0, 0, 0))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    require(done.stdout == "0\n", "a kernel before 6.3")
+
+    def prepare() -> None:
+        prctl(_PR_SET_MDWE, _MDWE_REFUSE_EXEC_GAIN, 0, 0, 0)
+
+    assert run("--help", prepare=prepare) == (0, help_text, "")
+
+
+def test_without_mremap(port: int, help_text: str) -> None:
+    """A single thread does not need it. Otherwise the failure is a line."""
+    deny = (sys.executable, str(ROOT / "tests/programs/seccomp.py"), "ENOSYS", "mremap")
+    assert run("--help", prefix=deny) == (0, help_text, "")
+    targets = [f"http://127.0.0.1:{port}/health?{number}" for number in range(3)]
+    code, _, error = run("--timeout", "30s", *targets, prefix=deny)
+    assert (code, error) in {(0, ""), (1, "healthchecker: out of memory\n")}
+
+
+def test_threads_touch_the_same_chunks(port: int) -> None:
+    """Each start unpacks what they need, while several of them wait for it."""
+    schemes = ("http", "redis", "grpc", "https")
+    targets = [f"{scheme}://127.0.0.1:{port}/" for scheme in schemes] * 3
+    reasons = ["unexpected_status", "invalid_response", "invalid_response", "tls_failure"] * 3
+    for _ in range(20):
+        code, _, error = run("--timeout", "30s", *targets)
+        assert code == 1
+        assert [line.split(": ")[2] for line in error.splitlines()] == reasons
+
+
+def test_a_small_stack(help_text: str) -> None:
+    limit = 128 * 1024
+
+    def prepare() -> None:
+        resource.setrlimit(resource.RLIMIT_STACK, (limit, limit))
+
+    assert run("--help", prepare=prepare) == (0, help_text, "")
