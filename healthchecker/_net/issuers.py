@@ -85,7 +85,7 @@ class LeftOut:
         self._whole: ssl.SSLContext | None = None
         """A context with the whole file, once it was needed."""
         self._error: BaseException | None = None
-        others = []
+        others: list[tuple[bytes, bytes]] = []
         known = bundled()
         for part in _parts(data):
             one = known.get(part[_KEY])
@@ -93,7 +93,7 @@ class LeftOut:
                 text = part[: part.index(_END) + len(_END)]
                 certificate = _decoded(text)
                 one = Known(text, _names(certificate)[0])
-                others.append(certificate)
+                others.append((one.name, certificate))
                 self._loaded.add(one.name)
             _demand_comment(part[len(one.text) :])
             self._texts.append(one.text)
@@ -101,7 +101,10 @@ class LeftOut:
                 self._repeated.add(one.name)
         if len(self._by_name) - len(self._loaded) < _FEW:
             raise ValueError("too few to leave them out")
-        self._others = b"".join(others)
+        # OpenSSL compares certificates with one name. An extension that is not valid is an error
+        # then, but not if it loads a file. Loaded twice, each of these is compared with itself.
+        compared = [one for one in others if one[0] in self._repeated]
+        self._others = b"".join(certificate for _, certificate in (*others, *compared))
 
     def trust(self, context: ssl.SSLContext) -> None:
         """Let a context trust the certificates.
@@ -136,8 +139,9 @@ class LeftOut:
                 needed = self._needed(_chain(data, version))
         if not needed or needed & self._repeated:
             if self._whole is None:
-                self._whole = self._make_context()
-                self._whole.load_verify_locations(cadata=_joined(self._texts))
+                whole = self._make_context()
+                whole.load_verify_locations(cadata=_joined(self._texts))
+                self._whole = whole
             peer.context = self._whole
         elif not needed <= self._loaded:
             found = [self._by_name[name] for name in needed - self._loaded]
@@ -202,7 +206,12 @@ def _decoded(text: bytes) -> bytes:
     breaks = text[_LINE :: _LINE + 1]
     if not text.count(b"\n") == breaks.count(b"\n") == len(breaks) or text.endswith(b"\n"):
         raise ValueError("lines of another length")
-    return binascii.a2b_base64(text.replace(b"\n", b""), strict_mode=True)
+    text = text.replace(b"\n", b"")
+    certificate = binascii.a2b_base64(text, strict_mode=True)
+    # Before Python 3.13 that accepts more padding than there may be.
+    if len(text) != (len(certificate) + 2) // 3 * 4:
+        raise ValueError("too much padding")
+    return certificate
 
 
 def _joined(texts: Iterable[bytes]) -> bytes:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from unittest.mock import Mock
 
 import certifi
 import pytest
@@ -22,7 +23,7 @@ from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 
 from healthchecker import BadArgumentError, check
-from healthchecker._net import tls
+from healthchecker._net import issuers, tls
 from healthchecker._net.connect import open_tcp
 from healthchecker._net.deadline import Deadline
 from healthchecker._net.issuers import LeftOut, bundled, bundled_file, can_leave_out
@@ -128,6 +129,20 @@ def damaged_inside(pem: bytes) -> bytes:
     at = der.index(b"\x17\x0d")  # UTCTime
     der[at] = 0x05
     return ssl.DER_cert_to_PEM_cert(bytes(der)).encode()
+
+
+def invalid_extension(pem: bytes) -> bytes:
+    """Return a certificate with basic constraints that are no sequence."""
+    der = ssl.PEM_cert_to_DER_cert(pem.decode())
+    return ssl.DER_cert_to_PEM_cert(der.replace(b"\x04\x05\x30\x03", b"\x04\x05\x04\x03")).encode()
+
+
+def padded() -> bytes:
+    """Return a certificate of as many bytes as need no padding, with a character of it."""
+    while True:
+        pem = root()
+        if b"=" not in pem:
+            return pem.replace(b"\n" + END, b"=\n" + END)
 
 
 def by_whole_lines(pem: bytes) -> bytes:
@@ -258,6 +273,14 @@ CASES = (
     Case("truncated", MANY + root() + truncated(root(OTHER)), left_out=False),
     Case("damaged inside", MANY + root() + damaged_inside(root(OTHER)), left_out=False),
     Case("a bundled one damaged inside", root() + damaged_inside(KNOWN) + MANY, left_out=False),
+    Case("an extension that is not valid", MANY + invalid_extension(root())),
+    Case(
+        "of two, one has an extension that is not valid",
+        MANY + invalid_extension(root()) + root(),
+        versions=BOTH,
+        left_out=False,
+    ),
+    Case("too much padding", MANY + padded(), left_out=False),
     Case(
         "more than a certificate",
         MANY
@@ -324,6 +347,25 @@ def test_the_verdict_is_that_of_the_whole_file(
         assert not case.left_out
     else:
         assert (client._left_out is not None) == case.left_out  # noqa: SLF001
+
+
+@pytest.mark.parametrize("chain", [[BY_ROOT], [SELF_SIGNED]])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_another_with_the_name_of_a_bundled_one_is_not_valid(
+    chain: list[bytes],
+    is_first: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bundle: Callable[[bytes], None],
+) -> None:
+    file, known, other = tmp_path / "ca.pem", root(), invalid_extension(root())
+    file.write_bytes(MANY + (other + known if is_first else known + other))
+    with Peer(respond(HEALTHY), context=server(chain, TLS_1_3)) as peer:
+        with monkeypatch.context() as patch:
+            patch.setattr(tls, "can_leave_out", False)
+            expected = verdict(peer.port, file)
+        bundle(MANY + known)
+        assert verdict(peer.port, file) == expected
 
 
 @pytest.mark.parametrize("version", BOTH)
@@ -419,6 +461,21 @@ def test_what_goes_wrong_in_a_handshake_ends_the_check(
         pytest.raises(raised),
     ):
         client.start(stream, "localhost", deadline)
+
+
+def test_the_whole_file_is_loaded_again_after_a_lack_of_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    certificates = left_out(client_context)
+    session = Session(client_context())
+    with monkeypatch.context() as patch:
+        patch.setattr(issuers, "_joined", Mock(side_effect=MemoryError))
+        certificates(session, "read", 0x303, 22, 11, b"")  # type: ignore[arg-type]
+    with pytest.raises(ProbeFailure):
+        certificates.raise_error()
+    certificates(session, "read", 0x303, 22, 11, b"")  # type: ignore[arg-type]
+    certificates.raise_error()
+    assert len(session.context.get_ca_certs()) == len(bundled())
 
 
 @pytest.mark.parametrize("chain", [[BY_ROOT], [SELF_SIGNED]])
