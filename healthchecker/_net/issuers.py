@@ -54,6 +54,10 @@ _LOWER_CASE = bytes.maketrans(_LETTERS.upper(), _LETTERS)
 _NOT_COMPARED = bytes({*range(256)} - {*_LETTERS, *_LETTERS.upper(), *b"0123456789"})
 
 
+class NotUnderstood(ValueError):  # noqa: N818 - not an error: OpenSSL reads it
+    """What only OpenSSL can read, or should."""
+
+
 class Known(NamedTuple):
     """A bundled CA certificate."""
 
@@ -100,7 +104,7 @@ class LeftOut:
             if self._by_name.setdefault(one.name, one.text) != one.text:
                 self._repeated.add(one.name)
         if len(self._by_name) - len(self._loaded) < _FEW:
-            raise ValueError("too few to leave them out")
+            raise NotUnderstood("too few to leave them out")
         # OpenSSL compares certificates with one name. An extension that is not valid is an error
         # then, but not if it loads a file. Loaded twice, each of these is compared with itself.
         compared = [one for one in others if one[0] in self._repeated]
@@ -194,7 +198,7 @@ def _parts(data: bytes) -> list[bytes]:
 def _demand_comment(text: bytes) -> None:
     """Demand that OpenSSL skips the lines between two blocks, and sees the next one."""
     if text and (text[-1:] != b"\n" or b"-----" in text or b"\0" in text):
-        raise ValueError("not a comment")
+        raise NotUnderstood("not a comment")
 
 
 def _decoded(text: bytes) -> bytes:
@@ -205,12 +209,12 @@ def _decoded(text: bytes) -> bytes:
     text = text[: -len(_END)]
     breaks = text[_LINE :: _LINE + 1]
     if not text.count(b"\n") == breaks.count(b"\n") == len(breaks) or text.endswith(b"\n"):
-        raise ValueError("lines of another length")
+        raise NotUnderstood("lines of another length")
     text = text.replace(b"\n", b"")
     certificate = binascii.a2b_base64(text, strict_mode=True)
     # Before Python 3.13 that accepts more padding than there may be.
     if len(text) != (len(certificate) + 2) // 3 * 4:
-        raise ValueError("too much padding")
+        raise NotUnderstood("too much padding")
     return certificate
 
 
@@ -231,14 +235,14 @@ def _chain(message: bytes, version: int) -> Iterator[bytes]:
         if version >= _TLS_1_3:
             at += 2 + int.from_bytes(message[at : at + 2])  # extensions
     if at != len(message):
-        raise ValueError("not the length of the message")
+        raise NotUnderstood("not the length of the message")
 
 
 def _names(certificate: bytes) -> tuple[bytes, bytes]:
     """Return the keys of the subject and of the issuer of a certificate, in DER."""
     at, end = _element(certificate, 0, len(certificate), _SEQUENCE)
     if end != len(certificate):
-        raise ValueError("more than a certificate")
+        raise NotUnderstood("more than a certificate")
     at, end = _element(certificate, at, end, _SEQUENCE)
     if certificate[at] == _VERSION:
         _, at = _element(certificate, at, end, _VERSION)
@@ -265,7 +269,7 @@ def _name(data: bytes, at: int, end: int) -> tuple[bytes, int]:
         tag = data[start]
         start, last = _element(data, start, stop, tag)
         if stop != at or last != stop or tag not in _TEXTS:
-            raise ValueError("not a single text")
+            raise NotUnderstood("not a single text")
         texts.append(data[start:stop])
     return b"".join(texts).translate(_LOWER_CASE, _NOT_COMPARED), end
 
@@ -273,14 +277,14 @@ def _name(data: bytes, at: int, end: int) -> tuple[bytes, int]:
 def _element(data: bytes, at: int, end: int, tag: int) -> tuple[int, int]:
     """Return where the content of an element of DER starts and ends, before `end`."""
     if data[at] != tag:
-        raise ValueError("another element")
+        raise NotUnderstood("another element")
     start, size = at + 2, data[at + 1]
     if size & 0x80:
         more = start + (size & 0x7F)
         if more == start:
-            raise ValueError("no length")
+            raise NotUnderstood("no length")
         size = int.from_bytes(data[start:more])
         start = more
     if start + size > end:
-        raise ValueError("too long")
+        raise NotUnderstood("too long")
     return start, start + size
