@@ -239,7 +239,9 @@ def test_imap_and_pop3(tmp_path: Path) -> None:
         "pem": authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.bytes(),
     }
     command = [program("dovecot", folder="/usr/sbin"), "-F", "-c", "{directory}/config"]
-    with running_daemon("nobody", *command, port=ports["pop3s"], files=files) as server:
+    with running_daemon("nobody", *command, files=files) as server:
+        for port in ports.values():  # they are opened one after the other
+            server.await_port(port)
         for name, start in (("imap", "* OK"), ("pop3", "+OK")):
             url = f"{name}://127.0.0.1:{ports[name]}"
             result = check(url, timeout=20)
