@@ -65,7 +65,10 @@ tools=$triplet-
 interpreter=$(dirname "$(realpath "$1")")/$native/python/python
 packages=(qemu-user)
 emulator=()
-trace=("qemu-$qemu" -plugin "$(realpath "$1")/link/trace.so") # of the heap; see heap/emulated/trace.c
+traced=("qemu-$qemu") # runs a check for a plug-in, heap/emulated/trace.c
+older_qemu=$(dirname "$(realpath "$1")")/tools/qemu # if that of this Debian takes no plug-in
+[ ! -d "$older_qemu" ] || traced=("$older_qemu/run" "$qemu")
+trace=("${traced[@]}" -plugin "$(realpath "$1")/link/trace.so")
 if [ "$machine" != "$native" ]; then
     # Only the kernel's headers are used, which are a dependency of the machine's libc6-dev.
     packages+=("gcc-${triplet//_/-}" "libc6-dev-$debian-cross")

@@ -103,5 +103,5 @@ strip -o warm warm.symbols
 PATH=${PATH#*:}
 host=(gcc -O2 -Wall -Wextra -Werror)
 "${host[@]}" -o compress "$heap/build/compress.c"
-qemu=$("${trace[0]}" --version | sed -n 's/.* version \([0-9]*\).*/\1/p')
+qemu=$("${traced[@]}" --version | sed -n 's/.* version \([0-9]*\).*/\1/p')
 "${host[@]}" -fPIC -shared -I. "-DQEMU_PLUGIN_VERSION=$((qemu < 9 ? 1 : 2))" -o trace.so "$heap/emulated/trace.c"
