@@ -217,11 +217,11 @@ def test_udp(form: Form) -> None:
         assert run(form, [target, "--send=ping"]).code == 0
         found = run(
             form,
-            [target, "--send=x", "--expect-reply=pong", "--timeout=300ms", "--output=json"],
+            [target, "--send=x", "--expect-reply=pong", "--timeout=2s", "--output=json"],
         ).check
     assert (found["reason"], found["detail"]) == (
         "unexpected_reply",
-        "no 'pong' in the reply 're: x'; timed out after 300 ms",
+        "no 'pong' in the reply 're: x'; timed out after 2000 ms",
     )
     found = run(form, [target, "--send=x", "--output=json"]).check
     assert found["reason"] == "connection_refused"
