@@ -18,7 +18,7 @@ from healthchecker import Reason, check
 from healthchecker._protocols import pid as pid_module
 from healthchecker._protocols.pid import boot_time, parse_pid
 from healthchecker._values.result import ProbeFailure
-from tests.support import poll, require
+from tests.support import poll, require, stat_fields
 from tests.support.forms import Form, run
 
 linux_only = pytest.mark.skipif(
@@ -64,7 +64,7 @@ def test_zombie(form: Form, file: Path, process: subprocess.Popen[bytes]) -> Non
 
 
 def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return stat_fields(Path(f"/proc/{pid}/stat"))[0]
 
 
 @linux_only
@@ -86,8 +86,7 @@ def test_clock_stepped_forward(
 ) -> None:
     uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
     # A container has a /proc of its own, as old as its process 1.
-    fields = Path("/proc/1/stat").read_text().rpartition(")")[2].split()
-    init_started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    init_started = int(stat_fields(Path("/proc/1/stat"))[19]) / os.sysconf("SC_CLK_TCK")
     mounted = Path("/proc").stat().st_mtime - init_started
     file.write_text(f"{process.pid}\n")
     # As by a clock that has not been stepped since /proc was mounted, and then is, by an hour.

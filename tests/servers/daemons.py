@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypedDict
 
-from tests.support import LOADED, poll, require
+from tests.support import LOADED, poll, require, stat_fields
 
 # Below the ephemeral ports of the kernel, so that a free port stays free.
 _PORTS = range(20_000, 32_000)
@@ -177,7 +177,7 @@ def _is_running(group: int) -> bool:
     """Return whether a process of a process group still runs; one that is not reaped does not."""
     for status in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it may just end
-            state, _, of_group = status.read_text().rpartition(")")[2].split()[:3]
+            state, _, of_group = stat_fields(status)[:3]
             if int(of_group) == group and state not in "ZX":
                 return True
     return False
@@ -186,5 +186,5 @@ def _is_running(group: int) -> bool:
 def _is_stopped(task: Path) -> bool:
     """Return whether a thread, given by its folder in /proc, is in the state T."""
     with suppress(OSError):  # it may just end
-        return (task / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+        return stat_fields(task / "stat")[0] == "T"
     return True

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 
 from tests.servers.daemons import free_port
-from tests.support import poll
+from tests.support import poll, stat_fields
 
 PASSWORD = "p%ss/w:rd@"
 MAX_CONNECTIONS = 12
@@ -195,7 +195,7 @@ class Cluster:
 def _state(process: int) -> str:
     """Return the state letter of a process, nothing if there is none."""
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        return stat_fields(Path(f"/proc/{process}/stat"))[0]
     except (FileNotFoundError, ProcessLookupError):
         return ""
 

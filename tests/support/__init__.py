@@ -48,6 +48,11 @@ def poll(condition: Callable[[], T], *, timeout: float, what: str) -> T:
         time.sleep(0.02)
 
 
+def stat_fields(status: Path) -> list[str]:
+    """Return the fields of a `stat` file of /proc that follow the name: state, parent, group..."""
+    return status.read_text().rpartition(")")[2].split()
+
+
 def require(ok: object, why: str) -> None:
     """Skip the test if `ok` is false; with TESTS_REQUIRE_ALL=1 fail instead."""
     if ok:
