@@ -93,6 +93,18 @@ with_apt_lock() {
     return "$status"
 }
 
+# private_apt SUITE [OPTION...]: set $apt_options, with which apt gets packages of SUITE from the mirror that this machine
+# uses. Its configuration is in ./apt; that of the machine stays unchanged.
+private_apt() {
+    local mirror
+    mkdir -p apt/{lists/partial,cache/archives/partial}
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' | sed '/security/d' | head -n 1)
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $1 main" >apt/sources.list
+    apt_options=(-o "Dir::Etc::sourcelist=$PWD/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
+        -o "Dir::State::lists=$PWD/apt/lists" -o "Dir::Cache=$PWD/apt/cache" -o Dir::State::status=/dev/null
+        -o APT::Sandbox::User= "${@:2}")
+}
+
 OFFLINE="no connection to the package server; is this machine online?"
 # As apt, pip and wget report it. It must not match a dependency that pip cannot resolve.
 NO_CONNECTION="(failure|failed|not|unable) (to )?resolv(ing|e host|e ')|name resolution|network is unreachable"
