@@ -93,8 +93,8 @@ with_apt_lock() {
     return "$status"
 }
 
-# private_apt SUITE [OPTION...]: set $apt_options, with which apt gets packages of SUITE from the mirror that this machine
-# uses. Its configuration is in ./apt; that of the machine stays unchanged.
+# private_apt SUITE [OPTION...]: set $apt_options, with which apt gets packages of SUITE from the mirror of this machine.
+# Its configuration is in ./apt; that of the machine stays unchanged.
 private_apt() {
     local mirror
     mkdir -p apt/{lists/partial,cache/archives/partial}

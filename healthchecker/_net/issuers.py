@@ -37,7 +37,7 @@ _FEW = 8
 # that of the class in C, because the property of `SSLContext` makes enumerations of everything.
 _MESSAGES: Any = vars(ssl.SSLContext.__mro__[1]).get("_msg_callback")
 can_leave_out = _MESSAGES is not None and ssl.OPENSSL_VERSION.startswith("OpenSSL ")
-"""False for what is derived from OpenSSL, and for other implementations of Python."""
+"""False with libraries derived from OpenSSL, and on other implementations of Python."""
 
 _HANDSHAKE = 22  # RFC 8446, appendix B.1
 _CERTIFICATE = 11  # RFC 8446, section 4.4.2

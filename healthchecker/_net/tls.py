@@ -196,8 +196,8 @@ class TlsClient:
     def _leaves_out(self, read: Callable[[], bytes]) -> bool:
         """Trust the file that `read` returns, but leave out most of it, if that can be done.
 
-        Not beside a directory, in which OpenSSL would look for what is left out; and not with a
-        client certificate, whose chain it completes by what is loaded.
+        It cannot beside a directory, in which OpenSSL would look for certificates that are left
+        out, or with a client certificate, whose chain OpenSSL completes from loaded ones.
         """
         if self._looks_up_files or self._options.cert is not None or not can_leave_out:
             return False

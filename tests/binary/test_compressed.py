@@ -143,7 +143,7 @@ def test_without_mremap(port: int, help_text: str) -> None:
 
 
 def test_threads_touch_the_same_chunks(port: int) -> None:
-    """Each start unpacks what they need, while several of them wait for it."""
+    """Each start unpacks the chunks again, while several threads wait for the same one."""
     schemes = ("http", "redis", "grpc", "https")
     targets = [f"{scheme}://127.0.0.1:{port}/" for scheme in schemes] * 3
     reasons = ["unexpected_status", "invalid_response", "invalid_response", "tls_failure"] * 3

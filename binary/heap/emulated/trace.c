@@ -33,7 +33,7 @@ static FILE *output;
 /* Whether an access to a word was new. Two threads may both find that it was. */
 static bool is_new(uint64_t word, bool is_store)
 {
-    static unsigned char seen[2][(HEADERS - HEAP) / 64]; /* a bit for each word; the kernel provides what is used */
+    static unsigned char seen[2][(HEADERS - HEAP) / 64]; /* a bit for each word; only used pages take memory */
     unsigned char *const bits = &seen[is_store][word / 8];
     const unsigned char bit = (unsigned char)(1u << word % 8);
     const bool was_seen = *bits & bit;
