@@ -23,7 +23,7 @@ ZONES = 8
 MOST_TOUCHED = 0x200000  # the limit of the zones WRITTEN, READ and OTHER together, in bytes
 MOST_SELDOM = 0x180000  # that of the zones SELDOM and RARE together
 
-CHUNK = 0x1_0000  # bytes that one fault unpacks of a compressed zone: a multiple of the largest page
+CHUNK = 0x1_0000  # bytes that a fault unpacks of a compressed zone: a multiple of the largest page
 MOST_CHUNKS = 0x100
 
 
