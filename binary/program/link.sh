@@ -82,7 +82,7 @@ ordered() { sed -n "s/^$1 \(.*\)/$2/p" "$here/order.txt"; }
 ordered variable '*(.data.\1 .bss.\1)' >variable.lds
 ordered plain '*(.text.\1 .text.unlikely.\1 .text.startup.\1 .text.hot.\1)' >plain.lds
 ordered other '*(.text.\1 .text.unlikely.\1)' >other.lds
-ordered plain '*(.rodata.\1.str1.1 .rodata.\1.str1.4 .rodata.\1.str1.8)' >constant.lds
+ordered plain '*(.rodata.\1 .rodata.\1.str1.1 .rodata.\1.str1.4 .rodata.\1.str1.8)' >constant.lds
 ordered constant '*(.rodata.\1)' >>constant.lds
 # The bootloader and these parts of CPython only run in the build.
 ld -r -T "$here/bootloader.lds" -o bootloader-only.o bootloader-warm.o
