@@ -11,7 +11,6 @@
 #include <sys/mman.h>
 
 extern char **environ;
-extern char __bss_start[], _end[]; /* of the zeroed variables */
 
 static PyObject *arguments(int argc, char **argv)
 {
@@ -100,7 +99,6 @@ static void populate_written(void)
         populate((void *)zone_start[WRITTEN], (void *)saved.end[WRITTEN]);
     /* Of the interpreter, what is in front of the cache of methods, which is only read. */
     populate(&_PyRuntime._main_interpreter.gc, &_PyRuntime._main_interpreter.types);
-    populate(__bss_start, _end);
 }
 
 /* Sets what a process does not inherit from the one that was saved. Python's own handler for the child of a fork would
