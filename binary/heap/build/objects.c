@@ -9,6 +9,10 @@
 #include <internal/pycore_code.h>
 #include <internal/pycore_global_objects.h>
 #include <internal/pycore_interp.h>
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#include <internal/pycore_dict.h>
+#pragma GCC diagnostic pop
 
 /* strip_code() and visit() name every object that a code object refers to. */
 enum { POINTER = sizeof(void *), NUMBERS = 12 * sizeof(int) };
@@ -121,6 +125,17 @@ static void refuse_buffer(PyObject *object)
         _Py_FatalErrorFormat(__func__, "a %s would be saved, whose buffer a system call could access first", name);
 }
 
+/* Mark the names in code as interned again, as they were before forget_interned(). Python interns the name of each
+   attribute that is set, and would write to those that are not: 12 pages in a check by gRPC. */
+static void intern_names(PyCodeObject *code)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(code->co_names); i++) {
+        PyASCIIObject *name = (PyASCIIObject *)PyTuple_GET_ITEM(code->co_names, i);
+        if (name->state.interned == SSTATE_NOT_INTERNED)
+            name->state.interned = SSTATE_INTERNED_IMMORTAL;
+    }
+}
+
 static void visit(PyObject *object)
 {
     traverseproc traverse = Py_TYPE(object)->tp_traverse;
@@ -133,10 +148,15 @@ static void visit(PyObject *object)
                              code->co_localsplusnames, code->co_localspluskinds, code->co_filename,
                              code->co_name, code->co_qualname, code->co_linetable};
         freeze_counters(code);
+        intern_names(code);
         for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
             if (parts[i] != NULL)
                 make_immortal(parts[i], NULL);
     }
+    /* A class counts the instances that have its table of names, and whose attributes became a dictionary. */
+    if (PyType_Check(object) && PyType_HasFeature((PyTypeObject *)object, Py_TPFLAGS_HEAPTYPE) &&
+        ((PyHeapTypeObject *)object)->ht_cached_keys != NULL)
+        ((PyHeapTypeObject *)object)->ht_cached_keys->dk_refcnt = _Py_IMMORTAL_REFCNT;
     if (traverse != NULL && PyObject_IS_GC(object))
         traverse(object, make_immortal, NULL);
 }
