@@ -230,7 +230,7 @@ def rare(stack: ExitStack, ports: Ports) -> list[Check]:
         [*_HOUR, "redis://" + at(reply(b"+PONG\r\n"))],
         [*_HOUR, "postgresql://" + at(reply(b"R\0\0\0\x08\0\0\0\x03"))],
         [*_HOUR, "smtp://" + at(greet(b"220 ready\r\n"))],
-        ["file:///etc/hosts"],
+        [*_HOUR, "file:///etc/hosts"],
         ["--help"],
         ["watch", "--help"],
         ["--version"],
