@@ -14,6 +14,7 @@ from tests.support import NIGHTLY
 from tests.support.forms import (
     COLD,
     EMULATED,
+    EXECUTABLES,
     FORMS,
     GUARDED,
     NOT_BUILT,
@@ -31,8 +32,14 @@ UNTIMED = (GUARDED, COLD, *EMULATED)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the emulated machines, each form that is left out, and each reason of skipped tests."""
-    machines = [f"emulated machines: {', '.join(OTHERS) or 'none'}"]
+    """Print how many tests each emulated form ran, what is left out, and why tests skipped."""
+    ran = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    ids = [report.nodeid for report in ran if report.when == "call"]
+    counts = [
+        f"{name} {sum(str(form) in test for test in ids for form in EXECUTABLES[name])}"
+        for name in OTHERS
+    ]
+    machines = [f"tests of emulated forms: {', '.join(counts) or 'none'}"]
     machines += [f"not built: {', '.join(NOT_BUILT)}"] if NOT_BUILT else []
     terminalreporter.line("; ".join(machines))
     for form in COLLECTED_FORMS:
