@@ -7,13 +7,14 @@ compressed, by the type of its objects, and byte code by package.
 """
 
 import re
+import struct
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from layout import blocks
-from write_executable import LOAD, Header, Segment, put, word
+from write_executable import LOAD, Header, Segment, order, put, word
 
 _PARTS = {
     "python.o": "CPython",
@@ -38,6 +39,7 @@ class Memory:
 
     def __init__(self, executable: bytearray) -> None:
         self.pointer = word(executable)
+        self._word = struct.Struct(order(executable) + {4: "I", 8: "Q"}[self.pointer])
         header = Header.read(executable)
         table = (header.phoff + i * header.phentsize for i in range(header.phnum))
         segments = [Segment.read(executable, at) for at in table]
@@ -56,7 +58,8 @@ class Memory:
     def word(self, address: int, offset: int) -> int:
         """Return the pointer or number at an offset in pointers, 0 if nothing is mapped there."""
         at = address + offset * self.pointer
-        return int.from_bytes(self._from(at)[: self.pointer], "little")
+        (number,) = self._word.unpack_from(self._from(at).ljust(self.pointer, b"\0"))
+        return int(number)
 
     def text(self, address: int, offset: int = 0) -> str:
         return self._from(address + offset * self.pointer).partition(b"\0")[0].decode("latin-1")
@@ -84,10 +87,10 @@ def print_sizes(title: str, sizes: Counter[str]) -> None:
 class Heap:
     """The objects in the saved blocks, with the sizes of their blocks."""
 
-    def __init__(self, memory: Memory, saved: bytes) -> None:
-        self._memory = memory
+    def __init__(self, executable: bytearray, saved: bytes) -> None:
+        self._memory = Memory(executable)
         self._blocks = {
-            address: size for number, address, size in blocks(saved, memory.pointer) if number
+            address: size for number, address, size in blocks(saved, executable) if number
         }
 
     def _is_type(self, address: int) -> bool:
@@ -123,7 +126,7 @@ def main(build: str) -> None:
     saved = Path(build, "work/memory").read_bytes()
     executable = bytearray(Path(build, "link/warm").read_bytes())
     put(executable, saved)
-    heap = Heap(Memory(executable), saved)
+    heap = Heap(executable, saved)
     program: Counter[str] = Counter()
     for name, size in parts(Path(build, "link/warm.map").read_text()):
         program[name] += size

@@ -10,6 +10,7 @@ content counts: of two zones, a block gets the one that is nearer to a plain che
 
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -33,7 +34,7 @@ from servers import (
     slow_server,
     usual_checks,
 )
-from write_executable import records, word
+from write_executable import order, records, word
 
 _NEARNESS = (WRITTEN, READ, OTHER, SELDOM, RARE, COLD, TEMPORARY)
 _TOUCHED = (WRITTEN, READ, OTHER, SELDOM, RARE)
@@ -59,16 +60,16 @@ _PATIENCE = 300
 """The seconds after which a check hangs."""
 
 
-def blocks(memory: bytes, word: int) -> Iterator[tuple[int, int, int]]:
+def blocks(memory: bytes, executable: bytes | bytearray) -> Iterator[tuple[int, int, int]]:
     """Yield number, address and size of all blocks; freed ones have number 0."""
-    away, headers = PLACES[word].away, PLACES[word].headers
-    for address, content in records(memory):
-        if address < headers:
+    places, header = PLACES[word(executable)], struct.Struct(order(executable) + "II")
+    for address, content in records(memory, order(executable)):
+        if address < places.headers:
             continue
         at = 0
         while at < len(content):
-            size = int.from_bytes(content[at : at + 4], "little")
-            yield int.from_bytes(content[at + 4 : at + 8], "little"), address - away + at, size
+            size, number = header.unpack_from(content, at)
+            yield number, address - places.away + at, size
             at += size
 
 
@@ -274,8 +275,8 @@ def main(memory: str, executable: str, layout: str, which: str, *trace: str) -> 
             seldom = tracer.touched(less_usual(ports))
             rarely = tracer.touched(rare(stack, ports))
     zones: dict[int, int] = {}
-    pointer = word(Path(executable).read_bytes())
-    for number, address, size in blocks(Path(memory).read_bytes(), pointer):
+    saved = Path(memory).read_bytes()
+    for number, address, size in blocks(saved, Path(executable).read_bytes()):
         words = range(address // 8, (address + size) // 8)
         is_written = not written.isdisjoint(words)
         if is_written and size <= PAGE:

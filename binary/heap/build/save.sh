@@ -46,4 +46,4 @@ for look in usual all; do
     watched=$([ $look = all ] && echo 0 || echo 1)
     save "$watched" || save "$watched"
 done
-write work/saved link/compress
+write work/saved link/compress "$most_bytes"

@@ -1,6 +1,6 @@
 """Write saved memory into an executable.
 
-    write_executable.py PROGRAM MEMORY EXECUTABLE [COMPRESS]
+    write_executable.py PROGRAM MEMORY EXECUTABLE [COMPRESS MOST]
 
 MEMORY, from save.c, is a sequence of records: address, size, content. PROGRAM is a static ELF file
 at a fixed address. A record inside one of its segments becomes the content of that segment. The
@@ -10,7 +10,7 @@ that only the build needs is left out.
 With COMPRESS, the program made from compress.c, the zones that few checks touch become a single
 segment of compressed chunks, which inflate.c unpacks. Zones SELDOM and RARE are compressed by
 COMPRESS, which is ten times as fast to unpack as zlib; zone COLD by zlib, which makes it smaller by
-a sixth.
+a sixth. The executable may then take MOST bytes.
 """
 
 import struct
@@ -25,12 +25,6 @@ from typing import ClassVar, Self
 
 from constants import CHUNK, MOST_CHUNKS, PLACES
 
-MOST_BYTES = 8_050_000
-"""The limit of the executable. With the compiler of Debian 13, the machine code for arm64 crosses
-the end of a page of 64 KiB by 2.4 KB, so it takes 8,001,200 bytes; by that of Debian 12 7,935,480.
-"""
-
-_RECORD = struct.Struct("<QQ")
 # Kinds of segments; the last one describes a section of RISC-V, which is not kept.
 _UNUSED, LOAD, _NOTE, _PROPERTY, _ATTRIBUTES = 0, 1, 4, 0x6474E553, 0x70000003
 _WRITABLE, _READABLE = 2, 4
@@ -39,6 +33,11 @@ _WRITABLE, _READABLE = 2, 4
 def word(file: bytes | bytearray) -> int:
     """Return the bytes of a pointer in an ELF file."""
     return {1: 4, 2: 8}[file[4]]
+
+
+def order(file: bytes | bytearray) -> str:
+    """Return the order of bytes in an ELF file, as the module `struct` calls it."""
+    return {1: "<", 2: ">"}[file[5]]
 
 
 @dataclass
@@ -52,24 +51,28 @@ class _Packed:
 
     @classmethod
     def _fields(cls, file: bytearray) -> list[str]:
-        order = cls.ORDERS.get(word(file))
-        return order.split() if order else [field.name for field in fields(cls)]
+        names = cls.ORDERS.get(word(file))
+        return names.split() if names else [field.name for field in fields(cls)]
+
+    @classmethod
+    def _format(cls, file: bytearray) -> str:
+        return order(file) + cls.FORMATS[word(file)]
 
     @classmethod
     def read(cls, file: bytearray, at: int = 0) -> Self:
-        values = struct.unpack_from(cls.FORMATS[word(file)], file, at)
+        values = struct.unpack_from(cls._format(file), file, at)
         return cls(**dict(zip(cls._fields(file), values, strict=True)))
 
     def write(self, file: bytearray, at: int = 0) -> None:
         values = (getattr(self, name) for name in self._fields(file))
-        struct.pack_into(self.FORMATS[word(file)], file, at, *values)
+        struct.pack_into(self._format(file), file, at, *values)
 
 
 @dataclass
 class Header(_Packed):
     """The start of a file. Names are those of elf(5), without `e_`."""
 
-    FORMATS: ClassVar = {4: "<16sHHIIIIIHHHHHH", 8: "<16sHHIQQQIHHHHHH"}
+    FORMATS: ClassVar = {4: "16sHHIIIIIHHHHHH", 8: "16sHHIQQQIHHHHHH"}
 
     ident: bytes
     type: int
@@ -91,7 +94,7 @@ class Header(_Packed):
 class Segment(_Packed):
     """A program header. Names are those of elf(5), without `p_`."""
 
-    FORMATS: ClassVar = {4: "<IIIIIIII", 8: "<IIQQQQQQ"}
+    FORMATS: ClassVar = {4: "IIIIIIII", 8: "IIQQQQQQ"}
     ORDERS: ClassVar = {4: "type offset vaddr paddr filesz memsz flags align"}
 
     type: int = _UNUSED
@@ -104,12 +107,13 @@ class Segment(_Packed):
     align: int = 0
 
 
-def records(memory: bytes) -> Iterator[tuple[int, bytes]]:
+def records(memory: bytes, order: str) -> Iterator[tuple[int, bytes]]:
     """Yield address and content of each record."""
+    head = struct.Struct(order + "QQ")
     at = 0
     while at < len(memory):
-        address, size = _RECORD.unpack_from(memory, at)
-        at += _RECORD.size
+        address, size = head.unpack_from(memory, at)
+        at += head.size
         yield address, memory[at : at + size]
         at += size
 
@@ -138,7 +142,7 @@ def chunks(zone: bytes) -> Iterator[bytes]:
         yield zone[at : at + CHUNK]
 
 
-def compressed(fast: list[bytes], small: bytes, compress: str) -> bytes:
+def compressed(fast: list[bytes], small: bytes, order: str, compress: str) -> bytes:
     """Return the ends of all chunks, and the chunks.
 
     Zones are `fast` to unpack, or as `small` as possible.
@@ -153,15 +157,15 @@ def compressed(fast: list[bytes], small: bytes, compress: str) -> bytes:
         parts.append(packer.compress(chunk) + packer.flush())
     if len(parts) > MOST_CHUNKS:
         raise ValueError("there are more chunks than MOST_CHUNKS")
-    ends = accumulate(map(len, parts))
-    return b"".join([*(struct.pack("<I", end) for end in ends), *parts])
+    ends = struct.pack(f"{order}{len(parts)}I", *accumulate(map(len, parts)))
+    return b"".join([ends, *parts])
 
 
 def fill(program: bytearray, segments: list[Segment], memory: bytes) -> dict[int, bytes]:
     """Set the variables of the program; return the other records, the zones, by address."""
     zones: dict[int, bytes] = {}
     headers = PLACES[word(program)].headers
-    for address, content in records(memory):
+    for address, content in records(memory, order(program)):
         if address >= headers:
             continue
         for segment in segments:
@@ -193,7 +197,7 @@ def put(program: bytearray, memory: bytes, compress: str = "") -> None:
         if compress and start == places.written:
             # Behind this zone, which is smaller than a page, nothing is lost; see inflate.c.
             fast = [zones[places.seldom], zones[places.rare]]
-            packed = compressed(fast, zones[places.cold], compress)
+            packed = compressed(fast, zones[places.cold], order(program), compress)
             address = places.compressed + len(content) % CHUNK
             loaded.append(append(program, address, packed, page, _READABLE))
     loaded.sort(key=lambda s: s.vaddr)
@@ -207,11 +211,11 @@ def put(program: bytearray, memory: bytes, compress: str = "") -> None:
     header.write(program)
 
 
-def main(program: str, memory: str, executable: str, compress: str = "") -> None:
+def main(program: str, memory: str, executable: str, compress: str = "", most: str = "") -> None:
     content = bytearray(Path(program).read_bytes())
     put(content, Path(memory).read_bytes(), compress)
-    if compress and len(content) > MOST_BYTES:
-        raise ValueError(f"the executable takes {len(content):,} bytes, more than {MOST_BYTES:,}")
+    if compress and len(content) > int(most):
+        raise ValueError(f"the executable takes {len(content):,} bytes, more than {int(most):,}")
     path = Path(executable)
     path.write_bytes(content)
     path.chmod(0o755)
