@@ -48,6 +48,13 @@ riscv64)
     signed_wchar=yes
     libraries_of_compiler=(-latomic)  # for single bytes; GCC 14 needs none
     ;;
+s390x)
+    debian=s390x
+    openssl=linux64-s390x
+    flags=
+    signed_wchar=yes
+    most_bytes=8300000  # its machine code takes a sixth more than that of x86-64
+    ;;
 x86_64)
     debian=amd64
     openssl=linux-x86_64
@@ -56,7 +63,7 @@ x86_64)
     memory=memory.c  # libc's are slow for small copies
     ;;
 *)
-    echo "unsupported machine: $machine (expected x86_64, aarch64, armv7l or riscv64)" >&2
+    echo "unsupported machine: $machine (expected x86_64, aarch64, armv7l, riscv64 or s390x)" >&2
     exit 1
     ;;
 esac

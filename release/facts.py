@@ -39,6 +39,7 @@ ARCHITECTURES = {
     "aarch64": Architecture("arm64", "arm64", "aarch64", "arm64", "v8", _LIBCS),
     "armv7l": Architecture("arm-v7", "armhf", "armv7hl", "arm", "v7", _LATER_LIBCS),
     "riscv64": Architecture("riscv64", "riscv64", "riscv64", "riscv64", "", _LATER_LIBCS),
+    "s390x": Architecture("s390x", "s390x", "s390x", "s390x", "", _LIBCS),
 }
 """By the names of `uname -m`."""
 
