@@ -198,7 +198,7 @@ def less_usual(ports: Ports) -> list[Check]:
         Check(["--port", str(ports.closed), "--output", "json", *_HOUR], healthy=False),
         Check([*_HOUR, f"http://localhost:{ports.closed}/"], healthy=False),
         Check([*_HOUR, first, second]),
-        Check(["wait", f"http://127.0.0.1:{ports.http}/", "--deadline", "1h"]),
+        Check(["wait", *_HOUR, f"http://127.0.0.1:{ports.http}/", "--deadline", "1h"]),
         Check(trusted[:-2]),
         Check([*trusted, "--verbose"]),
         Check(["--prot", str(ports.http)], healthy=False),
@@ -245,7 +245,7 @@ def rare(stack: ExitStack, ports: Ports) -> list[Check]:
         ["list", *_HOUR, f"grpc://127.0.0.1:{ports.grpc}"],
         [*_HOUR, f"grpc://127.0.0.1:{ports.closed}"],
         [*_HOUR, f"tcp://127.0.0.1:{ports.closed}"],
-        ["pid:///none"],
+        [*_HOUR, "pid:///none"],
         *([*_HOUR, f"{scheme}://{garbage}"] for scheme in _SCHEMES),
     ]
     return [
