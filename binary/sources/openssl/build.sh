@@ -18,7 +18,7 @@ protocols="ssl3 ssl3-method tls1 tls1-method tls1_1 tls1_1-method dtls quic next
 formats="cmp cms ct http ocsp rfc3779 ts"
 algorithms="argon2 aria bf blake2 camellia cast des dsa ec2m gost idea md4 mdc2 ml-dsa ocb rc2 rc4 rmd160 scrypt
     seed siphash siv slh-dsa sm2 sm3 sm4 tls-deprecated-ec whirlpool"
-loading="autoload-config dso dynamic-engine engine legacy module shared"
+loading="autoerrinit autoload-config dso dynamic-engine engine legacy module shared"
 other="apps async comp docs filenames multiblock pic secure-memory ssl-trace tests thread-pool ui-console"
 # shellcheck disable=SC2046
 ./Configure "$openssl" $(printf 'no-%s ' $protocols $formats $algorithms $loading $other) \
