@@ -19,7 +19,7 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import certifi
 
@@ -29,7 +29,6 @@ from healthchecker._values.result import ProbeFailure, Reason
 _BEGIN = b"-----BEGIN CERTIFICATE-----\n"
 _END = b"\n-----END CERTIFICATE-----\n"
 _LINE = 64  # characters of Base64 in each line but the last
-_KEY = slice(6 * (_LINE + 1), 7 * (_LINE + 1))  # a line that differs in all
 _FEW = 8
 """So few certificates are loaded, rather than left out."""
 
@@ -58,15 +57,6 @@ class NotUnderstood(ValueError):  # noqa: N818 - not an error: OpenSSL reads it
     """What only OpenSSL can read, or should."""
 
 
-class Known(NamedTuple):
-    """A bundled CA certificate."""
-
-    text: bytes
-    """What follows the first line of its block in a PEM file."""
-    name: bytes
-    """A key of its subject."""
-
-
 class LeftOut:
     """The certificates of a file, most of which OpenSSL has not decoded yet.
 
@@ -91,18 +81,16 @@ class LeftOut:
         self._error: BaseException | None = None
         others: list[tuple[bytes, bytes]] = []
         known = bundled()
-        for part in _parts(data):
-            one = known.get(part[_KEY])
-            if one is None or not part.startswith(one.text):
-                text = part[: part.index(_END) + len(_END)]
+        for text in _texts(data):
+            name = known.get(hash(text))
+            if name is None:
                 certificate = _decoded(text)
-                one = Known(text, _names(certificate)[0])
-                others.append((one.name, certificate))
-                self._loaded.add(one.name)
-            _demand_comment(part[len(one.text) :])
-            self._texts.append(one.text)
-            if self._by_name.setdefault(one.name, one.text) != one.text:
-                self._repeated.add(one.name)
+                name = _names(certificate)[0]
+                others.append((name, certificate))
+                self._loaded.add(name)
+            self._texts.append(text)
+            if self._by_name.setdefault(name, text) != text:
+                self._repeated.add(name)
         if len(self._by_name) - len(self._loaded) < _FEW:
             raise NotUnderstood("too few to leave them out")
         # OpenSSL compares certificates with one name. An extension that is not valid is an error
@@ -171,14 +159,15 @@ def bundled_file() -> bytes:
 
 
 @cache
-def bundled() -> dict[bytes, Known]:
-    """Return the bundled CA certificates by one line of each."""
+def bundled() -> dict[int, bytes]:
+    """Return the keys of the subjects of the bundled CA certificates, by the hashes of their texts.
+
+    The texts are compressed in the executables, and it takes longer to unpack them than to hash
+    those of a file. No hash makes a certificate trusted: what is loaded is read from the file.
+    """
     contents = _contents()
-    found = {}
-    for part in _parts(contents.encode()) if isinstance(contents, str) else contents:
-        text = part[: part.index(_END) + len(_END)]
-        found[text[_KEY]] = Known(text, _names(_decoded(text))[0])
-    return found
+    texts = _texts(contents.encode()) if isinstance(contents, str) else _without_end(contents)
+    return {hash(text): _names(_decoded(text))[0] for text in texts}
 
 
 def _contents() -> str | tuple[bytes, ...]:
@@ -186,27 +175,41 @@ def _contents() -> str | tuple[bytes, ...]:
     return certifi.contents()
 
 
-def _parts(data: bytes) -> list[bytes]:
-    """Split a PEM file after each BEGIN line."""
-    if b"\r" in data:
+def _without_end(parts: Iterable[bytes]) -> Iterator[bytes]:
+    for part in parts:
+        yield part.removesuffix(_END)
+
+
+def _texts(data: bytes) -> list[bytes]:
+    """Return what is between the first and the last line of each certificate of a PEM file.
+
+    Demands that OpenSSL skips the lines between two blocks, and sees the next one.
+    """
+    # `in` would first try each as a number.
+    if data.find(b"\r") >= 0:
         data = data.replace(b"\r\n", b"\n")
     comment, *parts = data.split(_BEGIN)
-    _demand_comment(comment)
-    return parts
-
-
-def _demand_comment(text: bytes) -> None:
-    """Demand that OpenSSL skips the lines between two blocks, and sees the next one."""
-    if text and (text[-1:] != b"\n" or b"-----" in text or b"\0" in text):
+    texts, comments = [], [comment]
+    for part in parts:
+        text, end, comment = part.partition(_END)
+        if not end:
+            raise NotUnderstood("a block without an end")
+        texts.append(text)
+        comments.append(comment)
+    # With line breaks between them, none continues another.
+    lines = b"\n".join(comments)
+    if any(one and one[-1:] != b"\n" for one in comments) or lines.find(b"-----") >= 0:
         raise NotUnderstood("not a comment")
+    if lines.find(b"\0") >= 0:
+        raise NotUnderstood("not text")
+    return texts
 
 
 def _decoded(text: bytes) -> bytes:
-    """Return a certificate in DER; of `text`, what follows the first line of its block, to the end.
+    """Return a certificate in DER; of `text`, what is between the first and last line of its block.
 
     Its lines must be as long as those of every tool, as OpenSSL is not consistent about others.
     """
-    text = text[: -len(_END)]
     breaks = text[_LINE :: _LINE + 1]
     if not text.count(b"\n") == breaks.count(b"\n") == len(breaks) or text.endswith(b"\n"):
         raise NotUnderstood("lines of another length")

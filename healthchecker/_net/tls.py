@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
-from pathlib import Path
+from io import FileIO
 from typing import Any
 
 from healthchecker._net.deadline import Deadline
@@ -238,10 +238,10 @@ def _make_context(options: TlsOptions, alpn_protocol: str | None) -> ssl.SSLCont
 
 def _read_many(name: str) -> bytes:
     """Return the content of a file; of one that is small, large or no regular file, nothing."""
-    file = Path(name)
-    status = file.stat()
+    status = os.stat(name)  # noqa: PTH116 - `Path` interns the parts of each name
     if stat.S_ISREG(status.st_mode) and status.st_size in _MANY_BYTES:
-        return file.read_bytes()
+        with FileIO(name) as file:
+            return file.readall()
     return b""
 
 
@@ -258,8 +258,7 @@ def _named_by_environment() -> tuple[str, list[str]]:
     directories = [one for one in os.environ.get("SSL_CERT_DIR", "").split(os.pathsep) if one]
     if file:
         try:
-            with Path(file).open("rb"):
-                pass
+            FileIO(file).close()
         except OSError as error:
             raise _unusable("SSL_CERT_FILE", file, error) from error
     for directory in directories:
@@ -295,8 +294,7 @@ def _refuse_compression(context: ssl.SSLContext) -> None:
 
 def _readable(argument: str, name: str) -> None:
     try:
-        with Path(name).open("rb"):
-            pass
+        FileIO(name).close()
     except OSError as error:
         demand_resources(error)
         raise BadArgumentError(argument, name, os_message(error)) from error
