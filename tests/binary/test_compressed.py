@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.http import http_service
+from tests.servers.peers import Peer, respond
 from tests.support import ROOT, require
 from tests.support.forms import SAVED, require_form
 
@@ -133,24 +134,27 @@ def test_memory_may_not_become_code(help_text: str) -> None:
     assert run("--help", prepare=prepare) == (0, help_text, "")
 
 
-def test_without_mremap(port: int, help_text: str) -> None:
-    """A single thread does not need it. Otherwise the failure is a line."""
-    deny = (sys.executable, str(ROOT / "tests/programs/seccomp.py"), "ENOSYS", "mremap")
-    assert run("--help", prefix=deny) == (0, help_text, "")
-    targets = [f"http://127.0.0.1:{port}/health?{number}" for number in range(3)]
-    code, _, error = run("--timeout", "30s", *targets, prefix=deny)
-    assert (code, error) in {(0, ""), (1, "healthchecker: out of memory\n")}
+DENY = (sys.executable, str(ROOT / "tests/programs/seccomp.py"), "ENOSYS", "mremap")
 
 
-def test_threads_touch_the_same_chunks(port: int) -> None:
+@pytest.mark.parametrize("prefix", [(), DENY], ids=["", "without mremap"])
+def test_threads_touch_the_same_chunks(port: int, prefix: tuple[str, ...]) -> None:
     """Each start unpacks the chunks again, while several threads wait for the same one."""
     schemes = ("http", "redis", "grpc", "https")
     targets = [f"{scheme}://127.0.0.1:{port}/" for scheme in schemes] * 3
     reasons = ["unexpected_status", "invalid_response", "invalid_response", "tls_failure"] * 3
     for _ in range(20):
-        code, _, error = run("--timeout", "30s", *targets)
+        code, _, error = run("--timeout", "30s", *targets, prefix=prefix)
         assert code == 1
         assert [line.split(": ")[2] for line in error.splitlines()] == reasons
+
+
+def test_a_block_grows_without_mremap() -> None:
+    """That of the body, which is looked at up to 256 KiB."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: 200003\r\n\r\n"
+    with Peer(respond(head + b"x" * 200_000 + b"end")) as peer:
+        command = ("--timeout", "30s", "--expect-body", "end", peer.url())
+        assert run(*command, prefix=DENY) == (0, "", "")
 
 
 def test_a_small_stack(help_text: str) -> None:

@@ -371,11 +371,11 @@ void *heap_realloc(void *block, size_t size)
         old = *(size_t *)memory;
         if (size >= LARGE && size <= UINT32_MAX / 2) {
             memory = mremap(memory, old, large_size(size), MREMAP_MAYMOVE);
-            if (memory == MAP_FAILED)
-                return NULL;
-            *(size_t *)memory = large_size(size);
-            header_of(memory + STEP)->number = mark_of(memory + STEP);
-            return memory + STEP;
+            if (memory != MAP_FAILED) { /* otherwise it may be denied */
+                *(size_t *)memory = large_size(size);
+                header_of(memory + STEP)->number = mark_of(memory + STEP);
+                return memory + STEP;
+            }
         }
         old -= STEP;
     } else {

@@ -94,6 +94,28 @@ static int unpack_small(unsigned char *out, size_t size, const unsigned char *in
     return inflateInit2(&stream, -MAX_WBITS) == Z_OK && inflate(&stream, Z_FINISH) == Z_STREAM_END;
 }
 
+/* Map new memory at a place, or anywhere if it is 0. */
+static long map(uintptr_t place, size_t size)
+{
+    const int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | (place != 0 ? MAP_FIXED : 0);
+
+    return syscall(SYS_mmap, place, size, PROT_READ | PROT_WRITE, how, -1, 0L);
+}
+
+/* A filter of system calls may deny mremap(). Another thread could then see a part of the chunk, for some µs, but it would
+   need the lock of the interpreter, which this thread holds: no thread accesses a saved object for the first time
+   without it. */
+static int move(long memory, uintptr_t place, size_t size)
+{
+    if (syscall(SYS_mremap, memory, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, place) != -1)
+        return 1;
+    if (map(place, size) == -1)
+        return 0;
+    memcpy((void *)place, (void *)memory, size);
+    syscall(SYS_munmap, memory, size);
+    return 1;
+}
+
 /* Another thread must not see a part of a chunk, so while there is one, the chunk is moved to its place when it is
    complete. Otherwise it is unpacked there, which takes 15 of 54 µs less. */
 static int unpack(int zone, uintptr_t place, uint32_t number)
@@ -103,8 +125,7 @@ static int unpack(int zone, uintptr_t place, uint32_t number)
     const unsigned char *const first = (const unsigned char *)(ends + count);
     const unsigned char *const from = first + (number == 0 ? 0 : ends[number - 1]), *const end = first + ends[number];
     const int is_moved = heap_is_threaded();
-    const long memory = syscall(SYS_mmap, is_moved ? 0 : place, size, PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | (is_moved ? 0 : MAP_FIXED), -1, 0L);
+    const long memory = map(is_moved ? 0 : place, size);
 
     if (memory == -1)
         return 0;
@@ -112,7 +133,7 @@ static int unpack(int zone, uintptr_t place, uint32_t number)
         unpack_fast((unsigned char *)memory, from, end);
     else if (!unpack_small((unsigned char *)memory, size, from, end))
         return 0;
-    return !is_moved || syscall(SYS_mremap, memory, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, place) != -1;
+    return !is_moved || move(memory, place, size);
 }
 
 void heap_out_of_memory(void)
