@@ -52,12 +52,11 @@ def run(
     return done.returncode, done.stdout, done.stderr
 
 
-def unpacked(tmp_path: Path, *args: str) -> int:
-    """Return how many chunks a check unpacks."""
+def unpacked(tmp_path: Path, *args: str, signals: str = "--default-signal") -> int:
+    """Return how many chunks a check unpacks, started with these signals."""
     require(shutil.which("strace"), "no strace")
     log = tmp_path / "strace.log"
-    # In the background of a shell, SIGINT is ignored, which a check looks at.
-    tools = ("env", "--default-signal", "strace", "-f", "-e", "trace=mmap", "-o", str(log))
+    tools = ("env", signals, "strace", "-f", "-e", "trace=mmap", "-o", str(log))
     run(*args, prefix=tools)
     return len(_ZONES.findall(log.read_text()))
 
@@ -70,9 +69,10 @@ def help_text() -> str:
     return text
 
 
-def test_a_plain_check_unpacks_nothing(port: int, tmp_path: Path) -> None:
-    """Unlike one that is hardly ever made."""
-    assert unpacked(tmp_path, "--timeout", "30s", "--port", str(port)) == 0
+@pytest.mark.parametrize("signals", ["--default-signal", "--ignore-signal=INT"])
+def test_a_plain_check_unpacks_nothing(port: int, tmp_path: Path, signals: str) -> None:
+    """Unlike one that is hardly ever made; SIGINT is ignored in the background of a script."""
+    assert unpacked(tmp_path, "--timeout", "30s", "--port", str(port), signals=signals) == 0
     assert unpacked(tmp_path, "--help") > 2
 
 

@@ -80,6 +80,8 @@ class Check:
     arguments: list[str]
     healthy: bool = True
 
+    signals: tuple[str, ...] = ()
+    """Options of `env` besides --default-signal."""
 
 @dataclass(frozen=True)
 class Tracer:
@@ -94,7 +96,7 @@ class Tracer:
             # A file as standard error would make the program start a thread.
             [
                 *("bash", "-c", 'exec 9>&1 1>/dev/null; "$@" 2> >(cat >&2)', "bash"),
-                *("env", "-i", "--default-signal", *_VARIABLES),
+                *("env", "-i", "--default-signal", *check.signals, *_VARIABLES),
                 *(*self.command, self.executable, *check.arguments),
             ],
             capture_output=True,
@@ -168,6 +170,7 @@ def usual(ports: Ports) -> list[Check]:
     return [
         Check([*_HOUR, "--port", str(ports.keep_alive)]),
         Check([*_HOUR, "--port", str(ports.chunked)]),
+        Check([*_HOUR, "--port", str(ports.http)], signals=("--ignore-signal=INT",)),
         Check([*_HOUR, "--port", str(ports.slow)]),
         Check([*_HOUR, "--port", str(ports.slow_to_refuse)], healthy=False),
         Check([*_HOUR, f"grpc://127.0.0.1:{ports.grpc}"]),

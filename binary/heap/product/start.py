@@ -17,6 +17,8 @@ from healthchecker.__main__ import run
 from healthchecker._cli import environment, process
 
 _STREAMS = ("stdout", "stderr")
+_HANDLERS = (signal.default_int_handler, int(signal.SIG_IGN))
+"""Of SIGINT, by whether it was ignored: the warm-up for one is also that for the other."""
 
 
 class _Variables(dict[bytes, bytes]):
@@ -58,7 +60,4 @@ def take(argv: list[str], names: list[bytes], streams: tuple[int, ...], ignored:
             getattr(sys, name).reconfigure(line_buffering=True)
     threading.main_thread()._set_native_id()  # type: ignore[attr-defined]  # noqa: SLF001 - like in a new thread
     process.ignored_at_start = ignored
-    if ignored >> signal.SIGINT & 1:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    else:
-        process.set_handler(signal.SIGINT, signal.default_int_handler)
+    process.set_handler(signal.SIGINT, _HANDLERS[ignored >> signal.SIGINT & 1])
