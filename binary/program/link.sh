@@ -91,8 +91,10 @@ sed '/^#/d; s/.*/*libpython3.13.a:&.o(.text .text.* .rodata .rodata.*)/' "$here/
 ld -r --gc-sections -T "$here/saved.lds" -Map=python.map -o python.o config-warm.o -u PyImport_Inittab -u _PyImport_Inittab \
     $(sed 's/API(\(.*\))/-u \1/' api.h) $(nm -u heap.o guard-warm.o | sed -n 's/.* U \(_\?Py.*\)/-u \1/p') \
     "$python/libpython3.13.a" "$python"/Modules/_hacl/*.a
+timer=setitimer
+[ "$word" = 8 ] || timer=__setitimer_time64 # as musl's headers call it
 objcopy $(printf -- '--redefine-sym %s=heap_%s ' malloc malloc calloc calloc realloc realloc free free \
-    "$clock" clock_gettime getrandom getrandom poll poll recv recv) python.o
+    "$clock" clock_gettime "$timer" setitimer getrandom getrandom poll poll recv recv) python.o
 "${cc[@]}" -c "$here/spare.c"
 # Code that only the build needs gets a segment of its own, which write_executable.py leaves out.
 "${link[@]}" -Wl,--wrap=pthread_create,--section-start=build_only=0x8000000,-T,"$here/order.lds",-Map=warm.map -o warm.symbols -Lheap heap.o \

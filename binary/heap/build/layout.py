@@ -29,6 +29,7 @@ from servers import (
     greet,
     hang_up,
     in_turn,
+    keep_silent,
     reply,
     server,
     slow_server,
@@ -79,9 +80,9 @@ class Check:
 
     arguments: list[str]
     healthy: bool = True
-
     signals: tuple[str, ...] = ()
     """Options of `env` besides --default-signal."""
+
 
 @dataclass(frozen=True)
 class Tracer:
@@ -126,6 +127,7 @@ class Ports(NamedTuple):
     unavailable: int
     keep_alive: int
     chunked: int
+    silent: int
     in_turn: int
     slow: int
     slow_to_refuse: int
@@ -168,9 +170,9 @@ def system_files() -> Iterator[str]:
 def usual(ports: Ports) -> list[Check]:
     """Return the usual checks besides that of a healthy HTTP server."""
     return [
+        Check([*_HOUR, "--port", str(ports.http)], signals=("--ignore-signal=INT",)),
         Check([*_HOUR, "--port", str(ports.keep_alive)]),
         Check([*_HOUR, "--port", str(ports.chunked)]),
-        Check([*_HOUR, "--port", str(ports.http)], signals=("--ignore-signal=INT",)),
         Check([*_HOUR, "--port", str(ports.slow)]),
         Check([*_HOUR, "--port", str(ports.slow_to_refuse)], healthy=False),
         Check([*_HOUR, f"grpc://127.0.0.1:{ports.grpc}"]),
@@ -199,6 +201,7 @@ def less_usual(ports: Ports) -> list[Check]:
         Check(["--timeout=1h", f"--port={ports.http}"]),
         Check([*plain, "--output", "json"]),
         Check(["--port", str(ports.closed), "--output", "json", *_HOUR], healthy=False),
+        Check(["--timeout", "50ms", "--port", str(ports.silent)], healthy=False),
         Check([*_HOUR, f"http://localhost:{ports.closed}/"], healthy=False),
         Check([*_HOUR, first, second]),
         Check(["wait", *_HOUR, f"http://127.0.0.1:{ports.http}/", "--deadline", "1h"]),
@@ -213,10 +216,7 @@ def less_usual(ports: Ports) -> list[Check]:
 
 
 def rare(stack: ExitStack, ports: Ports) -> list[Check]:
-    """Return checks of the features, of which each is used by few; their servers run in `stack`.
-
-    None of them ends by its timeout: it would depend on the machine which signal comes first.
-    """
+    """Return checks of the features, of which each is used by few; their servers run in `stack`."""
 
     def at(answer: Callable[[socket], None]) -> str:
         return f"127.0.0.1:{stack.enter_context(server(answer))}"
@@ -262,7 +262,7 @@ def main(memory: str, executable: str, layout: str, which: str, *trace: str) -> 
         files = stack.enter_context(system_files())
         tracer = Tracer([shutil.which(trace[0]) or trace[0], *trace[1:], "-L", files], executable)
         replies = map(reply, (_UNAVAILABLE, _KEEP_ALIVE, _CHUNKED))
-        answers = (answer_http, answer_grpc_at_once, hang_up, *replies, in_turn())
+        answers = (answer_http, answer_grpc_at_once, hang_up, *replies, keep_silent, in_turn())
         running = [stack.enter_context(server(answer)) for answer in answers]
         running += (stack.enter_context(slow_server(answer)) for answer in (answer_http, None))
         tls = stack.enter_context(tls_server(files + _STORE))

@@ -3,7 +3,7 @@
  *
  *   product/allocator.c   the memory of CPython, in the build and in a started process
  *   product/inflate.c     unpacks the compressed zones where they are touched
- *   product/outside.c     time, random numbers and responses of servers: constant in the build
+ *   product/outside.c     time, alarms, random numbers and responses of servers: constant in the build
  *   product/start.c       main(): the start of a process from the saved heap
  *   build/objects.c       makes the objects that are saved small and immortal
  *   build/save.c          writes the memory into a file; the module _saved_heap

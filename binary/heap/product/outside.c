@@ -1,5 +1,5 @@
 /*
- * Time, random numbers and data from sockets, for CPython and OpenSSL. link.sh redirects the calls to here. In a
+ * Time, alarms, random numbers and data from sockets, for CPython and OpenSSL. link.sh redirects the calls to here. In a
  * started process they go straight to the system. In the build, and when layout.py traces a check, they return the
  * same each time, so that two builds are equal to the byte.
  */
@@ -9,11 +9,13 @@
 #include <poll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <time.h>
 
 int heap_clock_gettime(clockid_t clock, struct timespec *now);
 ssize_t heap_getrandom(void *buffer, size_t size, unsigned flags);
 int heap_poll(struct pollfd *files, nfds_t count, int timeout);
+int heap_setitimer(int which, const struct itimerval *value, struct itimerval *before);
 ssize_t heap_recv(int file, void *buffer, size_t size, int flags);
 ssize_t heap_read(int file, void *buffer, size_t size);
 
@@ -50,6 +52,15 @@ int heap_poll(struct pollfd *files, nfds_t count, int timeout)
     if (is_build() && ready == 0 && timeout > 0)
         microseconds += timeout * 1000L;
     return ready;
+}
+
+/* An alarm would come on the clock of the system, before the end of a wait that is 20 times as long. */
+int heap_setitimer(int which, const struct itimerval *value, struct itimerval *before)
+{
+    if (!is_build())
+        return setitimer(which, value, before);
+    *before = (struct itimerval){0};
+    return 0;
 }
 
 /* Makes each response take exactly one wait, like most do, however fast the build's servers are. */
