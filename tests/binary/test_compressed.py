@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.binary.test_hardening import compiled
 from tests.servers.http import http_service
 from tests.servers.peers import Peer, respond
 from tests.support import ROOT, require
-from tests.support.forms import SAVED, require_form
+from tests.support.forms import BUILD, SAVED, require_form
 
 _ZONES = re.compile(r"mmap\(0x1(0[ef]|1[0-7])[0-9a-f]{6}, ")
 """A system call that makes room for a chunk: an address as in constants.py."""
@@ -167,3 +168,46 @@ def test_a_small_stack(help_text: str) -> None:
         resource.setrlimit(resource.RLIMIT_STACK, (limit, limit))
 
     assert run("--help", prepare=prepare) == (0, help_text, "")
+
+
+# ---- buffers that a system call would be the first to access
+
+
+@pytest.fixture(scope="module")
+def making_immortal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compile what saves objects into a program that does so with those of an expression."""
+    require_form(SAVED)
+    sources = ["heap/tested/refused.c", "heap/build/objects.c"]
+    python = BUILD / "python"
+    libraries = [str(BUILD / "link/config.o"), str(python / "libpython3.13.a")]
+    libraries += map(str, python.glob("Modules/_hacl/*.a"))
+    libraries += [f"-L{BUILD / 'openssl/lib'}", "-lssl", "-lcrypto", f"-L{BUILD / 'zlib/lib'}"]
+    folder = tmp_path_factory.mktemp("refused")
+    return compiled(folder, "refused", sources, *libraries, "-lz")
+
+
+@pytest.mark.parametrize(
+    ("expression", "refused"),
+    [
+        ("b'x'", ""),
+        ("bytearray()", ""),
+        ("bytearray(b'x')", "bytearray"),
+        ("open('/dev/null', 'rb')", "_io.BufferedReader"),
+        ("open('/dev/null', 'wb')", ""),
+        ("{'name': [bytearray(b'x')]}", "bytearray"),
+        (r"'\xe9\xe8'", ""),
+        # An argument in C is kept with its encoded form.
+        (r"[text for text in ['\xe9\xe8'] if 'x'.encode('ascii', text)]", "str"),
+    ],
+)
+def test_no_buffer_of_its_own_is_saved(
+    making_immortal: Path, expression: str, refused: str
+) -> None:
+    done = subprocess.run(
+        [making_immortal, expression], capture_output=True, text=True, check=False, timeout=60
+    )
+    if refused:
+        assert done.returncode == -signal.SIGABRT
+        assert f"a {refused} would be saved, whose buffer a system call" in done.stderr
+    else:
+        assert (done.returncode, done.stderr) == (0, "")

@@ -134,6 +134,20 @@ def test_16_mib_are_enough(isolated: str, tmp_path: Path) -> None:
         assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_one_target_takes_6_mib(isolated: str, tmp_path: Path) -> None:
+    """With what is unpacked for a failure. Docker has no smaller limit."""
+    require_form(SAVED)
+    with image("scratch", Path(SAVED.argv[0]), tmp_path) as identity:
+        limit = ["--network", isolated, "--memory", "6m", "--memory-swap", "6m"]
+        assert check_in(identity, limit)[0] == 0
+        for refused in (["--port", "9"], ["--insecure", "https://127.0.0.1"]):
+            code, result = check_in(identity, limit, *refused)
+            assert (code, result["reason"]) == (1, "connection_refused")
+        done = outcome("run", "--rm", *limit, identity, "--help")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("Usage: ")
+
+
 @pytest.mark.parametrize("quota", ["1000", "5000"])
 def test_with_next_to_no_cpu_it_says_why_it_fails(binary: Path, quota: str) -> None:
     """Microseconds of each 100 ms: the last resort must not precede the last output."""

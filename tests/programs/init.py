@@ -9,6 +9,7 @@ JSON. The wall clock jumps forward and back by an hour the whole time.
 import contextlib
 import fcntl
 import json
+import mmap
 import os
 import resource
 import socket
@@ -53,6 +54,18 @@ def set_clock() -> None:
             threading.Event().wait(0.1)
 
 
+def is_strict() -> bool:
+    """Return whether the kernel promises no more memory than it has."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
+            try:
+                stack.enter_context(mmap.mmap(-1, size, mmap.MAP_PRIVATE))
+            except OSError:
+                return True
+    return False
+
+
 def report(what: str, values: list[object]) -> None:
     # The console may be in the middle of a line.
     sys.stdout.write(f"\n{what}: {json.dumps(values)}\n")
@@ -68,7 +81,7 @@ def main() -> None:
     threading.Thread(target=serve, args=(8443, context), daemon=True).start()
     threading.Thread(target=serve_silently, args=(8082,), daemon=True).start()
     threading.Thread(target=set_clock, daemon=True).start()
-    report("machine", [os.uname().release, os.sysconf("SC_PAGE_SIZE")])
+    report("machine", [os.uname().release, os.sysconf("SC_PAGE_SIZE"), is_strict()])
     for name, arguments, limits in json.loads(Path("/cases.json").read_text()):
 
         def limit(limits: dict[str, int] = limits) -> None:
