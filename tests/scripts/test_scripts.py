@@ -398,6 +398,7 @@ RUN_BY = {
     "scripts/setup": "tests/scripts/test_scripts.py",
     "scripts/soak": "tests/binary/test_binary.py",
     "scripts/source-key": "tests/scripts/test_scripts.py",
+    "scripts/stress": EACH_NIGHT,
     "scripts/style": "tests/scripts/test_style.py",
     "scripts/terminal-picture": "tests/scripts/test_commands.py",
     "scripts/test": CI,

@@ -22,6 +22,8 @@ REQUIRE_ALL = os.environ.get("TESTS_REQUIRE_ALL") == "1"
 """Whether something that is missing on this machine fails its tests instead of skipping them."""
 NIGHTLY = os.environ.get("TESTS_NIGHTLY") == "1"
 """Whether tests run that take minutes."""
+STRESS = os.environ.get("TESTS_STRESS") == "1"
+"""Whether `scripts/stress` runs this."""
 SANITIZED = "ASAN_OPTIONS" in os.environ
 """Whether `scripts/fuzz --sanitize` runs this, on a slow interpreter that needs much memory."""
 SLOWNESS = 4 if SANITIZED else 1

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from release.facts import ARCHITECTURES
-from tests.support import LOADED, REQUIRE_ALL, ROOT, SANITIZED, SLOWNESS, require
+from tests.support import LOADED, REQUIRE_ALL, ROOT, SANITIZED, SLOWNESS, STRESS, require
 
 _STALL = 0.02
 _ATTEMPTS = 5
@@ -172,11 +172,15 @@ class Form:
 MACHINE = os.uname().machine
 BUILD, DIST = (ROOT / folder / MACHINE for folder in ("build", "dist"))
 """The results of `scripts/build-binary` for this machine."""
+STRESSED = ROOT / "dist/stressed"
+"""The result of `scripts/stress`: an executable that unpacks nearly everything in each check."""
 PYTHON = Form("python", (sys.executable, "-m", "healthchecker"), 60_000_000 // 1024, False)
 if SANITIZED:
     PYTHON = replace(PYTHON, max_rss_kib=1 << 20, slowness=SLOWNESS)
 COLD = Form("cold", (str(DIST / "healthchecker-cold"),), 32 * 1024, False)
 SAVED = Form("saved", (str(DIST / "healthchecker"),), 32 * 1024, True)
+if STRESS:
+    SAVED = replace(SAVED, argv=(str(STRESSED / "healthchecker"),), starts_at_once=False)
 _QEMU_NAMES = {"armv7l": "arm"}
 _OTHERS = sorted({*ARCHITECTURES} - {MACHINE})
 OTHERS = [name for name in _OTHERS if (ROOT / "dist" / name / "healthchecker").exists()]

@@ -196,7 +196,7 @@ def put(program: bytearray, memory: bytes, compress: str = "") -> None:
             loaded.append(append(program, start, content, page, _READABLE | _WRITABLE))
         if compress and start == places.written:
             # Behind this zone, which is smaller than a page, nothing is lost; see inflate.c.
-            fast = [zones[places.seldom], zones[places.rare]]
+            fast = [zones.get(places.seldom, b""), zones.get(places.rare, b"")]
             packed = compressed(fast, zones[places.cold], order(program), compress)
             address = places.compressed + len(content) % CHUNK
             loaded.append(append(program, address, packed, page, _READABLE))
