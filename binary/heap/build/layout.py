@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from socket import create_server, socket
+from socket import socket
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
@@ -266,8 +266,9 @@ def main(memory: str, executable: str, layout: str, which: str, *trace: str) -> 
         running = [stack.enter_context(server(answer)) for answer in answers]
         running += (stack.enter_context(slow_server(answer)) for answer in (answer_http, None))
         tls = stack.enter_context(tls_server(files + _STORE))
-        with create_server(("127.0.0.1", 0)) as unused:
-            ports = Ports._make([*running, tls, unused.getsockname()[1]])
+        closed = stack.enter_context(socket())
+        closed.bind(("127.0.0.1", 0))  # and does not listen, so nothing else can
+        ports = Ports._make([*running, tls, closed.getsockname()[1]])
         plain = zip(_HOURS, usual_checks(ports.http), strict=True)
         looks = [tracer.look(Check([*limit, *one])) for limit, one in plain]
         written = set[int]().union(*(one for one, _ in looks))

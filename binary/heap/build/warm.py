@@ -24,10 +24,13 @@ def main() -> None:
     drop_unused(start, sys.argv[3])
     gc.collect()
     _saved_heap.all_imported()
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        closed = unused.getsockname()[1]
-    with server(answer_http) as http, server(answer_grpc_at_once) as grpc:
-        warm_up(http, grpc, closed, begin)
+    with (
+        socket.socket() as closed,
+        server(answer_http) as http,
+        server(answer_grpc_at_once) as grpc,
+    ):
+        closed.bind(("127.0.0.1", 0))  # and does not listen, so nothing else can
+        warm_up(http, grpc, closed.getsockname()[1], begin)
     begin([])  # the arguments are saved, and the ports in them are random
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -44,10 +44,10 @@ ssize_t heap_getrandom(void *buffer, size_t size, unsigned flags)
     return (ssize_t)size;
 }
 
-/* When layout.py traces a check, each timeout is 20 times as long, so that a busy machine does not decide what happens. */
+/* In the build, each timeout is 20 times as long, so that a busy machine does not decide what happens. */
 int heap_poll(struct pollfd *files, nfds_t count, int timeout)
 {
-    int ready = poll(files, count, saved.watched && timeout > 0 ? 20 * timeout : timeout);
+    int ready = poll(files, count, is_build() && timeout > 0 ? 20 * timeout : timeout);
 
     if (is_build() && ready == 0 && timeout > 0)
         microseconds += timeout * 1000L;
