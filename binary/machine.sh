@@ -16,6 +16,7 @@ memory=                       # a replacement of libc's memcpy() and memmove()
 libraries_of_compiler=()      # that its code needs besides libgcc
 clock=clock_gettime           # the names of these functions in musl
 dlsym=dlsym
+build_only=0x8000000          # the address of the code that only the build needs, above all other
 most_bytes=8050000            # of the executable; aarch64 takes 8,001,200 by the compiler of Debian 13
 
 case $machine in
@@ -38,6 +39,17 @@ armv7l)
     # musl's headers rename the functions that take a time of 64 bits, and some that were renamed by the way.
     clock=__clock_gettime64
     dlsym=__dlsym_time64
+    ;;
+ppc64le)
+    debian=ppc64el
+    triplet=powerpc64le-linux-gnu
+    platform=powerpc64le-linux-musl
+    openssl=linux-ppc64le
+    flags=-mlong-double-64  # musl does not know a pair of two double
+    signed_wchar=yes
+    page=65536              # 4 or 64 KiB
+    build_only=0x20000000   # the linker begins at 0x10000000
+    most_bytes=9050000      # its code is larger by a third
     ;;
 riscv64)
     debian=riscv64
@@ -63,7 +75,7 @@ x86_64)
     memory=memory.c  # libc's are slow for small copies
     ;;
 *)
-    echo "unsupported machine: $machine (expected x86_64, aarch64, armv7l, riscv64 or s390x)" >&2
+    echo "unsupported machine: $machine (expected x86_64, aarch64, armv7l, ppc64le, riscv64 or s390x)" >&2
     exit 1
     ;;
 esac

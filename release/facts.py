@@ -38,6 +38,7 @@ ARCHITECTURES = {
     "x86_64": Architecture("amd64", "amd64", "x86_64", "amd64", "", _LIBCS),
     "aarch64": Architecture("arm64", "arm64", "aarch64", "arm64", "v8", _LIBCS),
     "armv7l": Architecture("arm-v7", "armhf", "armv7hl", "arm", "v7", _LATER_LIBCS),
+    "ppc64le": Architecture("ppc64le", "ppc64el", "ppc64le", "ppc64le", "", _LIBCS),
     "riscv64": Architecture("riscv64", "riscv64", "riscv64", "riscv64", "", _LATER_LIBCS),
     "s390x": Architecture("s390x", "s390x", "s390x", "s390x", "", _LIBCS),
 }

@@ -94,10 +94,11 @@ ld -r --gc-sections -T "$here/saved.lds" -Map=python.map -o python.o config-warm
 timer=setitimer
 [ "$word" = 8 ] || timer=__setitimer_time64 # as musl's headers call it
 objcopy $(printf -- '--redefine-sym %s=heap_%s ' malloc malloc calloc calloc realloc realloc free free \
-    "$clock" clock_gettime "$timer" setitimer getrandom getrandom poll poll recv recv) python.o
+    "$clock" clock_gettime "$timer" setitimer getrandom getrandom poll poll recv recv) \
+    --set-section-flags build_only=alloc,load,readonly,code python.o # constants with addresses are in .data on ppc64le
 "${cc[@]}" -c "$here/spare.c"
 # Code that only the build needs gets a segment of its own, which write_executable.py leaves out.
-"${link[@]}" -Wl,--wrap=pthread_create,--section-start=build_only=0x8000000,-T,"$here/order.lds",-Map=warm.map -o warm.symbols -Lheap heap.o \
+"${link[@]}" -Wl,--wrap=pthread_create,--section-start=build_only=$build_only,-T,"$here/order.lds",-Map=warm.map -o warm.symbols -Lheap heap.o \
     loader-warm.o guard-warm.o bootloader-only.o python.o spare.o "${common[@]}"
 strip -o warm warm.symbols
 # What save.sh runs, made by the tools of this machine. QEMU before 9 takes plug-ins of version 1, later ones of

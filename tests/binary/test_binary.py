@@ -54,7 +54,7 @@ from tests.tables.hostile_http import HEALTHY
 _LOAD, _DYNAMIC, _INTERPRETER = 1, 2, 3  # kinds of ELF segments
 _ELF_64, _ARM = 2, 40
 # By ELF's numbers of machines.
-_LARGEST_PAGE = {22: 4096, _ARM: 4096, 62: 4096, 183: 65536, 243: 4096}
+_LARGEST_PAGE = {21: 65536, 22: 4096, _ARM: 4096, 62: 4096, 183: 65536, 243: 4096}
 _LOWEST_END = {1: 1 << 30, 2: 1 << 38}  # by class: a kernel that leaves 1 GiB of 4, and Sv39
 _MIB = 1 << 20
 

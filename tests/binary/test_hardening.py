@@ -152,7 +152,7 @@ def test_the_environment_does_not_choose_instructions(
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     with https_service(authority) as port:
         args = ["--timeout", "30", "--cacert", str(tmp_path / "ca.pem")]
-        names = ("ia32cap", "armcap", "riscvcap", "s390xcap")
+        names = ("ia32cap", "armcap", "ppccap", "riscvcap", "s390xcap")
         variables = {f"OPENSSL_{name}": value for name in names}
         outcome = run(any_executable, [*args, f"https://localhost:{port}/"], env=variables)
     assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "", "")

@@ -43,6 +43,7 @@ class Machine:
 
 _ARM64 = "qemu-system-aarch64 -M virt -m 512 -cpu"
 _ARM = "qemu-system-arm -M virt -m 512 -cpu cortex-a15"
+_POWER = "qemu-system-ppc64 -M pseries -m 512"
 _RISCV = "qemu-system-riscv64 -M virt -m 512"
 MACHINES = [
     Machine("x86_64", "-cloud-amd64", 4, "qemu-system-x86_64 -cpu max -m 256", "ttyS0", True),
@@ -53,6 +54,8 @@ MACHINES = [
     Machine("aarch64", "-arm64-16k", 16, f"{_ARM64} max,pauth-impdef=on", "ttyAMA0"),
     Machine("armv7l", "-armmp-lpae", 4, _ARM, "ttyAMA0", cases_of_cold=1),
     Machine("armv7l", "-cloud-arm64", 4, f"{_ARM64} cortex-a57", "ttyAMA0", cases_of_cold=1),
+    Machine("ppc64le", "-powerpc64le", 4, _POWER, "hvc0", cases_of_cold=1),
+    Machine("ppc64le", "-powerpc64le-64k", 64, _POWER, "hvc0", cases_of_cold=1),
     Machine("riscv64", "-riscv64", 4, _RISCV, "ttyS0", cases_of_cold=1),
 ]
 

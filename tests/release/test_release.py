@@ -408,6 +408,7 @@ def test_each_machine_has_each_form(released: Path) -> None:
         ("x86_64", ("amd64", "amd64", "x86_64", "musllinux_1_1_x86_64")),
         ("aarch64", ("arm64", "arm64", "aarch64", "musllinux_1_1_aarch64")),
         ("armv7l", ("arm-v7", "armhf", "armv7hl", "musllinux_1_2_armv7l")),
+        ("ppc64le", ("ppc64le", "ppc64el", "ppc64le", "musllinux_1_1_ppc64le")),
         ("riscv64", ("riscv64", "riscv64", "riscv64", "musllinux_1_2_riscv64")),
         ("s390x", ("s390x", "s390x", "s390x", "musllinux_1_1_s390x")),
     ],
@@ -440,6 +441,7 @@ def test_the_index_has_each_platform_once(tmp_path: Path) -> None:
         {"os": "linux", "architecture": "amd64"},
         {"os": "linux", "architecture": "arm64", "variant": "v8"},
         {"os": "linux", "architecture": "arm", "variant": "v7"},
+        {"os": "linux", "architecture": "ppc64le"},
         {"os": "linux", "architecture": "riscv64"},
         {"os": "linux", "architecture": "s390x"},
     ]
