@@ -17,7 +17,8 @@ cd "$build/link"
 cc=(musl-cc -O2 "-ffile-prefix-map=$bootloader=bootloader" "-ffile-prefix-map=$binary=binary"
     "-ffile-prefix-map=$python/source=cpython")
 core=(-DPy_BUILD_CORE "-I$python" "-I$python/source/Include" "-I$python/source/Include/internal")
-link=(musl-cc -Wl,--gc-sections,--wrap=setlocale,--wrap=SSL_do_handshake,--wrap=SSL_read_ex,--wrap=SSL_write_ex,-z,norelro,-z,separate-code,-z,max-page-size=$page)
+wrapped=(SSL_CTX_new SSL_do_handshake SSL_read_ex SSL_write_ex) # by guard.c
+link=(musl-cc -Wl,--gc-sections,--wrap=setlocale,-z,norelro,-z,separate-code,-z,max-page-size=$page "${wrapped[@]/#/-Wl,--wrap=}")
 
 # The bootloader, and the replacements of dlopen() and getenv().
 sed -n 's/^ *_IMPORT_FUNCTION(\(\w*\)).*/\1/p' "$bootloader/pyi_dylib_python.c" |
@@ -65,13 +66,13 @@ guard=("${cc[@]}" "${core[@]}" -Wall -Wextra -Werror "-I$build/openssl/include" 
 objcopy --redefine-sym main=loader_main bootloader.o bootloader-warm.o
 python3 "$heap/constants.py" "$word" >constants.h
 mkdir heap
-for file in "$heap"/build/{objects,save}.c "$heap"/product/*.c; do
-    "${cc[@]}" "${core[@]}" -Wall -Wextra -Werror -I. "-I$heap/product" "-I$build/zlib/include" \
+for file in "$heap"/build/{objects,openssl,save}.c "$heap"/product/*.c; do
+    "${cc[@]}" "${core[@]}" -Wall -Wextra -Werror -I. "-I$heap/product" "-I$build/zlib/include" "-I$build/openssl/include" \
         -c "$file" -o "heap/$(basename "$file" .c).o"
 done
 ld -r -o heap.o heap/*.o
 "${guard[@]}" -DSAVED_HEAP -I. "-I$heap/product" -o guard-warm.o
-objcopy --redefine-sym read=heap_read libcrypto.a heap/libcrypto.a
+objcopy --redefine-sym read=heap_read --redefine-sym getentropy=heap_getentropy libcrypto.a heap/libcrypto.a
 sed 's/^struct _inittab/extern PyObject *PyInit__saved_heap(void);\n&/; s/{"_ast", /{"_saved_heap", PyInit__saved_heap},\n    &/' \
     config.c >config-warm.c
 grep -q '"_saved_heap"' config-warm.c
@@ -84,13 +85,17 @@ ordered plain '*(.text.\1 .text.unlikely.\1 .text.startup.\1 .text.hot.\1)' >pla
 ordered other '*(.text.\1 .text.unlikely.\1)' >other.lds
 ordered plain '*(.rodata.\1 .rodata.\1.str1.1 .rodata.\1.str1.4 .rodata.\1.str1.8)' >constant.lds
 ordered constant '*(.rodata.\1)' >>constant.lds
+wraps=("${wrapped[@]/#/--wrap=}")
+for name in "${wrapped[@]}"; do
+    wraps+=(-u "$name") # only the wrapping function calls it
+done
 # The bootloader and these parts of CPython only run in the build.
 ld -r -T "$here/bootloader.lds" -o bootloader-only.o bootloader-warm.o
 sed '/^#/d; s/.*/*libpython3.13.a:&.o(.text .text.* .rodata .rodata.*)/' "$here/build-only.txt" >build_only.lds
 # shellcheck disable=SC2046
 ld -r --gc-sections -T "$here/saved.lds" -Map=python.map -o python.o config-warm.o -u PyImport_Inittab -u _PyImport_Inittab \
-    $(sed 's/API(\(.*\))/-u \1/' api.h) $(nm -u heap.o guard-warm.o | sed -n 's/.* U \(_\?Py.*\)/-u \1/p') \
-    "$python/libpython3.13.a" "$python"/Modules/_hacl/*.a
+    $(sed 's/API(\(.*\))/-u \1/' api.h) $(nm -u heap.o guard-warm.o | sed -n 's/.* U \(_\?Py.*\|[A-Z][A-Z0-9]*_.*\)/-u \1/p') \
+    "${wraps[@]}" "$python/libpython3.13.a" "$python"/Modules/_hacl/*.a -Lheap -L. -lssl -lcrypto
 timer=setitimer
 [ "$word" = 8 ] || timer=__setitimer_time64 # as musl's headers call it
 objcopy $(printf -- '--redefine-sym %s=heap_%s ' malloc malloc calloc calloc realloc realloc free free \
@@ -98,7 +103,8 @@ objcopy $(printf -- '--redefine-sym %s=heap_%s ' malloc malloc calloc calloc rea
     --set-section-flags build_only=alloc,load,readonly,code python.o # constants with addresses are in .data on ppc64le
 "${cc[@]}" -c "$here/spare.c"
 # Code that only the build needs gets a segment of its own, which write_executable.py leaves out.
-"${link[@]}" -Wl,--wrap=pthread_create,--section-start=build_only=$build_only,-T,"$here/order.lds",-Map=warm.map -o warm.symbols -Lheap heap.o \
+"${link[@]}" -Wl,--wrap=pthread_create,--wrap=pthread_key_create,--section-start=build_only=$build_only,-T,"$here/order.lds",-Map=warm.map \
+    -o warm.symbols -Lheap heap.o \
     loader-warm.o guard-warm.o bootloader-only.o python.o spare.o "${common[@]}"
 strip -o warm warm.symbols
 # What save.sh runs, made by the tools of this machine. QEMU before 9 takes plug-ins of version 1, later ones of

@@ -17,9 +17,7 @@ from layout import blocks
 from write_executable import LOAD, Header, Segment, order, put, word
 
 _PARTS = {
-    "python.o": "CPython",
-    "libssl.a": "OpenSSL",
-    "libcrypto.a": "OpenSSL",
+    "python.o": "CPython and OpenSSL",
     "libc.a": "musl",
     "libz.a": "zlib",
     "libgcc.a": "libgcc",

@@ -7,6 +7,7 @@ the program that imports us.
 """
 
 import os
+import sys
 
 _VARIABLE = "OPENSSL_CONF"
 _before = os.environ.get(_VARIABLE)
@@ -14,7 +15,8 @@ os.environ[_VARIABLE] = ""  # no file has this name, also if there is no /dev/nu
 
 import ssl  # noqa: E402 - what all of this is for
 
-ssl.RAND_status()  # the first use, at which OpenSSL 3.5 reads what 3.0 reads when it is loaded
+if not hasattr(sys, "frozen"):  # an executable, whose saved heap may not have random numbers
+    ssl.RAND_status()  # the first use, at which OpenSSL 3.5 reads what 3.0 reads when it is loaded
 
 if _before is None:
     del os.environ[_VARIABLE]

@@ -38,6 +38,7 @@ from tests.support import ROOT, require
 from tests.support.forms import (
     BUILD,
     COLD,
+    EMULATED,
     EXECUTABLES,
     GUARDED,
     LEFT_OUT,
@@ -208,23 +209,45 @@ def test_random_numbers_differ_between_starts(executable: Form, tmp_path: Path) 
     assert drawn[0][:2] != drawn[1][:2]
 
 
-def hello_random(form: Form) -> bytes:
-    """Return the 32 random bytes of the TLS ClientHello."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(10)
-        target = f"https://127.0.0.1:{listener.getsockname()[1]}/"
-        with subprocess.Popen([*form.argv, "-q", target]) as process:
-            peer, _ = listener.accept()
-            with peer:
-                peer.settimeout(10)
-                hello = peer.recv(4096)
-            process.wait(10)
+def random_parts(hello: bytes) -> Iterator[bytes]:
+    """Yield what is random in a ClientHello: its random, its session and each key of its shares."""
     assert hello[0] == 22  # a handshake
-    return hello[11:43]
+    yield hello[11:43]
+    at = 44 + hello[43]
+    yield hello[44:at]
+    at += 2 + int.from_bytes(hello[at : at + 2])  # ciphers
+    at += 1 + hello[at] + 2  # methods of compression
+    while at < len(hello):
+        kind, size = struct.unpack_from("!HH", hello, at)
+        at += 4 + size
+        if kind == 51:  # key_share
+            share = at - size + 2
+            while share < at:
+                length = int.from_bytes(hello[share + 2 : share + 4])
+                share += 4 + length
+                key = hello[share - length : share]
+                yield from {key[:32], key[-32:]}  # of ML-KEM and of X25519
 
 
-def test_tls_client_random_differs(executable: Form) -> None:
-    assert hello_random(executable) != hello_random(executable)
+@pytest.mark.parametrize("form", [COLD, SAVED, *EMULATED], ids=str)
+def test_what_is_random_in_tls_differs_between_starts_and_connections(form: Form) -> None:
+    """The saved heap has what OpenSSL sets up, and nothing of its random number generators."""
+    require_form(form)
+    found: list[bytes] = []
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.settimeout(60)
+            target = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+            command = [*form.argv, "-q", "--timeout", "50", target, f"{target}again"]
+            with subprocess.Popen(command) as process:
+                for _ in range(2):
+                    peer, _ = listener.accept()
+                    with peer:
+                        peer.settimeout(60)
+                        found += random_parts(peer.recv(4096))
+                process.wait(60)
+    assert len(found) == 4 * (2 + 3)
+    assert len(set(found)) == len(found)
 
 
 def test_environment_and_directory_are_those_of_the_start(

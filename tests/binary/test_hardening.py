@@ -115,7 +115,8 @@ def compiled(tmp_path: Path, name: str, sources: list[str], *options: str) -> Pa
 def handshake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Compile a TLS client with guard.c and without the limits in Python."""
     sources = ["program/guard.c", "program/tested/handshake.c"]
-    wrapped = [f"-Wl,--wrap=SSL_{name}" for name in ("do_handshake", "read_ex", "write_ex")]
+    names = ("CTX_new", "do_handshake", "read_ex", "write_ex")
+    wrapped = [f"-Wl,--wrap=SSL_{name}" for name in names]
     libraries = [f"-L{BUILD / 'openssl/lib'}", "-lssl", "-lcrypto"]
     folder = tmp_path_factory.mktemp("handshake")
     return compiled(folder, "handshake", sources, *wrapped, *libraries)

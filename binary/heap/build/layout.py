@@ -22,6 +22,7 @@ from socket import socket
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import certifi
 from constants import COLD, OTHER, PAGE, PLACES, RARE, READ, SELDOM, TEMPORARY, WRITTEN
 from servers import (
     answer_grpc_at_once,
@@ -43,6 +44,9 @@ _FEWEST = 0.97
 """How many blocks a look may find, of those of the look before."""
 
 _STORE = "/etc/ssl/certs/ca-certificates.crt"
+_BEGIN = b"-----BEGIN CERTIFICATE-----\n"
+_STORES = "SSL_CERT_DIR=/etc/ssl/certs"
+_MANY, _OLDER = "/etc/ssl/many.pem", "/etc/ssl/older.pem"
 _VARIABLES = ("PATH=/usr/bin:/bin", "HOME=/", "HOSTNAME=container", "LANG=C.UTF-8")
 _HOUR = ["--timeout", "3600s"]  # real time, of which tracing takes much
 _HOURS = (_HOUR, ["--timeout", "3600"], ["--timeout", "1h"])
@@ -82,6 +86,8 @@ class Check:
     healthy: bool = True
     signals: tuple[str, ...] = ()
     """Options of `env` besides --default-signal."""
+    variables: tuple[str, ...] = ()
+    """What it has in its environment, besides what all have."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,8 @@ class Tracer:
             # A file as standard error would make the program start a thread.
             [
                 *("bash", "-c", 'exec 9>&1 1>/dev/null; "$@" 2> >(cat >&2)', "bash"),
-                *("env", "-i", "--default-signal", *check.signals, *_VARIABLES),
+                *("env", "-i", "--default-signal", *check.signals),
+                *(*_VARIABLES, *check.variables),
                 *(*self.command, self.executable, *check.arguments),
             ],
             capture_output=True,
@@ -132,13 +139,15 @@ class Ports(NamedTuple):
     slow: int
     slow_to_refuse: int
     tls: int
+    older_tls: int
+    """A server with TLS 1.2 and a key of another kind."""
     closed: int
 
 
 @contextmanager
-def tls_server(certificate: str) -> Iterator[int]:
+def tls_server(certificate: str, version: str) -> Iterator[int]:
     program = Path(__file__).with_name("tls_server.py")
-    command = [str(shutil.which("python3")), "-I", str(program), certificate]
+    command = [str(shutil.which("python3")), "-I", str(program), certificate, version]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -151,20 +160,28 @@ def tls_server(certificate: str) -> Iterator[int]:
 def system_files() -> Iterator[str]:
     """Yield a folder with files of the system that do not depend on this machine, for QEMU's -L.
 
-    The store of CA certificates is a certificate with its key.
+    The store of CA certificates is a certificate with its key, which is also among many others.
     """
     with TemporaryDirectory() as root:
         store = Path(root + _STORE)
         store.parent.mkdir(parents=True)
-        command = ["openssl", "req", "-x509", "-nodes", "-days", "100"]
-        command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-        command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-        command += ["-keyout", str(store), "-out", str(store)]
-        subprocess.run(command, check=True, capture_output=True)
+        make_certificate(store, "ec", "ec_paramgen_curve:P-256")
+        make_certificate(Path(root + _OLDER), "rsa", "rsa_keygen_bits:2048")
+        subprocess.run(["openssl", "rehash", store.parent], check=True, capture_output=True)
+        texts = (*certifi.contents(), store.read_bytes().partition(_BEGIN)[2])
+        Path(root + _MANY).write_bytes(b"".join(_BEGIN + text for text in texts))
         Path(root, "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
         # No server responds at this address.
         Path(root, "etc/resolv.conf").write_text("nameserver 127.83.84.85\n")
         yield root
+
+
+def make_certificate(file: Path, *kind: str) -> None:
+    command = ["openssl", "req", "-x509", "-nodes", "-days", "100"]
+    command += ["-newkey", kind[0], "-pkeyopt", kind[1]]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command += ["-keyout", str(file), "-out", str(file)]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def usual(ports: Ports) -> list[Check]:
@@ -181,6 +198,10 @@ def usual(ports: Ports) -> list[Check]:
         Check([*_HOUR, "--port", str(ports.unavailable)], healthy=False),
         Check([*_HOUR, "--port", str(ports.closed)], healthy=False),
         Check([*_HOUR, "--cacert", _STORE, f"https://127.0.0.1:{ports.tls}"]),
+        Check([*_HOUR, "--cacert", _MANY, f"https://127.0.0.1:{ports.tls}"]),
+        Check([*_HOUR, "--cacert", _OLDER, f"https://127.0.0.1:{ports.older_tls}"]),
+        Check([*_HOUR, f"https://127.0.0.1:{ports.tls}/"]),
+        Check([*_HOUR, f"https://127.0.0.1:{ports.tls}/"], variables=(_STORES,)),
     ]
 
 
@@ -205,7 +226,6 @@ def less_usual(ports: Ports) -> list[Check]:
         Check([*_HOUR, f"http://localhost:{ports.closed}/"], healthy=False),
         Check([*_HOUR, first, second]),
         Check(["wait", *_HOUR, f"http://127.0.0.1:{ports.http}/", "--deadline", "1h"]),
-        Check(trusted[:-2]),
         Check([*trusted, "--verbose"]),
         Check(["--prot", str(ports.http)], healthy=False),
         Check(["--port", "none"], healthy=False),
@@ -265,10 +285,13 @@ def main(memory: str, executable: str, layout: str, which: str, *trace: str) -> 
         answers = (answer_http, answer_grpc_at_once, hang_up, *replies, keep_silent, in_turn())
         running = [stack.enter_context(server(answer)) for answer in answers]
         running += (stack.enter_context(slow_server(answer)) for answer in (answer_http, None))
-        tls = stack.enter_context(tls_server(files + _STORE))
+        running += (
+            stack.enter_context(tls_server(files + name, version))
+            for name, version in ((_STORE, "TLSv1_3"), (_OLDER, "TLSv1_2"))
+        )
         closed = stack.enter_context(socket())
         closed.bind(("127.0.0.1", 0))  # and does not listen, so nothing else can
-        ports = Ports._make([*running, tls, closed.getsockname()[1]])
+        ports = Ports._make([*running, closed.getsockname()[1]])
         plain = zip(_HOURS, usual_checks(ports.http), strict=True)
         looks = [tracer.look(Check([*limit, *one])) for limit, one in plain]
         written = set[int]().union(*(one for one, _ in looks))

@@ -67,6 +67,7 @@ static PyMethodDef methods[] = {
     {"environment", heap_environment, METH_NOARGS, "Return all variables of the environment."},
     {"forget_fork_handlers", forget_fork_handlers, METH_NOARGS, "Drop the registered fork handlers."},
     {"immortalize", immortalize, METH_O, "Make the objects in a list, and all that they refer to, immortal."},
+    {"set_up_openssl", set_up_openssl, METH_O, "Let OpenSSL set up what TLS needs, and verify PEM certificates."},
     {"start_with", start_with, METH_O, "Set the function that a process started from the saved heap calls."},
     {"variable", heap_variable, METH_O, "Return the value of a variable of the environment, or None."},
     {0},

@@ -15,6 +15,8 @@ from start import start, take
 from unused import drop_unused
 from warmup import warm_up
 
+from healthchecker._net.issuers import bundled_file
+
 _BUILD_ONLY = ("forget", "servers", "unused", "never_called", "__main__")
 
 
@@ -22,6 +24,7 @@ def main() -> None:
     forget()
     _saved_heap.forget_fork_handlers()
     drop_unused(start, sys.argv[3])
+    _saved_heap.set_up_openssl(bundled_file())
     gc.collect()
     _saved_heap.all_imported()
     with (

@@ -93,9 +93,11 @@ static int is_large(void *block)
     return is_started() && header_of(block)->size == 0;
 }
 
-/* The size of a used block, which is somewhat more than was requested. */
+/* The size of a used block, which is somewhat more than was requested; of a saved one it is not known. */
 size_t heap_size(void *block)
 {
+    if (is_saved(block))
+        return 0;
     return is_large(block) ? *(size_t *)((char *)block - STEP) : header_of(block)->size;
 }
 

@@ -6,6 +6,7 @@
  *   product/outside.c     time, alarms, random numbers and responses of servers: constant in the build
  *   product/start.c       main(): the start of a process from the saved heap
  *   build/objects.c       makes the objects that are saved small and immortal
+ *   build/openssl.c       lets OpenSSL set up what TLS needs
  *   build/save.c          writes the memory into a file; the module _saved_heap
  */
 #ifndef HEAP_H
@@ -76,10 +77,13 @@ _Noreturn void heap_out_of_memory(void);
 
 /* ---- saving */
 
+enum { MOST_KEYS = 32 };
+
 /* The input of a started process, filled in when the heap is saved. */
 extern struct saved {
     uintptr_t end[TEMPORARY]; /* of the saved zones, of which COLD is the last one */
     pthread_key_t keys;       /* the number of thread-specific keys */
+    void (*at_end[MOST_KEYS])(void *); /* of a thread, for each key */
     PyThreadState *thread;
     PyObject *start; /* what to call */
     int watched;     /* whether layout.py traces this executable */
@@ -93,6 +97,7 @@ static inline int is_started(void)
 PyObject *heap_variable(PyObject *module, PyObject *name);
 PyObject *heap_environment(PyObject *module, PyObject *unused);
 int build_main(int argc, char **argv);
+PyObject *set_up_openssl(PyObject *module, PyObject *certificates);
 PyObject *immortalize(PyObject *module, PyObject *objects);
 int shrink_interned(void);
 int forget_interned(void);

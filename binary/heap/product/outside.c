@@ -15,6 +15,7 @@
 int heap_clock_gettime(clockid_t clock, struct timespec *now);
 ssize_t heap_getrandom(void *buffer, size_t size, unsigned flags);
 int heap_poll(struct pollfd *files, nfds_t count, int timeout);
+int heap_getentropy(void *buffer, size_t size);
 int heap_setitimer(int which, const struct itimerval *value, struct itimerval *before);
 ssize_t heap_recv(int file, void *buffer, size_t size, int flags);
 ssize_t heap_read(int file, void *buffer, size_t size);
@@ -42,6 +43,14 @@ ssize_t heap_getrandom(void *buffer, size_t size, unsigned flags)
         return getrandom(buffer, size, flags);
     memset(buffer, 42, size);
     return (ssize_t)size;
+}
+
+/* OpenSSL's only source of random numbers. It keeps what it has got in its generators, which must never be saved. */
+int heap_getentropy(void *buffer, size_t size)
+{
+    if (!is_started())
+        Py_FatalError("a state of OpenSSL's random number generator would be saved");
+    return getentropy(buffer, size);
 }
 
 /* In the build, each timeout is 20 times as long, so that a busy machine does not decide what happens. */

@@ -70,6 +70,22 @@ PyObject *heap_environment(PyObject *module, PyObject *unused)
     return dict;
 }
 
+int __real_pthread_key_create(pthread_key_t *key, void (*at_end)(void *));
+int __wrap_pthread_key_create(pthread_key_t *key, void (*at_end)(void *));
+
+/* libc's table of keys is not saved. link.sh redirects pthread_key_create() to here. */
+int __wrap_pthread_key_create(pthread_key_t *key, void (*at_end)(void *))
+{
+    int error = __real_pthread_key_create(key, at_end);
+
+    if (error == 0 && !is_started()) {
+        if (*key >= MOST_KEYS)
+            Py_FatalError("there are more thread-specific variables than MOST_KEYS");
+        saved.at_end[*key] = at_end;
+    }
+    return error;
+}
+
 /* Which of the signals we change were ignored by our parent. */
 static int ignored_signals(void)
 {
@@ -107,18 +123,18 @@ static void populate_written(void)
    instructions and 14 page faults less. */
 static int start(int argc, char **argv)
 {
-    pthread_key_t key = 0;
     PyObject *argument_list, *names, *result = NULL;
     int streams[2], ignored = ignored_signals();
+    pthread_key_t made = 0;
 
     if (!saved.watched) /* that form is not compressed */
         heap_unpack_when_touched();
     populate_written();
     if (!heap_begin())
         heap_out_of_memory();
-    /* Python's thread-specific variables have the same keys as in the saved process. */
-    while (key + 1 < saved.keys)
-        if (pthread_key_create(&key, NULL) != 0)
+    /* The thread-specific variables of Python and OpenSSL have the same keys as in the saved process. */
+    for (pthread_key_t key; made < saved.keys; made++)
+        if (__real_pthread_key_create(&key, saved.at_end[made]) != 0)
             return 1;
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
