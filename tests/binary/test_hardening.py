@@ -201,6 +201,23 @@ def test_no_memory_can_be_written_and_executed(executable: Form) -> None:
     assert not [line for line in mappings(executable) if "w" in line[1] and "x" in line[1]]
 
 
+@pytest.mark.parametrize("machine", EXECUTABLES)
+def test_what_openssl_finds_out_about_the_processor_is_not_saved(machine: str) -> None:
+    """Its variables must stay out of those that saved.lds puts together, by the names of files."""
+    for form in EXECUTABLES[machine]:
+        require_form(form)
+    file = ROOT / "build" / machine / "link/warm.symbols"
+    nm = shutil.which("nm")
+    require(nm, "no nm")
+    listed = subprocess.run([str(nm), file], check=True, capture_output=True, text=True).stdout
+    places = {line.split()[-1]: int(line.split()[0], 16) for line in listed.splitlines()}
+    saved = range(places["__start_saved_data"], places["__stop_saved_data"])
+    assert places["default_RAND_meth"] in saved
+    features = [name for name in places if re.fullmatch(r"OPENSSL_\w+cap_P", name)]
+    assert features
+    assert not [name for name in features if places[name] in saved]
+
+
 @pytest.mark.parametrize("form", [form for pair in EXECUTABLES.values() for form in pair], ids=str)
 def test_only_code_is_executable(form: Form) -> None:
     require_form(form)
