@@ -141,7 +141,7 @@ def test_any(form: Form, scheme: str, make: Make) -> None:
 @EVERY_SCHEME
 def test_second_attempt(form: Form, scheme: str, make: Make) -> None:
     server = make(scheme)
-    args = [*server.args, "--attempts=2", "--interval=1s", "--timeout=1s", server.url]
+    args = [*server.args, "--attempts=2", "--interval=1s", "--timeout=4s", server.url]
     with server.failing_once():
         found = run(form, args)
     assert (found.code, found.stderr) == (0, "")

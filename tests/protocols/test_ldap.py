@@ -36,6 +36,8 @@ def test_states() -> None:
     url = f"ldap://127.0.0.1:{port}"
     assert check(url).reason is Reason.CONNECTION_REFUSED
     with slapd(url, port=port) as server:
+        # The connection that found the port open.
+        poll(lambda: "closed" in server.log, timeout=10, what="the first connection is noted")
         before = len(server.log)
         result = check(f"{url}/dc=test")
         assert (result.reason, result.detail) == (Reason.OK, "anonymous bind accepted")

@@ -41,10 +41,10 @@ def test_memcached(form: Form) -> None:
         version = (r"--send=version\r\n", "--expect-reply=VERSION ")
         assert reply_of(form, url, *version)[0] == "ok"
         reason, detail = reply_of(
-            form, url, r"--send=what\r\n", "--expect-reply=VERSION ", "--timeout=1s"
+            form, url, r"--send=what\r\n", "--expect-reply=VERSION ", "--timeout=4s"
         )
         assert reason == "unexpected_reply"
-        assert detail == r"no 'VERSION ' in the reply 'ERROR\r\n'; timed out after 1000 ms"
+        assert detail == r"no 'VERSION ' in the reply 'ERROR\r\n'; timed out after 4000 ms"
 
 
 def test_memcached_on_a_unix_socket(form: Form) -> None:
