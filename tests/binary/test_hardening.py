@@ -209,6 +209,7 @@ def test_what_openssl_finds_out_about_the_processor_is_not_saved(machine: str) -
     file = ROOT / "build" / machine / "link/warm.symbols"
     nm = shutil.which("nm")
     require(nm, "no nm")
+    require(file.exists(), "no build/: run scripts/build-binary")
     listed = subprocess.run([str(nm), file], check=True, capture_output=True, text=True).stdout
     places = {line.split()[-1]: int(line.split()[0], 16) for line in listed.splitlines()}
     saved = range(places["__start_saved_data"], places["__stop_saved_data"])
