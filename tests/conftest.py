@@ -32,7 +32,7 @@ UNTIMED = (GUARDED, COLD, *EMULATED)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how many tests each emulated form ran, what is left out, and why tests skipped."""
+    """Print the tests of each emulated form, each form left out, and each reason for a skip."""
     ran = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
     ids = [report.nodeid for report in ran if report.when == "call"]
     counts = [

@@ -6,8 +6,8 @@
  * allocation fails. So allocations fail when one call has used too much memory, and while a signal, such as the alarm at
  * the end of the timeout, is pending for Python.
  *
- * With the saved heap, OpenSSL's memory comes from the heap's allocator: what it sets up is saved, and with libc's, a TLS
- * check took 11 % longer.
+ * With the saved heap, OpenSSL's memory comes from the heap's allocator: its initial state is saved, and with libc's, a
+ * TLS check took 11 % longer.
  */
 #ifdef SAVED_HEAP
 #include "heap.h"

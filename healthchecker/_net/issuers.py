@@ -163,7 +163,7 @@ def bundled() -> dict[int, bytes]:
     """Return the keys of the subjects of the bundled CA certificates, by the hashes of their texts.
 
     The texts are compressed in the executables, and it takes longer to unpack them than to hash
-    those of a file. No hash makes a certificate trusted: what is loaded is read from the file.
+    those of a file. No hash makes a certificate trusted: OpenSSL loads the text in the file.
     """
     contents = _contents()
     texts = _texts(contents.encode()) if isinstance(contents, str) else _without_end(contents)
@@ -181,7 +181,7 @@ def _without_end(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _texts(data: bytes) -> list[bytes]:
-    """Return what is between the first and the last line of each certificate of a PEM file.
+    """Return the lines of Base64 of each certificate of a PEM file.
 
     Demands that OpenSSL skips the lines between two blocks, and sees the next one.
     """
@@ -206,7 +206,7 @@ def _texts(data: bytes) -> list[bytes]:
 
 
 def _decoded(text: bytes) -> bytes:
-    """Return a certificate in DER; of `text`, what is between the first and last line of its block.
+    """Return a certificate in DER; `text` is its lines of Base64, without the last line break.
 
     Its lines must be as long as those of every tool, as OpenSSL is not consistent about others.
     """

@@ -210,7 +210,7 @@ def test_random_numbers_differ_between_starts(executable: Form, tmp_path: Path) 
 
 
 def random_parts(hello: bytes) -> Iterator[bytes]:
-    """Yield what is random in a ClientHello: its random, its session and each key of its shares."""
+    """Yield the random fields of a ClientHello: its random, its session and each shared key."""
     assert hello[0] == 22  # a handshake
     yield hello[11:43]
     at = 44 + hello[43]

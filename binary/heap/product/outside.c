@@ -45,7 +45,7 @@ ssize_t heap_getrandom(void *buffer, size_t size, unsigned flags)
     return (ssize_t)size;
 }
 
-/* OpenSSL's only source of random numbers. It keeps what it has got in its generators, which must never be saved. */
+/* The only source of random numbers for OpenSSL. They seed its generators, whose state must never be saved. */
 int heap_getentropy(void *buffer, size_t size)
 {
     if (!is_started())
