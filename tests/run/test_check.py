@@ -215,8 +215,8 @@ def test_without_threads_the_last_one_has_the_remaining_time(
     assert probe_all([prober(target) for target in targets], 30, any_is_enough=True)
 
 
-# A check over TLS has four descriptors at once: its socket, both ends of a pipe to the thread that
-# reads the CA certificates, and their file. What cancels several at once is a pipe as well.
+# A check over TLS has four descriptors at the same time: its socket, both ends of a pipe to the
+# thread that reads the CA certificates, and their file. What cancels several checks is a pipe too.
 _FILES_OF_A_CHECK, _FILES_OF_SEVERAL = 4, 2
 
 # In processes of their own, which have imported everything that a check imports.
