@@ -118,11 +118,11 @@ def _make_context(command: click.Command, path: str, rest: list[str]) -> click.C
 def _select(arguments: list[str]) -> tuple[str, click.Command, list[str]]:
     """Return the name of the command, the command and its arguments; `check` needs no name."""
     first = arguments[0] if arguments else ""
-    if first in cli.commands:
-        return f"{_NAME} {first}", cli.commands[first], arguments[1:]
     if first in ("-h", "--help", "--version"):
         return _NAME, cli, arguments[:1]
     if first.isalpha():
+        if first in cli.commands:
+            return f"{_NAME} {first}", cli.commands[first], arguments[1:]
         from difflib import get_close_matches  # noqa: PLC0415 - for this mistake only
 
         for meant in get_close_matches(first, cli.commands, 1, 0.7):
