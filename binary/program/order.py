@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import trustme
-from servers import answer_grpc, answer_http, server, usual_checks
+from servers import answer_grpc_in_pieces, answer_http, server, usual_checks
 
 _LARGE = 8192  # larger ones come last, because they would separate the others
 
@@ -85,7 +85,7 @@ def main(build: str, order: str) -> None:
 
     with (
         server(answer_http) as http,
-        server(answer_grpc) as grpc,
+        server(answer_grpc_in_pieces) as grpc,
         server(answer_https) as https,
         authority.cert_pem.tempfile() as certificate,
     ):
