@@ -8,18 +8,23 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import trustme
+from grpc_health.v1 import health, health_pb2
 
 from tests.binary.test_hardening import compiled
+from tests.servers.grpc import grpc_server
 from tests.servers.http import http_service
 from tests.servers.peers import Peer, respond
 from tests.support import ROOT, require
 from tests.support.forms import BUILD, SAVED, require_form
+from tests.tables.hostile_http import HEALTHY
 
 _ZONES = re.compile(r"mmap\(0x1(0[ef]|1[0-7])[0-9a-f]{6}, ")
 """A system call that makes room for a chunk: an address as in constants.py."""
@@ -75,6 +80,32 @@ def test_a_plain_check_unpacks_nothing(port: int, tmp_path: Path, signals: str) 
     """Unlike one that is hardly ever made; SIGINT is ignored in the background of a script."""
     assert unpacked(tmp_path, "--timeout", "30s", "--port", str(port), signals=signals) == 0
     assert unpacked(tmp_path, "--help") > 2
+
+
+def test_a_usual_server_costs_no_chunk(port: int, tmp_path: Path) -> None:
+    """The servers are real ones, which the build's layout does not know."""
+
+    def of(*args: str) -> int:
+        return unpacked(tmp_path, "--timeout", "30s", *args)
+
+    servicer = health.HealthServicer()
+    with grpc_server(servicer) as served:
+        servicer.set("stopped", health_pb2.HealthCheckResponse.NOT_SERVING)
+        servicer.set("served", health_pb2.HealthCheckResponse.SERVING)
+        assert of(f"grpc://127.0.0.1:{served}") == 0
+        assert of(f"grpc://127.0.0.1:{served}/served") == 0
+        assert of(f"grpc://127.0.0.1:{served}/stopped") <= 3
+        assert of(f"grpc://127.0.0.1:{served}/unknown") <= 5
+    assert of(f"http://localhost:{port}/health") == 0
+    assert of("--host", "127.0.0.1", "--port", str(port)) == 0
+    until_the_end = respond(b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * 100_000)
+    with Peer(until_the_end) as peer:
+        assert of("--port", str(peer.port)) == 0
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with authority.cert_pem.tempfile() as ca, Peer(respond(HEALTHY), context=context) as peer:
+        assert of("--cacert", ca, f"https://127.0.0.1:{peer.port}") == 0
 
 
 def test_few_chunks_are_unpacked_when_a_check_fails(tmp_path: Path) -> None:

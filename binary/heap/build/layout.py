@@ -25,7 +25,10 @@ from typing import NamedTuple
 import certifi
 from constants import COLD, OTHER, PAGE, PLACES, RARE, READ, SELDOM, TEMPORARY, WRITTEN
 from servers import (
-    answer_grpc_at_once,
+    answer_grpc_in_one_piece,
+    answer_grpc_in_pieces,
+    answer_grpc_not_found,
+    answer_grpc_not_serving,
     answer_http,
     greet,
     hang_up,
@@ -59,7 +62,9 @@ _KEEP_ALIVE = (
     b"content-type: text/plain; charset=utf-8\r\ncontent-length: 2\r\n\r\nOK"
 )
 _CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nOK\r\n0\r\n\r\n"
+_UNTIL_THE_END = b"HTTP/1.0 200 OK\r\n\r\nOK"
 _UNAVAILABLE = b"HTTP/1.1 503 Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_MOVED = b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:%d/\r\ncontent-length: 0\r\n\r\n"
 _PATIENCE = 300
 """The seconds after which a check hangs."""
 
@@ -126,10 +131,14 @@ class Ports(NamedTuple):
 
     http: int
     grpc: int
+    grpc_in_pieces: int
+    grpc_not_serving: int
+    grpc_not_found: int
     no_tls: int
     unavailable: int
     keep_alive: int
     chunked: int
+    until_the_end: int
     silent: int
     in_turn: int
     slow: int
@@ -185,9 +194,12 @@ def usual(ports: Ports) -> list[Check]:
         Check([*_HOUR, "--port", str(ports.http)], signals=("--ignore-signal=INT",)),
         Check([*_HOUR, "--port", str(ports.keep_alive)]),
         Check([*_HOUR, "--port", str(ports.chunked)]),
+        Check([*_HOUR, "--port", str(ports.until_the_end)]),
         Check([*_HOUR, "--port", str(ports.slow)]),
         Check([*_HOUR, "--port", str(ports.slow_to_refuse)], healthy=False),
-        Check([*_HOUR, f"grpc://127.0.0.1:{ports.grpc}"]),
+        Check([*_HOUR, "--host", "localhost", "--port", str(ports.http)]),
+        Check([*_HOUR, f"grpc://127.0.0.1:{ports.grpc}/service"]),
+        Check([*_HOUR, f"grpc://127.0.0.1:{ports.grpc_in_pieces}"]),
         # The server speaks no TLS, but the check has already used most of what TLS needs.
         Check([*_HOUR, "--insecure", f"https://127.0.0.1:{ports.no_tls}"], healthy=False),
         Check([*_HOUR, "--port", str(ports.unavailable)], healthy=False),
@@ -217,6 +229,8 @@ def less_usual(ports: Ports) -> list[Check]:
         Check([*plain, "--output", "json"]),
         Check(["--port", str(ports.closed), "--output", "json", *_HOUR], healthy=False),
         Check(["--timeout", "50ms", "--port", str(ports.silent)], healthy=False),
+        Check([*_HOUR, f"grpc://127.0.0.1:{ports.grpc_not_serving}"], healthy=False),
+        Check([*_HOUR, f"grpc://127.0.0.1:{ports.grpc_not_found}/service"], healthy=False),
         Check([*_HOUR, f"http://localhost:{ports.closed}/"], healthy=False),
         Check([*_HOUR, first, second]),
         Check(["wait", *_HOUR, f"http://127.0.0.1:{ports.http}/", "--deadline", "1h"]),
@@ -237,12 +251,15 @@ def rare(stack: ExitStack, ports: Ports) -> list[Check]:
 
     plain = [*_HOUR, f"http://127.0.0.1:{ports.http}/"]
     trusted = [*_HOUR, f"https://127.0.0.1:{ports.tls}/", "--cacert", _STORE]
+    moved = at(reply(_MOVED % ports.http))
     garbage = at(greet(b"garbage\r\n\r\n"))
     healthy = [
         [*plain, "--expect-header", "content-type"],
         [*plain, "--attempts", "2", "--status", "2xx"],
         [*plain, "--loopback-only"],
-        [*_HOUR, f"http://localhost:{ports.http}/"],
+        [*_HOUR, f"http://user:password@127.0.0.1:{ports.http}/"],
+        [*_HOUR, "--method", "HEAD", f"http://127.0.0.1:{ports.http}/"],
+        [*_HOUR, "--follow-redirects", f"http://{moved}/"],
         [*trusted, "--cert-lifetime", "7d"],
         [*_HOUR, f"tcp://127.0.0.1:{ports.http}"],
         [*_HOUR, "redis://" + at(reply(b"+PONG\r\n"))],
@@ -254,6 +271,7 @@ def rare(stack: ExitStack, ports: Ports) -> list[Check]:
         ["--version"],
     ]
     unhealthy = [
+        [*_HOUR, f"http://{moved}/"],
         [*_HOUR, f"http://{garbage}/"],
         [*_HOUR, f"http://127.0.0.1:{ports.no_tls}/"],
         [*_HOUR, "http://unknown.example/"],
@@ -275,8 +293,10 @@ def main(memory: str, executable: str, layout: str, which: str, *trace: str) -> 
     with ExitStack() as stack:
         files = stack.enter_context(system_files())
         tracer = Tracer([shutil.which(trace[0]) or trace[0], *trace[1:], "-L", files], executable)
-        replies = map(reply, (_UNAVAILABLE, _KEEP_ALIVE, _CHUNKED))
-        answers = (answer_http, answer_grpc_at_once, hang_up, *replies, keep_silent, in_turn())
+        unhealthy = (answer_grpc_not_serving, answer_grpc_not_found)
+        grpc = (answer_grpc_in_one_piece, answer_grpc_in_pieces, *unhealthy)
+        replies = map(reply, (_UNAVAILABLE, _KEEP_ALIVE, _CHUNKED, _UNTIL_THE_END))
+        answers = (answer_http, *grpc, hang_up, *replies, keep_silent, in_turn())
         running = [stack.enter_context(server(answer)) for answer in answers]
         running += (stack.enter_context(slow_server(answer)) for answer in (answer_http, None))
         running += (

@@ -11,7 +11,8 @@ from typing import NoReturn
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import StreamEnded
+from h2.events import PingAckReceived, SettingsAcknowledged, StreamEnded
+from hpack import HeaderTuple, NeverIndexedHeaderTuple
 
 _HTTP_ANSWER = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\n"
@@ -19,7 +20,16 @@ _HTTP_ANSWER = (
 )
 _PAUSE = 1
 """The seconds after which all threads of a check wait for a response."""
+_GRPC_HEAD = ((":status", "200"), ("content-type", "application/grpc"))
 _GRPC_SERVING = b"\x00\x00\x00\x00\x02\x08\x01"
+_GRPC_NOT_SERVING = b"\x00\x00\x00\x00\x02\x08\x02"
+# A frame with what h2, grpc-go and grpcio send; no RFC knows the last setting.
+_GRPC_SETTINGS = bytes.fromhex(
+    "000030 04 00 00000000  0001 00001000  0002 00000000  0003 00000064  0004 00400000"
+    "0005 00400000  0006 00004000  0008 00000000  fe03 00000001"
+)
+_GRPC_WINDOW = 4128769
+_Field = tuple[str, str] | HeaderTuple
 
 
 def usual_checks(port: int) -> list[list[str]]:
@@ -87,17 +97,26 @@ def hang_up(peer: socket.socket) -> None:
 
 
 def answer_grpc(peer: socket.socket) -> None:
-    _answer_grpc(peer, settings_first=True)
+    _answer_grpc(peer, _send_serving, settings_first=True)
 
 
-def answer_grpc_at_once(peer: socket.socket) -> None:
-    """Send nothing until the request is complete, so that the response arrives in one piece."""
-    _answer_grpc(peer, settings_first=False)
+def answer_grpc_in_one_piece(peer: socket.socket) -> None:
+    """Send nothing until the request is complete."""
+    _answer_grpc(peer, _send_serving, settings_first=False)
 
 
-def _answer_grpc(peer: socket.socket, *, settings_first: bool) -> None:
-    connection = H2Connection(H2Configuration(client_side=False))
-    connection.initiate_connection()
+def answer_grpc_not_serving(peer: socket.socket) -> None:
+    _answer_grpc(peer, _send_not_serving, settings_first=True)
+
+
+def answer_grpc_not_found(peer: socket.socket) -> None:
+    _answer_grpc(peer, _send_not_found, settings_first=True)
+
+
+def _answer_grpc(
+    peer: socket.socket, send: Callable[[H2Connection, int], None], *, settings_first: bool
+) -> None:
+    connection = _grpc_connection()
     speaks = settings_first
     if speaks:
         peer.sendall(connection.data_to_send())
@@ -105,13 +124,63 @@ def _answer_grpc(peer: socket.socket, *, settings_first: bool) -> None:
         for event in connection.receive_data(received):
             if isinstance(event, StreamEnded):
                 speaks = True
-                stream = event.stream_id
-                head = [(":status", "200"), ("content-type", "application/grpc")]
-                connection.send_headers(stream, head)
-                connection.send_data(stream, _GRPC_SERVING)
-                connection.send_headers(stream, [("grpc-status", "0")], end_stream=True)
+                send(connection, event.stream_id)
         if speaks:
             peer.sendall(connection.data_to_send())
+
+
+def answer_grpc_in_pieces(peer: socket.socket) -> None:
+    """Send what grpcio and grpc-go send.
+
+    Each piece comes when the client has acknowledged the one before, so it must wait each time.
+    """
+    connection = _grpc_connection()
+    connection.clear_outbound_data_buffer()  # h2 would leave out the setting that it does not know
+    connection.increment_flow_control_window(_GRPC_WINDOW)
+    peer.sendall(_GRPC_SETTINGS + connection.data_to_send())
+    stream = 0
+    while received := peer.recv(65536):
+        for event in connection.receive_data(received):
+            if isinstance(event, StreamEnded):
+                stream = event.stream_id
+            elif isinstance(event, SettingsAcknowledged):
+                connection.increment_flow_control_window(len(_GRPC_SERVING))
+                connection.ping(bytes(8))
+                accepted = ("grpc-accept-encoding", "identity, deflate, gzip")
+                connection.send_headers(stream, (*_GRPC_HEAD, accepted))
+                peer.sendall(connection.data_to_send())
+            elif isinstance(event, PingAckReceived):
+                connection.send_data(stream, _GRPC_SERVING)
+                _send_status(connection, stream, "0", NeverIndexedHeaderTuple("grpc-message", ""))
+                peer.sendall(connection.data_to_send())
+
+
+def _grpc_connection() -> H2Connection:
+    connection = H2Connection(H2Configuration(client_side=False))
+    connection.initiate_connection()
+    return connection
+
+
+def _send_serving(connection: H2Connection, stream: int) -> None:
+    connection.send_headers(stream, _GRPC_HEAD)
+    connection.send_data(stream, _GRPC_SERVING)
+    _send_status(connection, stream, "0")
+
+
+def _send_not_serving(connection: H2Connection, stream: int) -> None:
+    connection.send_headers(stream, _GRPC_HEAD)
+    connection.send_data(stream, _GRPC_NOT_SERVING)
+    _send_status(connection, stream, "0")
+
+
+def _send_not_found(connection: H2Connection, stream: int) -> None:
+    _send_status(connection, stream, "5", ("grpc-message", "unknown service"), head=_GRPC_HEAD)
+
+
+def _send_status(
+    connection: H2Connection, stream: int, code: str, *more: _Field, head: tuple[_Field, ...] = ()
+) -> None:
+    connection.send_headers(stream, [*head, ("grpc-status", code), *more], end_stream=True)
 
 
 def serve(listener: socket.socket, answer: Callable[[socket.socket], None]) -> NoReturn:

@@ -10,7 +10,7 @@ from types import ModuleType
 import _saved_heap
 from constants import OPEN
 from forget import forget
-from servers import answer_grpc_at_once, answer_http, server
+from servers import answer_grpc_in_pieces, answer_http, server
 from start import start, take
 from unused import drop_unused
 from warmup import warm_up
@@ -30,7 +30,7 @@ def main() -> None:
     with (
         socket.socket() as closed,
         server(answer_http) as http,
-        server(answer_grpc_at_once) as grpc,
+        server(answer_grpc_in_pieces) as grpc,
     ):
         closed.bind(("127.0.0.1", 0))  # and does not listen, so nothing else can
         warm_up(http, grpc, closed.getsockname()[1], begin)

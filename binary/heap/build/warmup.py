@@ -48,7 +48,6 @@ def warm_up(http: int, grpc: int, closed: int, begin: Callable[[list[str]], None
     sys._clear_internal_caches()  # type: ignore[attr-defined]  # noqa: SLF001 - of what only imports look up
     _run(
         [
-            [f"grpc://127.0.0.1:{grpc}"],
             [*usual[0], "--verbose", "--expect-json", "status=UP"],
             [*usual[0], "--output", "json"],
             ["--port", str(closed)],
@@ -56,6 +55,7 @@ def warm_up(http: int, grpc: int, closed: int, begin: Callable[[list[str]], None
             ["--prot", str(http)],
             [f"tcp://127.0.0.1:{http}"],
             ["--help"],
+            [f"grpc://127.0.0.1:{grpc}"],
             *usual,  # the last cache entries are found first
         ],
         begin,
