@@ -34,15 +34,19 @@ def tree(tmp_path: Path) -> Path:
     return place
 
 
+def without_settings() -> dict[str, str]:
+    """Return the environment without the variables with which the tests themselves were started."""
+    return {
+        name: value for name, value in os.environ.items() if name not in ("VENV", "PYTHON", "SETUP")
+    }
+
+
 def script(
     tree: Path, name: str, *arguments: str, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    inherited = {
-        name: value for name, value in os.environ.items() if name not in ("VENV", "PYTHON", "SETUP")
-    }
     return subprocess.run(
         [str(tree / "scripts" / name), *arguments],
-        env={**inherited, **(env or {})},
+        env={**without_settings(), **(env or {})},
         cwd=tree.parent,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -294,7 +298,7 @@ def test_setup_runs_once_at_a_time(tree: Path, tmp_path: Path) -> None:
             sleep 2.5 ;;
         esac""",
     )
-    env = {**os.environ, "PYTHON": str(python), "VENV": str(tmp_path / "venv")}
+    env = {**without_settings(), "PYTHON": str(python), "VENV": str(tmp_path / "venv")}
     found: list[tuple[float, str]] = []
 
     def run() -> None:
