@@ -30,7 +30,7 @@ def test_the_header(local: tuple[str, int], peer: tuple[str, int], header: bytes
 
 
 class Proxied:
-    """Responds to a connection that begins with the header, and closes any other one."""
+    """Responds to a connection that begins with the header; any other one is closed immediately."""
 
     def __init__(self, response: bytes) -> None:
         self.response = response
@@ -39,7 +39,7 @@ class Proxied:
 
     def __call__(self, connection: Connection) -> None:
         received = b""
-        while not received.endswith(b"\r\n"):
+        while b"PROXY ".startswith(received[:6]) and not received.endswith(b"\r\n"):
             more = connection.sock.recv(1)
             if not more:
                 return
