@@ -34,7 +34,7 @@ from scripts.benchmarks.instructions import (
 from scripts.benchmarks.turns import Program
 from tests.servers.http import http_service
 from tests.servers.peers import Peer, respond
-from tests.support import ROOT, require
+from tests.support import LOADED, ROOT, require
 from tests.support.forms import (
     BUILD,
     COLD,
@@ -81,7 +81,7 @@ def strace(form: Form, tmp_path: Path, *args: str, code: int = 0) -> list[str]:
     require(shutil.which("strace"), "no strace")
     log = tmp_path / "strace.log"
     command = ["strace", "-f", "-xx", "-o", str(log), *form.argv, *args]
-    assert subprocess.run(command, check=False, timeout=20).returncode == code
+    assert subprocess.run(command, check=False, timeout=20 * LOADED).returncode == code
     return log.read_text().splitlines()
 
 
@@ -273,11 +273,11 @@ def test_a_signal_before_anything_else_ends_it(executable: Form, number: signal.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(10)
         target = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        with subprocess.Popen([*executable.argv, "--timeout", "30", target]) as process:
+        with subprocess.Popen([*executable.argv, "--timeout", "60", target]) as process:
             peer, _ = silent.accept()
             with peer:
                 process.send_signal(number)
-                assert process.wait(5) != 0
+                assert process.wait(5 * LOADED) != 0
 
 
 # ---- environments
@@ -315,7 +315,9 @@ def test_under_any_name(executable: Form, port: int, name: str, tmp_path: Path) 
     prefix = ("/usr/bin/env", "-C", str(tmp_path), f"PATH={tmp_path}:{os.environ['PATH']}")
     for path in (str(tmp_path / name), f"./{name}", name):
         command = [*prefix, path, "--port", str(port)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=20 * LOADED
+        )
         assert (done.returncode, done.stderr) == (0, "")
 
 

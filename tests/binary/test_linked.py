@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from healthchecker._version import VERSION
-from tests.support import ROOT
+from tests.support import LOADED, ROOT
 from tests.support.forms import BUILD, COLD, DIST, PYTHON, SAVED, Form, require_form, run
 
 SYMBOLS = {
@@ -155,6 +155,6 @@ def test_licenses_takes_nothing() -> None:
 def test_a_reader_that_has_gone(executable: Form) -> None:
     shell = 'exec 3>&1; { "$0" licenses; echo $? >&3; } | true'
     command = ["sh", "-c", shell, executable.argv[0]]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20 * LOADED)
     assert done.stdout in ("0\n", "1\n")
     assert done.stderr == ""

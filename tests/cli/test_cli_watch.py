@@ -28,7 +28,7 @@ from tests.servers.daemons import free_port
 from tests.servers.grpc import grpc_server
 from tests.servers.http import http_service
 from tests.servers.peers import SilentPeer, refusing_port
-from tests.support import full_pipe, poll
+from tests.support import LOADED, full_pipe, poll
 from tests.support.forms import PYTHON, SAVED, Form, require_form, run, without_variables
 from tests.support.running import Tty, start
 
@@ -207,7 +207,7 @@ def test_a_signal_just_before_the_wait_for_a_reader_ends_it() -> None:
     with http_service() as port, full_pipe() as writing:
         args = ("--initial-delay=0", f"--port={port}")
         with start(LATE_SIGNAL, "watch", *args, stdout=writing) as program:
-            assert program.process.wait(15) == 0
+            assert program.process.wait(15 * LOADED) == 0
 
 
 @pytest.mark.parametrize("output", ["text", "json"])
@@ -442,7 +442,7 @@ def test_wait_ends_as_soon_as_all_are_healthy(form: Form, server: HealthServer) 
             with pytest.raises(subprocess.TimeoutExpired):
                 program.process.wait(1.0)
             late.ready()
-            assert program.process.wait(5) == 0
+            assert program.process.wait(5 * LOADED) == 0
             assert program.process.stdout
             assert program.process.stderr
             assert (program.process.stdout.read(), program.process.stderr.read()) == (b"", b"")
@@ -457,7 +457,7 @@ def test_wait_until_something_listens(form: Form) -> None:
                 program.process.wait(0.5)
             listener.listen()
             assert re.fullmatch(r"healthy: \S+: connected \(\S+ ms\)", program.line())
-            assert program.process.wait(5) == 0
+            assert program.process.wait(5 * LOADED) == 0
 
 
 @pytest.mark.timing
@@ -508,7 +508,7 @@ def test_wait_wants_all_healthy_at_the_same_time(form: Form, server: HealthServe
             with pytest.raises(subprocess.TimeoutExpired):
                 program.process.wait(0.5)
             server.ready()
-            assert program.process.wait(5) == 0
+            assert program.process.wait(5 * LOADED) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -537,7 +537,7 @@ def test_wait_tells_when_it_is_stopped_what_it_waited_for(form: Form, server: He
                 "unhealthy:",
             )
             program.process.send_signal(signal.SIGINT)
-            assert program.process.wait(5) == 1
+            assert program.process.wait(5 * LOADED) == 1
             assert re.match(r"healthy: \S+: HTTP status 200", program.line())
             assert re.match(r"unhealthy: \S+: unexpected_status: HTTP status 503", program.line())
 
@@ -551,7 +551,7 @@ def test_wait_ends_at_a_signal_while_nobody_reads(form: Form) -> None:
         ):
             assert connection.hear()
             program.process.send_signal(signal.SIGTERM)
-            assert program.process.wait(5) == 1
+            assert program.process.wait(5 * LOADED) == 1
 
 
 def test_wait_verbose_prints_each_change(form: Form, server: HealthServer) -> None:
@@ -565,7 +565,7 @@ def test_wait_verbose_prints_each_change(form: Form, server: HealthServer) -> No
             lines.append(program.line())
             server.ready()
             lines += [program.line(), program.line(), program.line()]
-            assert program.process.wait(5) == 0
+            assert program.process.wait(5 * LOADED) == 0
     patterns = [
         rf"{TIME} unhealthy: tcp://\S+: connection_refused: .* \([\d.]+ ms\)",
         rf"{TIME} unhealthy: http://\S+: unexpected_status: .* \([\d.]+ ms\)",
@@ -594,7 +594,7 @@ def test_wait_shows_a_row_per_target_on_a_terminal(form: Form, server: HealthSer
             )
             assert tty.screen.colors == {"31", "32", ""}
             server.ready()
-            assert program.process.wait(5) == 0
+            assert program.process.wait(5 * LOADED) == 0
         tty.shows("")
 
 
@@ -609,7 +609,7 @@ def test_wait_leaves_last_words_on_the_terminal_when_it_is_stopped(
             tty.shows(r"3\d+ s left, 1 of 1 targets not .*\n.*\nunhealthy .*")
             tty.screen.columns = 1000  # its last output is not cut
             program.process.send_signal(signal.SIGINT)
-            assert program.process.wait(5) == 1
+            assert program.process.wait(5 * LOADED) == 1
         tty.shows(r"unhealthy: \S+: unexpected_status: HTTP status 503, expected 200")
         assert tty.screen.colors == set()
 
@@ -623,7 +623,7 @@ def test_wait_draws_nothing_on_a_terminal_that_cannot_redraw(
         with start(form, *args, stderr=tty.terminal, env={"TERM": name}) as program:
             tty.shows(rf"{TIME} unhealthy: .*")
             program.process.send_signal(signal.SIGTERM)
-            assert program.process.wait(5) == 1
+            assert program.process.wait(5 * LOADED) == 1
         tty.shows(rf"{TIME} unhealthy: .*\nunhealthy: .*")
 
 
@@ -657,7 +657,7 @@ def test_wait_until_a_server_is_down(form: Form) -> None:
             with pytest.raises(subprocess.TimeoutExpired):
                 program.process.wait(0.5)
             server.stop()
-            assert program.process.wait(15) == 0
+            assert program.process.wait(15 * LOADED) == 0
             last = program.process.stdout.read().decode() if program.process.stdout else ""
     assert len(re.findall(rf"^healthy: \S+: {unreachable}$", last, re.MULTILINE)) == 2
 
@@ -741,7 +741,7 @@ def report(argv: Sequence[str], ignored: Sequence[int], blocked: Sequence[int]) 
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
     ) as process:
-        text, _ = process.communicate(timeout=20)
+        text, _ = process.communicate(timeout=20 * LOADED)
     assert process.returncode == 7
     found = dict(json.loads(text))
     assert found.pop("pid") == process.pid
@@ -785,7 +785,9 @@ def test_wait_adds_nothing_to_the_environment_of_its_command(
     wait = [*form.argv, "wait", url(server), "--"]
     command = ["/usr/bin/env", "-0"]
     through_us, directly = (
-        subprocess.run(argv, env=environment, stdout=subprocess.PIPE, check=True, timeout=20).stdout
+        subprocess.run(
+            argv, env=environment, stdout=subprocess.PIPE, check=True, timeout=20 * LOADED
+        ).stdout
         for argv in ([*wait, *command], command)
     )
     assert sorted(through_us.split(b"\0")) == sorted(directly.split(b"\0"))

@@ -14,7 +14,7 @@ import pytest
 
 from tests.servers.http import http_service
 from tests.servers.peers import SilentPeer, refusing_port
-from tests.support import poll
+from tests.support import LOADED, poll
 from tests.support.forms import PYTHON, Form, run
 from tests.support.running import start
 
@@ -33,7 +33,7 @@ def stop(form: Form, args: Sequence[str], silent: SilentPeer, *numbers: int) -> 
         assert connection.hear()
         for number in numbers:
             program.process.send_signal(number)
-        assert program.process.wait(5) == 1
+        assert program.process.wait(5 * LOADED) == 1
         assert program.process.stdout
         assert program.process.stderr
         return program.process.stdout.read().decode(), program.process.stderr.read().decode()
@@ -79,7 +79,7 @@ def test_a_signal_keeps_the_results_that_are_there(form: Form) -> None:
             tasks = Path(f"/proc/{program.process.pid}/task")
             poll(lambda: len(list(tasks.iterdir())) == 1, timeout=60, what="the others are done")
             program.process.send_signal(signal.SIGTERM)
-            assert program.process.wait(5) == 1
+            assert program.process.wait(5 * LOADED) == 1
             assert program.process.stdout
             assert program.process.stderr
             out = program.process.stdout.read().decode()
@@ -154,4 +154,4 @@ def test_an_output_on_a_file_system_that_hangs(
         assert program.line() == "stuck"
         if number is not None:
             program.process.send_signal(number)
-        assert program.process.wait(10) == 1
+        assert program.process.wait(10 * LOADED) == 1

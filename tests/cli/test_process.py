@@ -21,7 +21,7 @@ import pytest
 from healthchecker._cli.main import main
 from tests.servers.http import http_service
 from tests.servers.peers import SilentPeer
-from tests.support import ROOT, open_files
+from tests.support import LOADED, ROOT, open_files
 from tests.support.forms import PYTHON, Form, run
 
 # Coverage is saved at the end of a process, and may wait there for what a signal has interrupted.
@@ -45,7 +45,7 @@ def test_a_signal_ends_it_at_once(form: Form, silent: SilentPeer, number: int) -
     target = silent.url()
     with subprocess.Popen([*form.argv, "--timeout", "60s", target]) as process, silent.accept():
         process.send_signal(number)
-        assert process.wait(5) == 1
+        assert process.wait(5 * LOADED) == 1
 
 
 def test_an_ignored_sigpipe_and_a_closed_output_change_nothing(form: Form, port: int) -> None:
@@ -53,11 +53,15 @@ def test_an_ignored_sigpipe_and_a_closed_output_change_nothing(form: Form, port:
     os.close(read)
     for args, code in ((["--port", str(port), "-v"], 0), (["--port", "1", "-v"], 1)):
         done = subprocess.run(
-            [*form.argv, *args], stdout=write, stderr=write, check=False, timeout=10
+            [*form.argv, *args], stdout=write, stderr=write, check=False, timeout=10 * LOADED
         )
         assert done.returncode == code
     done = subprocess.run(
-        [*form.argv, "--help"], stdout=write, stderr=subprocess.PIPE, check=False, timeout=10
+        [*form.argv, "--help"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=10 * LOADED,
     )
     assert (done.returncode, done.stderr) == (1, b"")
     os.close(write)
@@ -172,7 +176,7 @@ def test_an_output_that_nobody_reads_does_not_hold_it(form: Form, port: int) -> 
         [*form.argv, "--port", str(port), "-v", "--timeout", "300ms"],
         stdout=write,
         check=False,
-        timeout=10,
+        timeout=10 * LOADED,
     )
     assert done.returncode == 1
     os.close(read)
@@ -256,7 +260,7 @@ def test_signals_that_are_blocked_at_the_start_still_end_it(
     argv = [*prefix, *form.argv, "--timeout=60s", target]
     with subprocess.Popen(argv) as process, silent.accept():
         process.terminate()
-        assert process.wait(5) == 1
+        assert process.wait(5 * LOADED) == 1
 
 
 _FEW_FILES = """
@@ -296,7 +300,7 @@ def test_a_mistake_that_nobody_reads_does_not_hold_it(form: Form) -> None:
         while True:
             os.write(write, b"x" * 4096)
     os.set_blocking(write, True)
-    done = subprocess.run([*form.argv, "--bad"], stderr=write, check=False, timeout=10)
+    done = subprocess.run([*form.argv, "--bad"], stderr=write, check=False, timeout=10 * LOADED)
     assert done.returncode == 1
     os.close(read)
     os.close(write)
@@ -316,7 +320,7 @@ def test_an_output_that_does_not_block_loses_nothing(form: Form) -> None:
             process.wait(1)
         with os.fdopen(read, "rb") as reader:
             printed = reader.read().lstrip(b"x")
-        assert process.wait(10) == 1
+        assert process.wait(10 * LOADED) == 1
     assert re.fullmatch(rb"unhealthy: \S+: connection_refused: .*\n", printed)
 
 
@@ -399,7 +403,7 @@ def test_on_another_thread_it_leaves_signals_alone(args: list[str]) -> None:
     codes: list[int] = []
     thread = threading.Thread(target=lambda: codes.append(main(args)))
     thread.start()
-    thread.join(10)
+    thread.join(10 * LOADED)
     assert codes == [1]
     assert open_files() <= files
     assert [signal.getsignal(number) for number in numbers] == handlers

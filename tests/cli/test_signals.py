@@ -12,7 +12,7 @@ import pytest
 
 from healthchecker._cli.signals import send, signal_name, signal_number
 from tests.servers.peers import SilentPeer, refusing_port
-from tests.support import require
+from tests.support import LOADED, require
 from tests.support.forms import Form, run
 from tests.support.running import start
 
@@ -82,7 +82,7 @@ def test_a_signal_that_is_sent(
         args = [f"--on-unhealthy={word}:{process.pid}", f"--port={port}", "--interval=10ms"]
         outcome = run(form, [*args, f"--attempts={attempts}"])
     number = 9 if word == "KILL" else 37
-    assert process.wait(5) == -number
+    assert process.wait(5 * LOADED) == -number
     times = "1 failed attempt" if attempts == 1 else "2 failed attempts"
     message = f"healthchecker: sent {signal_name(number)} to process {process.pid} after {times}"
     assert outcome.stderr.splitlines()[1:] == [message]

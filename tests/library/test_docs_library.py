@@ -23,7 +23,7 @@ from healthchecker._values.options import CheckOptions
 from healthchecker._watch.rule import WatchOptions
 from tests.servers.daemons import free_port
 from tests.servers.http import http_service
-from tests.support import ROOT, poll
+from tests.support import LOADED, ROOT, poll
 
 TEXT = (ROOT / "docs/library.md").read_text()
 PROGRAM = "server.run()\n"
@@ -98,7 +98,7 @@ def test_the_program_is_ready_as_long_as_its_database_and_its_cache_are(tmp_path
                 assert check(f"{base}/livez")
             finally:
                 program.terminate()
-            log = program.communicate(timeout=10)[1].splitlines()
+            log = program.communicate(timeout=10 * LOADED)[1].splitlines()
             assert program.returncode == 0
             assert [line.partition(":")[0] for line in log] == [
                 "health check database fails",

@@ -44,7 +44,7 @@ from tests.servers.peers import (
     respond,
 )
 from tests.servers.tls import certificate_bomb, server_flight
-from tests.support import poll, require
+from tests.support import LOADED, poll, require
 from tests.support.forms import Form, run
 from tests.support.running import start
 from tests.tables.hostile_http import HEALTHY
@@ -840,7 +840,7 @@ def test_a_signal_ends_a_check_whose_file_system_hangs(form: Form, hanging: Hang
     with start(form, "--timeout=1h", *args, env=env) as program:
         poll(lambda: cannot_be_interrupted(program.process.pid), timeout=15, what="it hangs")
         program.process.send_signal(signal.SIGTERM)
-        assert program.process.wait(15) == 1
+        assert program.process.wait(15 * LOADED) == 1
 
 
 def cannot_be_interrupted(pid: int) -> bool:

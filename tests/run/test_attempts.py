@@ -19,7 +19,7 @@ from healthchecker._run.attempts import probe_repeatedly
 from healthchecker._values.options import make_options
 from tests.servers.http import http_service, scripted
 from tests.servers.peers import refusing_port
-from tests.support import full_pipe, poll
+from tests.support import LOADED, full_pipe, poll
 from tests.support.forms import Form, run
 
 WAITING = "import signal; print(flush=True); signal.pause()"
@@ -83,7 +83,7 @@ def test_a_signal_ends_the_attempts(form: Form) -> None:
         with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
             poll(lambda: service.requested_at, timeout=20, what="the first attempt")
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=5) == 1
+            assert process.wait(5 * LOADED) == 1
     assert len(service.requested_at) == 1
 
 
@@ -118,7 +118,7 @@ def test_the_process_gets_the_signal(form: Form, word: str) -> None:
         outcome = run(form, [*args, f"--port={closed}"])
         assert outcome.code == 1
         assert ": connection_refused: " in outcome.stderr
-        assert process.wait(timeout=5) == -signal.SIGTERM
+        assert process.wait(5 * LOADED) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("output", ["text", "json"])
@@ -128,10 +128,10 @@ def test_the_signal_is_sent_while_nobody_reads_the_output(form: Form, output: st
         # With so much time, it would not give up writing before the test has seen the signal.
         command = [*form.argv, "--timeout=1h", *args]
         with unread_checker(command, unread) as checker:
-            assert process.wait(timeout=20) == -signal.SIGTERM
+            assert process.wait(20 * LOADED) == -signal.SIGTERM
             assert checker.poll() is None
             checker.terminate()
-            assert checker.wait(timeout=5) == 1
+            assert checker.wait(5 * LOADED) == 1
 
 
 def test_the_signal_is_sent_when_the_check_as_a_whole_overruns(form: Form, tmp_path: Path) -> None:
@@ -141,4 +141,4 @@ def test_the_signal_is_sent_when_the_check_as_a_whole_overruns(form: Form, tmp_p
         args = [f"--on-unhealthy=TERM:{process.pid}", "--timeout=300ms", f"--cacert={pipe}"]
         command = [*form.argv, *args, "https://localhost/"]
         with unread_checker(command, unread):
-            assert process.wait(timeout=20) == -signal.SIGTERM
+            assert process.wait(20 * LOADED) == -signal.SIGTERM

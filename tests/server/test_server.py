@@ -22,11 +22,11 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from healthchecker import BadArgumentError, HealthServer, ServerStartError, check
-from tests.support import ROOT, poll
+from tests.support import LOADED, ROOT, poll
 
 
 def request(port: int, method: str = "GET", path: str = "/healthz") -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5 * LOADED)
     try:
         connection.request(method, path)
         response = connection.getresponse()
@@ -174,7 +174,7 @@ def test_bad_arguments(arguments: dict[str, object], message: str) -> None:
 
 @contextmanager
 def held_connection(port: int, sent: bytes) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as held:
+    with socket.create_connection(("127.0.0.1", port), timeout=10 * LOADED) as held:
         held.sendall(sent)
         yield held
 
@@ -201,7 +201,9 @@ def test_stop_is_in_time_with_a_client_that_holds_its_connection(sent: bytes) ->
         assert time.monotonic() - start < 5
         assert threading.active_count() < threads  # threads of other tests may end in the meantime
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", server.port or _port_of(held)), timeout=5)
+            socket.create_connection(
+                ("127.0.0.1", server.port or _port_of(held)), timeout=5 * LOADED
+            )
 
 
 def _port_of(connection: socket.socket) -> int:
@@ -211,7 +213,7 @@ def _port_of(connection: socket.socket) -> int:
 def test_a_kept_alive_connection_does_not_hold_up_the_stop() -> None:
     server = HealthServer(0, host="127.0.0.1")
     with server:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5 * LOADED)
         for _ in range(3):
             connection.request("GET", "/healthz")
             assert connection.getresponse().read() == b""
@@ -229,7 +231,7 @@ def test_flips_under_load_never_give_an_untrue_response(server: HealthServer) ->
     over = threading.Event()
 
     def load() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5 * LOADED)
         while not over.is_set():
             sent_at = time.monotonic()
             connection.request("GET", "/healthz")
@@ -249,7 +251,7 @@ def test_flips_under_load_never_give_an_untrue_response(server: HealthServer) ->
         # A response to a request sent after the flip can have one value only.
         while not responses or responses[-1][0] < ended[-1]:
             responded.clear()
-            assert responded.wait(5)
+            assert responded.wait(5 * LOADED)
     over.set()
     for thread in threads:
         thread.join()
@@ -335,7 +337,7 @@ def test_run_blocks_until_a_signal(number: int) -> None:
         port = int(process.stdout.readline())
         poll(lambda: request(port) == (200, b""), timeout=5, what="the server responds")
         os.kill(process.pid, number)
-        stdout, stderr = process.communicate(timeout=5)
+        stdout, stderr = process.communicate(timeout=5 * LOADED)
     assert (process.returncode, stdout, stderr) == (0, "after\n", "")
 
 

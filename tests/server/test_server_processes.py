@@ -19,11 +19,11 @@ import pytest
 
 from healthchecker import BadArgumentError, HealthServer, check
 from healthchecker._server.background import background
-from tests.support import ROOT, poll
+from tests.support import LOADED, ROOT, poll
 
 
 def get(port: int, path: str = "/readyz") -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10 * LOADED)
     try:
         connection.request("GET", path)
         return connection.getresponse().status
@@ -33,7 +33,7 @@ def get(port: int, path: str = "/readyz") -> int:
 
 def refuses(port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=10).close()
+        socket.create_connection(("127.0.0.1", port), timeout=10 * LOADED).close()
     except ConnectionRefusedError:
         return True
     return False
@@ -237,7 +237,7 @@ def test_run_drains_at_a_signal_and_stops_at_the_second(number: int) -> None:
         assert get(port, "/livez") == 200
         assert process.poll() is None
         process.send_signal(number)
-        assert process.communicate(timeout=10) == ("after\n", "")
+        assert process.communicate(timeout=10 * LOADED) == ("after\n", "")
         assert process.returncode == 0
 
 
@@ -245,7 +245,7 @@ def test_run_stops_by_itself_when_it_has_drained() -> None:
     with program(RUN.format(drain=0.3)) as (process, port):
         poll(lambda: get(port) == 200, timeout=10, what="it is ready")
         process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=10) == ("after\n", "")
+        assert process.communicate(timeout=10 * LOADED) == ("after\n", "")
         assert process.returncode == 0
 
 
@@ -268,13 +268,13 @@ HANDLER = "signal.signal(signal.SIGTERM, lambda *_: sys.exit('at SIGTERM'))"
     ids=["the default", "a handler"],
 )
 def test_sigterm_is_delayed_until_it_has_drained(handler: str, end: tuple[int, str]) -> None:
-    with program(SCRIPT.format(handler=handler, seconds=1)) as (process, port):
+    with program(SCRIPT.format(handler=handler, seconds=3)) as (process, port):
         assert get(port) == 200
         start = time.monotonic()
         process.send_signal(signal.SIGTERM)
         poll(lambda: get(port) == 503, timeout=10, what="it is not ready")
-        stderr = process.communicate(timeout=10)[1]
-        assert time.monotonic() - start >= 1
+        stderr = process.communicate(timeout=10 * LOADED)[1]
+        assert time.monotonic() - start >= 3
         assert (process.returncode, stderr) == end
 
 
@@ -283,7 +283,7 @@ def test_the_second_sigterm_does_not_wait() -> None:
         process.send_signal(signal.SIGTERM)
         poll(lambda: get(port) == 503, timeout=10, what="it is not ready")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == -signal.SIGTERM
+        assert process.wait(10 * LOADED) == -signal.SIGTERM
 
 
 def test_sigterm_cannot_be_delayed_on_another_thread_or_for_a_loop() -> None:

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from healthchecker import HealthReport, HealthServer, HealthState, ServerCheck
-from tests.support import poll
+from tests.support import LOADED, poll
 
 
 def get(port: int, path: str, accept: str = "") -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10 * LOADED)
     try:
         connection.request("GET", path, headers={"Accept": accept} if accept else {})
         response = connection.getresponse()
