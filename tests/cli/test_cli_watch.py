@@ -155,11 +155,7 @@ def test_watch_stops_while_nobody_reads_its_output(form: Form) -> None:
                 connection.read_request()
                 connection.send(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
                 assert connection.hear() == b""  # the probe is over
-            poll(
-                lambda: "poll" in Path(f"/proc/{program.process.pid}/wchan").read_text(),
-                timeout=15,
-                what="the program waits for a reader",
-            )
+            poll(program.waits_in_poll, timeout=15, what="it waits for a reader")
             assert program.stop() == 0
 
 

@@ -96,8 +96,7 @@ def test_a_signal_between_two_attempts_keeps_the_last_result(form: Form) -> None
                 connection.read_request()
                 connection.send(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n")
                 assert connection.hear() == b""
-            wchan = Path(f"/proc/{program.process.pid}/wchan")
-            poll(lambda: "poll" in wchan.read_text(), timeout=15, what="it waits")
+            poll(program.waits_in_poll, timeout=15, what="it waits")
             line = f"unhealthy: {silent.url()}: unexpected_status: HTTP status 500, expected 200\n"
             assert program.stop(stderr=re.escape(line)) == 1
 

@@ -12,9 +12,10 @@ import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self
 
-from tests.support import LOADED, poll
+from tests.support import LOADED, poll, require
 from tests.support.forms import Form, without_variables
 from tests.support.screen import Screen
 
@@ -38,6 +39,16 @@ class Program:
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line.decode()
+
+    def waits_in_poll(self) -> bool:
+        """Return whether it waits in poll(); skip the test if this machine hides that from us."""
+        process = Path(f"/proc/{self.process.pid}")
+        try:
+            # Where it may not be read either, `wchan` looks like that of a busy process.
+            (process / "io").read_bytes()
+        except PermissionError:
+            require(ok=False, why="a protected process is hidden: needs CAP_SYS_PTRACE")
+        return "poll" in (process / "wchan").read_text()
 
     def stop_reading(self) -> tuple[int, bytes]:
         """Close its output; return its exit code and its standard error."""
