@@ -101,6 +101,9 @@ def test_a_usual_server_costs_no_chunk(port: int, tmp_path: Path) -> None:
     until_the_end = respond(b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * 100_000)
     with Peer(until_the_end) as peer:
         assert of("--port", str(peer.port)) == 0
+    error_page = respond(b"HTTP/1.0 503 Error\r\n\r\n" + b"<html>" * 100)
+    with Peer(error_page) as peer:
+        assert of("--port", str(peer.port), "--path", "/v2.0/health") == 0
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)

@@ -64,6 +64,7 @@ _KEEP_ALIVE = (
 _CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nOK\r\n0\r\n\r\n"
 _UNTIL_THE_END = b"HTTP/1.0 200 OK\r\n\r\nOK"
 _UNAVAILABLE = b"HTTP/1.1 503 Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_ERROR_PAGE = b"HTTP/1.0 500 Error\r\ncontent-type: text/html\r\n\r\n" + b"an error " * 1000
 _MOVED = b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:%d/\r\ncontent-length: 0\r\n\r\n"
 _PATIENCE = 300
 """The seconds after which a check hangs."""
@@ -136,6 +137,7 @@ class Ports(NamedTuple):
     grpc_not_found: int
     no_tls: int
     unavailable: int
+    error_page: int
     keep_alive: int
     chunked: int
     until_the_end: int
@@ -197,12 +199,13 @@ def usual(ports: Ports) -> list[Check]:
         Check([*_HOUR, "--port", str(ports.until_the_end)]),
         Check([*_HOUR, "--port", str(ports.slow)]),
         Check([*_HOUR, "--port", str(ports.slow_to_refuse)], healthy=False),
-        Check([*_HOUR, "--host", "localhost", "--port", str(ports.http)]),
+        Check([*_HOUR, "--host", "localhost", "--port", str(ports.http), "--path", "/v1.0/health"]),
         Check([*_HOUR, f"grpc://127.0.0.1:{ports.grpc}/service"]),
         Check([*_HOUR, f"grpc://127.0.0.1:{ports.grpc_in_pieces}"]),
         # The server speaks no TLS, but the check has already used most of what TLS needs.
         Check([*_HOUR, "--insecure", f"https://127.0.0.1:{ports.no_tls}"], healthy=False),
         Check([*_HOUR, "--port", str(ports.unavailable)], healthy=False),
+        Check([*_HOUR, "--port", str(ports.error_page)], healthy=False),
         Check([*_HOUR, "--port", str(ports.closed)], healthy=False),
         Check([*_HOUR, "--cacert", _STORE, f"https://127.0.0.1:{ports.tls}"]),
         Check([*_HOUR, "--cacert", _MANY, f"https://127.0.0.1:{ports.tls}"]),
@@ -295,7 +298,7 @@ def main(memory: str, executable: str, layout: str, which: str, *trace: str) -> 
         tracer = Tracer([shutil.which(trace[0]) or trace[0], *trace[1:], "-L", files], executable)
         unhealthy = (answer_grpc_not_serving, answer_grpc_not_found)
         grpc = (answer_grpc_in_one_piece, answer_grpc_in_pieces, *unhealthy)
-        replies = map(reply, (_UNAVAILABLE, _KEEP_ALIVE, _CHUNKED, _UNTIL_THE_END))
+        replies = map(reply, (_UNAVAILABLE, _ERROR_PAGE, _KEEP_ALIVE, _CHUNKED, _UNTIL_THE_END))
         answers = (answer_http, *grpc, hang_up, *replies, keep_silent, in_turn())
         running = [stack.enter_context(server(answer)) for answer in answers]
         running += (stack.enter_context(slow_server(answer)) for answer in (answer_http, None))

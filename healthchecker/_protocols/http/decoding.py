@@ -48,13 +48,13 @@ def decode(content_encoding: str, data: bytes, max_size: int, *, is_whole: bool 
     while codings and decoded.data:
         coding = codings.pop()
         if coding not in (*_GZIP, _DEFLATE):
-            decoded = decoded._replace(coding=coding)
+            decoded = Decoded(decoded.data, decoded.is_whole, coding)
             break
         # The encoded form may be longer than its content, but not by much.
         limit = 2 * max_size + _MARGIN_BYTES if codings else max_size
         decoded = _decode_one(coding, decoded, limit)
     if len(decoded.data) > max_size:
-        return decoded._replace(data=decoded.data[:max_size], is_whole=False)
+        return Decoded(decoded.data[:max_size], False, decoded.coding)
     return decoded
 
 
