@@ -49,6 +49,7 @@ _FEWEST = 0.97
 _STORE = "/etc/ssl/certs/ca-certificates.crt"
 _BEGIN = b"-----BEGIN CERTIFICATE-----\n"
 _MANY, _OLDER = "/etc/ssl/many.pem", "/etc/ssl/older.pem"
+_HASHED = "/hashed"
 _VARIABLES = ("PATH=/usr/bin:/bin", "HOME=/", "HOSTNAME=container", "LANG=C.UTF-8")
 _HOUR = ["--timeout", "3600s"]  # real time, of which tracing takes much
 _HOURS = (_HOUR, ["--timeout", "3600"], ["--timeout", "1h"])
@@ -91,6 +92,8 @@ class Check:
     healthy: bool = True
     signals: tuple[str, ...] = ()
     """Options of `env` besides --default-signal."""
+    variables: tuple[str, ...] = ()
+    """What it has in its environment, besides what all have."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ class Tracer:
             # A file as standard error would make the program start a thread.
             [
                 *("bash", "-c", 'exec 9>&1 1>/dev/null; "$@" 2> >(cat >&2)', "bash"),
-                *("env", "-i", "--default-signal", *check.signals, *_VARIABLES),
+                *("env", "-i", "--default-signal", *check.signals),
+                *(*_VARIABLES, *check.variables),
                 *(*self.command, self.executable, *check.arguments),
             ],
             capture_output=True,
@@ -174,6 +178,10 @@ def system_files() -> Iterator[str]:
         store.parent.mkdir(parents=True)
         make_certificate(store, "ec", "ec_paramgen_curve:P-256")
         make_certificate(Path(root + _OLDER), "rsa", "rsa_keygen_bits:2048")
+        hashed = Path(root + _HASHED)
+        hashed.mkdir()
+        shutil.copy(store, hashed / "ca.pem")
+        subprocess.run(["openssl", "rehash", hashed], check=True, capture_output=True)
         texts = (*certifi.contents(), store.read_bytes().partition(_BEGIN)[2])
         Path(root + _MANY).write_bytes(b"".join(_BEGIN + text for text in texts))
         Path(root, "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
@@ -190,8 +198,11 @@ def make_certificate(file: Path, *kind: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-def usual(ports: Ports) -> list[Check]:
+def usual(ports: Ports, files: str) -> list[Check]:
     """Return the usual checks besides that of a healthy HTTP server."""
+    # The real path, since QEMU's -L does not translate that of statx(), which musl uses on
+    # machines of 32 bits.
+    hashed = f"SSL_CERT_DIR={files}{_HASHED}"
     return [
         Check([*_HOUR, "--port", str(ports.http)], signals=("--ignore-signal=INT",)),
         Check([*_HOUR, "--port", str(ports.keep_alive)]),
@@ -211,6 +222,7 @@ def usual(ports: Ports) -> list[Check]:
         Check([*_HOUR, "--cacert", _MANY, f"https://127.0.0.1:{ports.tls}"]),
         Check([*_HOUR, "--cacert", _OLDER, f"https://127.0.0.1:{ports.older_tls}"]),
         Check([*_HOUR, f"https://127.0.0.1:{ports.tls}/"]),
+        Check([*_HOUR, f"https://127.0.0.1:{ports.tls}/"], variables=(hashed,)),
     ]
 
 
@@ -313,7 +325,7 @@ def main(memory: str, executable: str, layout: str, which: str, *trace: str) -> 
         looks = [tracer.look(Check([*limit, *one])) for limit, one in plain]
         written = set[int]().union(*(one for one, _ in looks))
         read = set[int]().union(*(one for _, one in looks)) - written
-        other = tracer.touched(usual(ports))
+        other = tracer.touched(usual(ports, files))
         seldom, rarely = set[int](), set[int]()
         if which == "all":
             seldom = tracer.touched(less_usual(ports))
