@@ -120,7 +120,7 @@ def _select(arguments: list[str]) -> tuple[str, click.Command, list[str]]:
     first = arguments[0] if arguments else ""
     if first in ("-h", "--help", "--version"):
         return _NAME, cli, arguments[:1]
-    if first.isalpha():
+    if first.isalpha():  # as the names of all commands
         if first in cli.commands:
             return f"{_NAME} {first}", cli.commands[first], arguments[1:]
         from difflib import get_close_matches  # noqa: PLC0415 - for this mistake only
