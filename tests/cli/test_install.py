@@ -94,24 +94,34 @@ def test_what_runs_meanwhile_is_replaced(executable: Form, tmp_path: Path) -> No
     assert is_copy(place, executable)
 
 
+_UNSHARE = ("unshare", "--mount", "--map-root-user")
+
+
+@pytest.fixture(scope="module")
+def own_mounts() -> None:
+    """Require that a program can have mounts of its own."""
+    done = subprocess.run([*_UNSHARE, "true"], check=False, capture_output=True)
+    require(done.returncode == 0, "no mount namespace can be made")
+
+
 def install_without_proc(
     executable: Form, command: str, place: Path
 ) -> subprocess.CompletedProcess[str]:
     """Install with a shell's command, in which $0 is the executable, $1 the place."""
     path = f'PATH="$PATH:{Path(executable.argv[0]).parent}"'
     script = f"mount -t tmpfs none /proc && {path} && exec {command}"
-    unshare = ["unshare", "--mount", "--map-root-user", "sh", "-c", script]
-    return subprocess.run(
-        [*unshare, executable.argv[0], place], capture_output=True, text=True, check=False
-    )
+    argv = [*_UNSHARE, "sh", "-c", script, executable.argv[0], str(place)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.usefixtures("own_mounts")
 def test_without_proc(built: Form, tmp_path: Path) -> None:
     done = install_without_proc(built, '"$0" install "$1"', tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert is_copy(tmp_path / "healthchecker", built)
 
 
+@pytest.mark.usefixtures("own_mounts")
 def test_without_proc_it_cannot_find_itself_on_the_path(built: Form, tmp_path: Path) -> None:
     done = install_without_proc(built, f'{Path(built.argv[0]).name} install "$1"', tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
@@ -141,12 +151,11 @@ def test_where_it_cannot(executable: Form, place: str, problem: str, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.usefixtures("own_mounts")
 def test_a_full_disk_leaves_nothing_behind(built: Form, tmp_path: Path) -> None:
     script = 'mount -t tmpfs -o size=1m none "$1" || exit 9; "$0" install "$1"; echo $?; ls -A "$1"'
-    unshare = ["unshare", "--mount", "--map-root-user", "sh", "-c", script]
-    done = subprocess.run(
-        [*unshare, built.argv[0], tmp_path], capture_output=True, text=True, check=True
-    )
+    argv = [*_UNSHARE, "sh", "-c", script, built.argv[0], str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"
     assert done.stderr.endswith("cannot be written: No space left on device\n")
 
