@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame, SettingsFrame
+from hyperframe.frame import DataFrame, Frame, GoAwayFrame, PingFrame, SettingsFrame
 
 from healthchecker._protocols.h2_connection import (
     GOAWAY,
     MAX_FRAME_SIZE,
+    MAX_IDLE_BYTES,
+    ClientConnection,
     FrameReader,
     decode_goaway,
     error_name,
@@ -15,6 +17,7 @@ from healthchecker._protocols.h2_connection import (
 )
 from healthchecker._protocols.reply import CodecError
 
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS = SettingsFrame(0).serialize()
 FRAMES = [
     SETTINGS,
@@ -79,3 +82,28 @@ def test_a_truncated_goaway_is_refused() -> None:
 
 def test_error_codes_have_names() -> None:
     assert [error_name(code) for code in (0, 11, 4711)] == ["NO_ERROR", "ENHANCE_YOUR_CALM", "4711"]
+
+
+def test_settings_that_are_the_defaults_are_not_sent() -> None:
+    _, frame = ClientConnection([(":method", "GET")], b"").bytes_to_send().split(PREFACE)
+    sent, size = Frame.parse_frame_header(memoryview(frame[:9]))
+    assert isinstance(sent, SettingsFrame)
+    sent.parse_body(memoryview(frame[9 : 9 + size]))
+    assert sent.settings == {
+        SettingsFrame.ENABLE_PUSH: 0,
+        SettingsFrame.MAX_HEADER_LIST_SIZE: MAX_IDLE_BYTES,
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "block"),
+    [
+        ((":method", "POST"), "83"),  # RFC 7541, section 6.1
+        (("user-agent", "me"), "0f2b 02 6d65"),  # 6.2.2
+        (("x-token", "abc"), "00 07 782d746f6b656e 03 616263"),
+        (("x-token", "b" * 127), "00 07 782d746f6b656e 7f00" + "62" * 127),
+    ],
+)
+def test_headers_are_sent_by_the_static_table(field: tuple[str, str], block: str) -> None:
+    sent = ClientConnection([field], b"").bytes_to_send()
+    assert sent.endswith(bytes.fromhex(block))

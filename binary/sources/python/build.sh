@@ -24,6 +24,7 @@ without="_asyncio _bz2 _codecs_cn _codecs_hk _codecs_iso2022 _codecs_jp _codecs_
 # Memory comes from malloc alone (no pymalloc, no mimalloc), because the saved heap replaces it.
 # musl has no sem_clockwait(): with sem_timedwait(), waits of threads would depend on changes of the system's time.
 # Without it they use condition variables and the monotonic clock.
+# configure would find nice() broken if this runs with the lowest priority already.
 # For another machine, configure cannot run what it compiles: cross-results.txt contains what it would find.
 # The paths are relative so that the interpreter contains no path of the build.
 cross=()
@@ -35,7 +36,7 @@ fi
 # shellcheck disable=SC2046
 source/configure --quiet "${cross[@]}" --prefix=/usr --disable-shared --disable-test-modules CC=musl-cc \
     --without-pymalloc --without-mimalloc --without-doc-strings --without-ensurepip \
-    --with-openssl="$libraries/openssl" ac_cv_func_sem_timedwait=no PKG_CONFIG=false \
+    --with-openssl="$libraries/openssl" ac_cv_func_sem_timedwait=no ac_cv_broken_nice=no PKG_CONFIG=false \
     ZLIB_CFLAGS="-I$libraries/zlib/include" ZLIB_LIBS="-L$libraries/zlib/lib -lz" \
     MODULE_BUILDTYPE=static LINKFORSHARED=' ' OPT='-DNDEBUG -Os -Wall' \
     CFLAGS_NODIST="-ffile-prefix-map=source=. -ffile-prefix-map=$PWD=." \
