@@ -97,16 +97,16 @@ def hang_up(peer: socket.socket) -> None:
 
 
 def answer_grpc(peer: socket.socket) -> None:
-    _answer_grpc(peer, _send_serving, settings_first=True)
+    _answer_grpc(peer, _sending(_GRPC_SERVING), settings_first=True)
 
 
 def answer_grpc_in_one_piece(peer: socket.socket) -> None:
     """Send nothing until the request is complete."""
-    _answer_grpc(peer, _send_serving, settings_first=False)
+    _answer_grpc(peer, _sending(_GRPC_SERVING), settings_first=False)
 
 
 def answer_grpc_not_serving(peer: socket.socket) -> None:
-    _answer_grpc(peer, _send_not_serving, settings_first=True)
+    _answer_grpc(peer, _sending(_GRPC_NOT_SERVING), settings_first=True)
 
 
 def answer_grpc_not_found(peer: socket.socket) -> None:
@@ -161,16 +161,15 @@ def _grpc_connection() -> H2Connection:
     return connection
 
 
-def _send_serving(connection: H2Connection, stream: int) -> None:
-    connection.send_headers(stream, _GRPC_HEAD)
-    connection.send_data(stream, _GRPC_SERVING)
-    _send_status(connection, stream, "0")
+def _sending(message: bytes) -> Callable[[H2Connection, int], None]:
+    """Return what responds with this message and the status OK."""
 
+    def send(connection: H2Connection, stream: int) -> None:
+        connection.send_headers(stream, _GRPC_HEAD)
+        connection.send_data(stream, message)
+        _send_status(connection, stream, "0")
 
-def _send_not_serving(connection: H2Connection, stream: int) -> None:
-    connection.send_headers(stream, _GRPC_HEAD)
-    connection.send_data(stream, _GRPC_NOT_SERVING)
-    _send_status(connection, stream, "0")
+    return send
 
 
 def _send_not_found(connection: H2Connection, stream: int) -> None:
