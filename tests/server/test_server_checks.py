@@ -259,7 +259,7 @@ def test_a_check_that_hangs_has_failed_and_is_not_called_again(
     with ready_server({"it": ServerCheck(chosen, timeout=0.2), "other": passes}, cache=0) as port:
         start = time.monotonic()
         status, lines = verbose(port)
-        assert 0.2 <= time.monotonic() - start < 2 * LOADED
+        assert 0.2 <= time.monotonic() - start < 2
         assert status == 503
         assert lines[1:3] == ["[-]it failed: timeout: timed out after 200 ms", "[+]other ok"]
         verbose(port)

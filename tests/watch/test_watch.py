@@ -33,7 +33,7 @@ from healthchecker._watch.rule import Threshold, Ticks, Watched, WatchOptions, m
 from healthchecker._watch.watch import Watch
 from tests.servers.http import scripted
 from tests.servers.peers import Connection, SilentPeer, refusing_port
-from tests.support import LOADED, open_files, poll
+from tests.support import open_files, poll
 
 
 class Times(TypedDict, total=False):
@@ -177,19 +177,12 @@ def test_every_probe_is_yielded_on_request() -> None:
 
 def test_async_every_probe_is_yielded_on_request() -> None:
     async def program(url: str) -> list[tuple[bool | None, bool]]:
-        seen: list[tuple[bool | None, bool]] = []
-        reports = awatch(url, initial_delay=0, interval=0.5, every_probe=True)
-        async with asyncio.timeout(5 * LOADED), reports:
-            async for one in reports:
-                seen.append((one.report, bool(one)))
-                if one:
-                    break
-        return seen
+        # A probe may take as long as the interval, which a busy machine may need.
+        async with awatch(url, initial_delay=0, interval=2, every_probe=True) as reports:
+            return [(one.report, bool(one)) for one in [await anext(reports) for _ in range(3)]]
 
     with scripted(500, 500, 200) as target:
-        seen = asyncio.run(program(target.url))
-    assert (seen[:2], seen[-1]) == ([(None, F), (F, F)], (T, T))
-    assert set(seen[2:-1]) <= {(F, F)}  # a busy machine may make a probe fail
+        assert asyncio.run(program(target.url)) == [(None, F), (F, F), (T, T)]
 
 
 @pytest.mark.parametrize(("interval", "limit"), [(0.5, 0.5), (1.0, 1.0), (2.0, 2.0), (60.0, 2.0)])
