@@ -30,7 +30,6 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 ONLY_IN = {
     "click": ("_cli/",),
-    "h2": ("_protocols/",),
     "hpack": ("_protocols/",),
     "h11": ("_protocols/",),
     "certifi": ("_net/issuers.py", "_cli/linked.py"),

@@ -51,7 +51,7 @@ from healthchecker._protocols.grpc.codec import (
 from healthchecker._protocols.grpc.list import list_services
 from healthchecker._protocols.grpc.metadata import make_headers
 from healthchecker._protocols.grpc.rpc import CHECK, LIST, WATCH, Call
-from healthchecker._protocols.h2_connection import FrameReader
+from healthchecker._protocols.h2_frames import FrameReader
 from healthchecker._protocols.http.decoding import ContentError, decode
 from healthchecker._protocols.http.http2 import Http2
 from healthchecker._protocols.pid import parse_pid

@@ -214,7 +214,7 @@ HOSTILE_GRPC = [
         "gRPC: too large a window of the call",
         settings() + _window_update(1, 2**31 - 1),
         Reason.INVALID_RESPONSE,
-        "not valid HTTP/2: FLOW_CONTROL_ERROR",
+        "a flow control window that is too large",
     ),
     _sends("gRPC: a pushed stream", settings() + push(), Reason.INVALID_RESPONSE, "pushed stream"),
     _sends("gRPC: reset after the response", HEALTHY + reset_stream(8), Reason.OK),

@@ -11,8 +11,6 @@ import sys
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import NoReturn
 
-from hyperframe.frame import Frame
-
 # For type checkers, readers and the import system.
 _SPARE = (
     *("__annotations__", "__cached__", "__file__", "__firstlineno__", "__loader__"),
@@ -31,7 +29,6 @@ def forget() -> None:
     end_imports()
     forget_compiler()
     forget_caches()
-    forget_traces()
     forget_documentation()
 
 
@@ -76,11 +73,6 @@ def forget_caches() -> None:
             thing.cache_clear()
     # The finalizer of a handler would miss the list, which is not kept.
     logging._handlerList.clear()  # type: ignore[attr-defined]  # noqa: SLF001 - nothing else does
-
-
-def forget_traces() -> None:
-    """Make no text of each frame, which h2 does even if it has no log: 3 % of a gRPC check."""
-    Frame.__repr__ = lambda _: ""  # type: ignore[method-assign]
 
 
 def forget_documentation() -> None:

@@ -13,15 +13,6 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 from urllib.parse import unquote_to_bytes
 
-from h2.events import (
-    DataReceived,
-    Event,
-    ResponseReceived,
-    SettingsAcknowledged,
-    StreamEnded,
-    TrailersReceived,
-)
-
 from healthchecker._protocols.grpc.codec import (
     STATUS_CODES,
     MessageReader,
@@ -29,7 +20,15 @@ from healthchecker._protocols.grpc.codec import (
     decode_list_response,
     encode_message,
 )
-from healthchecker._protocols.h2_connection import ClientConnection
+from healthchecker._protocols.h2_connection import (
+    ClientConnection,
+    Data,
+    End,
+    Event,
+    Response,
+    SettingsAcknowledged,
+    Trailers,
+)
 from healthchecker._protocols.reply import CodecError
 from healthchecker._values.result import ProbeFailure, Reason, UnexpectedResponse
 
@@ -86,8 +85,9 @@ class Call(Generic[T]):
         self._method = method
         self._reader = MessageReader(method.max_size)
         self._unacknowledged = 1
+        fields = [(name.encode(), value.encode()) for name, value in headers]
         self._connection = ClientConnection(
-            headers, encode_message(request), ends_at_goaway=method.streams
+            fields, encode_message(request), ends_at_goaway=method.streams
         )
 
     def bytes_to_send(self) -> bytes:
@@ -131,15 +131,15 @@ class Call(Generic[T]):
         return self._unacknowledged == 0
 
     def _handle(self, event: Event) -> None:
-        if isinstance(event, DataReceived):
-            self._take_data(event.data or b"")
-        elif isinstance(event, ResponseReceived):
-            self._begin(dict(event.headers or ()))
-            if event.stream_ended:
-                self._end(dict(event.headers or ()))
-        elif isinstance(event, TrailersReceived):
-            self._end(dict(event.headers or ()))
-        elif isinstance(event, StreamEnded) and not self.is_over:
+        if isinstance(event, Data):
+            self._take_data(event.data)
+        elif isinstance(event, Response):
+            self._begin(dict(event.fields))
+            if event.is_all:
+                self._end(dict(event.fields))
+        elif isinstance(event, Trailers):
+            self._end(dict(event.fields))
+        elif isinstance(event, End) and not self.is_over:
             self._fail(_invalid("missing trailers (no gRPC status)"))
         elif isinstance(event, SettingsAcknowledged):
             self._unacknowledged = max(self._unacknowledged - 1, 0)
