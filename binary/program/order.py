@@ -4,7 +4,7 @@
 
 BUILD is the folder of a finished build, ORDER the list that link.sh reads. Each line has a kind and
 a name: `plain` for the functions of a plain HTTP check, in the order of their first use; `other`
-for the functions that only gRPC and TLS use; `constant`; `variable` for the variables of CPython
+for the functions that only gRPC and TLS use; `constant`, first those of a plain check; `variable` for the variables of CPython
 that a plain check reads.
 """
 
@@ -20,7 +20,7 @@ from typing import NamedTuple
 import trustme
 from servers import answer_grpc_in_pieces, answer_http, server, usual_checks
 
-_LARGE = 8192  # larger ones come last, because they would separate the others
+_LARGE = 8192  # larger ones come after the others of a check, which they would separate
 
 
 class Symbol(NamedTuple):
@@ -103,8 +103,8 @@ def main(build: str, order: str) -> None:
         "constant": [one for one in data if not start <= one.address < stop],
         "variable": [one for one in data if start <= one.address < stop and one in plain],
     }
-    for name in ("constant", "variable"):
-        kinds[name].sort(key=lambda one: one.size > _LARGE)
+    kinds["constant"].sort(key=lambda one: (one not in plain, one.size > _LARGE))
+    kinds["variable"].sort(key=lambda one: one.size > _LARGE)
     # The name of a section is that of one of its symbols.
     names: dict[int, list[str]] = {}
     for symbol in known:

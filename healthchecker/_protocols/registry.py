@@ -128,10 +128,12 @@ def make_probers(targets: Sequence[Target], options: CheckOptions) -> list[Probe
 
     An option that none of them can use is a `BadArgumentError`.
     """
-    return [
-        _PROBER_BY_SCHEME[target.scheme](target, own)
-        for target, own in zip(targets, distribute_options(targets, options), strict=True)
-    ]
+
+
+    def make(target: Target, own: CheckOptions) -> Prober:
+        return _PROBER_BY_SCHEME[target.scheme](target, own)
+
+    return list(map(make, targets, distribute_options(targets, options)))
 
 
 def make_prober(target: Target, options: CheckOptions) -> Prober:

@@ -52,7 +52,8 @@ def take(argv: list[str], names: list[bytes], streams: tuple[int, ...], ignored:
     sys.argv[:] = argv
     sys.orig_argv[:] = argv
     environment.names_at_start = names
-    for name, state in zip(_STREAMS, streams, strict=True):
+    for number, name in enumerate(_STREAMS):
+        state = streams[number]
         if state == CLOSED:
             setattr(sys, name, None)
             setattr(sys, f"__{name}__", None)

@@ -42,6 +42,8 @@ class Http1:
         self._h11.receive_data(data)
 
     def read_head(self) -> Head | None:
+        if not self._first_bytes:
+            return None  # h11 would raise an exception inside, and catch it
         while True:
             event = self._next_event()
             if event is h11.NEED_DATA:
