@@ -4,8 +4,8 @@
 
 BUILD is the folder of a finished build, ORDER the list that link.sh reads. Each line has a kind and
 a name: `plain` for the functions of a plain HTTP check, in the order of their first use; `other`
-for the functions that only gRPC and TLS use; `constant`, first those of a plain check; `variable` for the variables of CPython
-that a plain check reads.
+for the functions that only gRPC and TLS use; `constant`, first those of a plain check; `variable`
+for the variables of CPython that a plain check reads.
 """
 
 import bisect

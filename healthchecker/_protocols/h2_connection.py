@@ -53,8 +53,8 @@ from healthchecker._values.result import ProbeFailure, Reason
 MAX_IDLE_FRAMES = 1000
 """The most frames that may arrive without any data in them; a response needs about five."""
 MAX_IDLE_BYTES = 32 * 1024
-"""The most bytes in those frames, and in a list of headers when it is decoded. The worst that hpack
-does with them takes 50 ms: headers made of nothing but table sizes."""
+"""The most bytes in those frames, and in a list of headers when it is decoded. The worst that a
+peer can make of them takes 160 ms: interim responses that refer to a long field."""
 
 _STREAM_ID = 1
 """The stream of the one request."""

@@ -129,7 +129,6 @@ def make_probers(targets: Sequence[Target], options: CheckOptions) -> list[Probe
     An option that none of them can use is a `BadArgumentError`.
     """
 
-
     def make(target: Target, own: CheckOptions) -> Prober:
         return _PROBER_BY_SCHEME[target.scheme](target, own)
 

@@ -207,6 +207,8 @@ def usual(ports: Ports, files: str) -> list[Check]:
         Check([*_HOUR, "--port", str(ports.http)], signals=("--ignore-signal=INT",)),
         Check([*_HOUR, "--port", str(ports.keep_alive)]),
         Check([*_HOUR, "--port", str(ports.chunked)]),
+        # Read by h11, as every response that is not plain.
+        Check([*_HOUR, "--port", str(ports.keep_alive), "--data", "any"]),
         Check([*_HOUR, "--port", str(ports.until_the_end)]),
         Check([*_HOUR, "--port", str(ports.slow)]),
         Check([*_HOUR, "--port", str(ports.slow_to_refuse)], healthy=False),

@@ -25,6 +25,7 @@ _CONNECTION_SPECIFIC = (
     b"upgrade",
 )
 """Fields that HTTP/2 does not have (RFC 9113, section 8.2.2), and `Host`, sent as `:authority`."""
+_TE, _TRAILERS = b"te", b"trailers"
 
 
 class Http2:
@@ -78,5 +79,9 @@ def _request_fields(request: httpx.Request) -> Fields:
         (b":scheme", request.url.raw_scheme),
         *authority,
         (b":path", request.url.raw_path),
-        *(field for field in fields if field[0] not in _CONNECTION_SPECIFIC),
+        *(
+            field
+            for field in fields
+            if field[0] not in _CONNECTION_SPECIFIC and (field[0] != _TE or field[1] == _TRAILERS)
+        ),
     ]

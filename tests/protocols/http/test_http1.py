@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import random
+import time
+
+import h11
 import httpx
 import pytest
 
 from healthchecker import Reason
+from healthchecker._protocols.http import plain
 from healthchecker._protocols.http.http1 import Http1
 from healthchecker._protocols.http.messages import MAX_HEADER_BYTES, MAX_HEADERS, Head
 from healthchecker._values.result import ProbeFailure
@@ -161,3 +166,105 @@ def test_interim_responses_count_as_headers() -> None:
 def test_a_peer_that_speaks_http2_is_recognized() -> None:
     with pytest.raises(ProbeFailure, match="the peer speaks HTTP/2; use --http2"):
         received(SETTINGS, 1 << 20)
+
+
+# Plain requests and responses are not read by h11, but mean the same there
+
+PLAIN = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\nbody",
+    b"HTTP/1.0 503 \r\nServer:any/1 (x) \t\r\nX-Empty:\r\ncontent-length:\t4\r\n\r\nbody",
+    b"HTTP/1.1 404\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n",
+)
+PIECES = (
+    *(b" ", b"\t", b"\r\n", b"\n", b":", b"\0", b"\x80", b" folded\r\n", b"X: y\r\n", b"1", b"-"),
+    *(b"Content-Length: 3\r\n", b"Content-Length: 4\r\n", b"Transfer-Encoding: chunked\r\n"),
+    *(b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/2.0", b"204", b"304", b"199", b"600", b"101"),
+)
+
+
+def changed(chance: random.Random, data: bytes) -> bytes:
+    """Return the response with a few pieces inserted, replaced or left out."""
+    changed = bytearray(data)
+    for _ in range(chance.choice((0, 1, 1, 2, 4))):
+        start = chance.randrange(len(changed) + 1)
+        end = start + chance.choice((0, 0, 1, 3, 20))
+        changed[start:end] = chance.choice((b"", *PIECES))
+    return bytes(changed)
+
+
+def outcome(data: bytes, size: int, method: str) -> tuple[object, ...]:
+    try:
+        return received(data, size, sent=request(method, Host="example.org"))
+    except ProbeFailure as failure:
+        return failure.reason, failure.message
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_plain_response_means_the_same_to_h11(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(seed)
+    cases = [
+        (changed(chance, chance.choice(PLAIN)), chance.choice((1, 30, 1 << 20)), method)
+        for method in ("GET", "GET", "HEAD", "DELETE")
+        for _ in range(100)
+    ]
+    plain_heads: list[bool] = []
+
+    def read_response(data: bytes) -> plain.Response | None:
+        found = read(data)
+        plain_heads.append(found is not None)
+        return found
+
+    read = plain.read_response
+    monkeypatch.setattr(plain, "read_response", read_response)
+    found = [outcome(*case) for case in cases]
+    assert sum(plain_heads) > len(cases) // 20
+    monkeypatch.setattr(plain, "encode_request", lambda _: None)
+    assert found == [outcome(*case) for case in cases]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        request(Host="example.org"),
+        request(Host="example.org", Accept="*/*", X="a  b"),
+        request("OPTIONS", Host="[::1]:8080"),
+        request("POST", None, Host="a", **{"Content-Length": "0"}),
+        request(Accept="*/*", Host="not the first"),
+        request("POST", b"body", Host="a"),
+        request("HEAD", Host="a"),
+        request(Host="a", X=""),
+    ],
+)
+def test_a_plain_request_is_that_of_h11(
+    sent: httpx.Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Http1(sent).bytes_to_send()
+    monkeypatch.setattr(plain, "encode_request", lambda _: None)
+    assert found == Http1(sent).bytes_to_send()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [(b"Host", b"a"), (b"X", b"a\r\nY: b")],
+        [(b"Host", b"a"), (b"X", b"a\nY: b")],
+        [(b"Host", b"a"), (b"X ", b"a")],
+        [(b"Host", b"a"), (b"X: a", b"a")],
+        [(b"Host", b"a\r\nX: b")],
+        [(b"X", b"a")],
+    ],
+)
+def test_a_request_that_cannot_be_sent_is_left_to_h11(fields: list[tuple[bytes, bytes]]) -> None:
+    sent = httpx.Request("GET", "http://a/")
+    sent.headers = httpx.Headers(fields)
+    assert plain.encode_request(sent) is None
+    with pytest.raises(h11.LocalProtocolError):
+        Http1(sent)
+
+
+@pytest.mark.parametrize("piece", [b" ", b"a", b"a: b\r\n", b"a:", b": ", b"\r\n a", b"1"])
+def test_no_head_makes_the_search_go_back(piece: bytes) -> None:
+    data = b"HTTP/1.1 200 OK\r\na:" + piece * 60_000
+    begin = time.process_time()
+    assert plain.read_response(data) is None
+    assert time.process_time() - begin < 0.5  # going back takes 10 s

@@ -62,7 +62,9 @@ def received(frames: bytes, size: int, method: str = "GET") -> tuple[Head, bytes
 
 
 def test_a_request() -> None:
-    client = Http2(request(Host="example.org", Connection="close", Upgrade="x", Accept="*/*"))
+    client = Http2(
+        request(Host="example.org", Connection="close", Upgrade="x", TE="gzip", Accept="*/*")
+    )
     server = H2Connection(H2Configuration(client_side=False))
     server.initiate_connection()
     events = server.receive_data(client.bytes_to_send())
@@ -73,7 +75,7 @@ def test_a_request() -> None:
     assert fields[b":authority"] == b"example.org"
     assert fields[b":path"] == b"/health?a=b"
     assert fields[b"accept"] == b"*/*"
-    assert not fields.keys() & {b"host", b"connection", b"upgrade"}
+    assert not fields.keys() & {b"host", b"connection", b"upgrade", b"te"}
     assert any(isinstance(event, StreamEnded) for event in events)
 
 
