@@ -25,6 +25,7 @@ _SENT_NAME = re.compile(_NAME)
 _SENT_VALUE = re.compile(rb"[!-~]%b(?<![ \t])" % _VALUE)
 _CONTENT_LENGTH = b"content-length"
 _FRAMING = (_CONTENT_LENGTH, b"transfer-encoding")
+_NO_CONTENT = (_CONTENT_LENGTH, b"0")
 _LENGTH = re.compile(rb"\d{1,9}")
 _OTHER_METHODS = ("HEAD", "CONNECT")
 """After these, the length in a response is not that of its content (RFC 9110, section 8.6)."""
@@ -54,9 +55,14 @@ def encode_request(request: httpx.Request) -> bytes | None:
 
 def _are_plain(fields: Fields) -> bool:
     """Return whether these can be sent as they are. h11 sends `Host` first."""
-    hosts = [index for index, (name, _) in enumerate(fields) if name.lower() == b"host"]
-    return hosts == [0] and all(
-        _SENT_NAME.fullmatch(name) and _SENT_VALUE.fullmatch(value) for name, value in fields
+    lower = [(name.lower(), value) for name, value in fields]
+    framing = [field for field in lower if field[0] in _FRAMING]
+    return (
+        [index for index, (name, _) in enumerate(lower) if name == b"host"] == [0]
+        and framing in ([], [_NO_CONTENT])
+        and all(
+            _SENT_NAME.fullmatch(name) and _SENT_VALUE.fullmatch(value) for name, value in fields
+        )
     )
 
 

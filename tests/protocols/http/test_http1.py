@@ -250,6 +250,8 @@ def test_a_plain_request_is_that_of_h11(
         [(b"Host", b"a"), (b"X", b"a\nY: b")],
         [(b"Host", b"a"), (b"X ", b"a")],
         [(b"Host", b"a"), (b"X: a", b"a")],
+        [(b"Host", b"a"), (b"Content-Length", b"abc")],
+        [(b"Host", b"a"), (b"Transfer-Encoding", b"gzip")],
         [(b"Host", b"a\r\nX: b")],
         [(b"X", b"a")],
     ],
