@@ -15,7 +15,6 @@ import pytest
 import trustme
 from grpc_health.v1 import health, health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
-from h2.connection import H2Connection
 
 from healthchecker import BadArgumentError, CheckResult, Reason, check
 from healthchecker._net.deadline import Cancel, Cancelled
@@ -26,6 +25,7 @@ from healthchecker._protocols.grpc.codec import MAX_SERVICES, encode_message
 from healthchecker._protocols.grpc.list import list_services
 from healthchecker._protocols.grpc.metadata import make_headers
 from healthchecker._protocols.grpc.watch import watch_service
+from healthchecker._protocols.h2_connection import ClientConnection
 from healthchecker._protocols.registry import parse_target
 from healthchecker._values.options import OptionValues, make_options
 from tests.servers.grpc import (
@@ -657,16 +657,16 @@ def test_a_quiet_watch_asks_for_signs_of_life(
 
 def test_a_grpcio_server_does_not_mind_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEEPALIVE_INTERVAL", 0.02)
-    update = mock.create_autospec(
-        H2Connection.update_settings, side_effect=H2Connection.update_settings
+    request = mock.create_autospec(
+        ClientConnection.request_sign_of_life, side_effect=ClientConnection.request_sign_of_life
     )
-    monkeypatch.setattr(H2Connection, "update_settings", update)
+    monkeypatch.setattr(ClientConnection, "request_sign_of_life", request)
     servicer = health.HealthServicer()
     with grpc_server(servicer) as port, ThreadPoolExecutor() as pool:
         results = watch(port)
         assert next(results).healthy
         waiting = pool.submit(next, results)
-        poll(lambda: update.call_count >= 10, timeout=LONG, what="ten signs of life")
+        poll(lambda: request.call_count >= 10, timeout=LONG, what="ten signs of life")
         servicer.set("", STATUS.NOT_SERVING)
         assert waiting.result(timeout=LONG).status == "NOT_SERVING"
         results.close()  # type: ignore[attr-defined]
