@@ -662,7 +662,8 @@ def test_a_grpcio_server_does_not_mind_signs_of_life(monkeypatch: pytest.MonkeyP
     )
     monkeypatch.setattr(ClientConnection, "request_sign_of_life", request)
     servicer = health.HealthServicer()
-    with grpc_server(servicer) as port, ThreadPoolExecutor() as pool:
+    # If the test fails, the end of the server ends the wait.
+    with ThreadPoolExecutor() as pool, grpc_server(servicer) as port:
         results = watch(port)
         assert next(results).healthy
         waiting = pool.submit(next, results)
