@@ -74,8 +74,13 @@ def _check_field(name: bytes, value: bytes) -> None:
         raise invalid("a header with an illegal character")
     if value != value.strip(_SPACE):
         raise invalid("a header value with surrounding whitespace")
-    if name in _CONNECTION_SPECIFIC or (name == _TE and value.lower() != _TRAILERS):
+    if is_connection_specific(name, value):
         raise invalid("a connection-specific header")
+
+
+def is_connection_specific(name: bytes, value: bytes) -> bool:
+    """Return whether HTTP/2 does not have this field (RFC 9113, section 8.2.2)."""
+    return name in _CONNECTION_SPECIFIC or (name == _TE and value.lower() != _TRAILERS)
 
 
 def content_length(fields: Fields) -> int | None:

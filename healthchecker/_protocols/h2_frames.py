@@ -31,7 +31,7 @@ _ACCEPTED = {
     _MAX_FRAME_SIZE: range(MAX_FRAME_SIZE, 2**24),
     _ENABLE_CONNECT_PROTOCOL: range(2),  # RFC 8441
 }
-"""The values of settings that not every number is a value of."""
+"""The values that these settings may have."""
 
 _HEADER_SIZE = 9
 _MIN_GOAWAY = 8

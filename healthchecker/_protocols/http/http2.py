@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 
 from healthchecker._protocols.h2_connection import ClientConnection, Data, End, Event, Response
+from healthchecker._protocols.h2_fields import is_connection_specific
 from healthchecker._protocols.http.messages import (
     CLOSED_IN_BODY,
     CLOSED_IN_HEAD,
@@ -16,16 +17,8 @@ from healthchecker._protocols.http.messages import (
     invalid,
 )
 
-_CONNECTION_SPECIFIC = (
-    b"connection",
-    b"host",
-    b"keep-alive",
-    b"proxy-connection",
-    b"transfer-encoding",
-    b"upgrade",
-)
-"""Fields that HTTP/2 does not have (RFC 9113, section 8.2.2), and `Host`, sent as `:authority`."""
-_TE, _TRAILERS = b"te", b"trailers"
+_HOST = b"host"
+"""Sent as `:authority`."""
 
 
 class Http2:
@@ -73,15 +66,11 @@ class Http2:
 
 def _request_fields(request: httpx.Request) -> Fields:
     fields = [(name.lower(), value.strip()) for name, value in request.headers.raw]
-    authority = [(b":authority", value) for name, value in fields if name == b"host" and value]
+    authority = [(b":authority", value) for name, value in fields if name == _HOST and value]
     return [
         (b":method", request.method.encode("ascii")),
         (b":scheme", request.url.raw_scheme),
         *authority,
         (b":path", request.url.raw_path),
-        *(
-            field
-            for field in fields
-            if field[0] not in _CONNECTION_SPECIFIC and (field[0] != _TE or field[1] == _TRAILERS)
-        ),
+        *(field for field in fields if field[0] != _HOST and not is_connection_specific(*field)),
     ]
